@@ -1,0 +1,84 @@
+"""From features to a kit and a plan: collecting what is provided, asking for parts, putting guards in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prodkit.core.clock import SYSTEM_CLOCK, Clock
+from prodkit.core.exceptions import InstallationError
+from prodkit.core.features import Kit, Layer
+from prodkit.core.problems import TYPE_BASE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prodkit.core.features import Feature, Guard, MiddlewareFactory, Parts
+
+__all__ = ["Plan", "assemble", "plan_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a pipeline runs.
+
+    Attributes:
+        guards: in the order of their layers, then of installation.
+        inner_guards: those that run when the application is mounted inside another hardened one.
+        middleware: outermost first.
+        response_headers: static headers as they go on the wire.
+    """
+
+    guards: tuple[Guard, ...]
+    inner_guards: tuple[Guard, ...]
+    middleware: tuple[MiddlewareFactory, ...]
+    response_headers: dict[bytes, bytes]
+
+
+def assemble(
+    features: Iterable[Feature],
+    *,
+    clock: Clock | None = None,
+    problem_type_base: str | None = None,
+    standalone: bool = False,
+) -> Kit:
+    """Collect what *features* provide, then ask each for its parts.
+
+    Raises:
+        InstallationError: two features of one name, or, when *standalone*, parts only an application can take.
+    """
+    kit = Kit(clock or SYSTEM_CLOCK, problem_type_base or TYPE_BASE)
+    for feature in features:
+        if feature.name in kit.features:
+            message = f"there are two features named {feature.name!r}: install one of them"
+            raise InstallationError(message)
+        kit.features[feature.name] = feature
+        kit.provide(feature.provides)
+    for name, feature in kit.features.items():
+        parts = feature.parts(kit)
+        if standalone and (parts.routes or parts.exception_handlers or parts.lifespan or parts.openapi):
+            message = f"{name} brings routes, handlers, OpenAPI or a lifespan: use install(app, {type(feature).__name__}(...))"
+            raise InstallationError(message)
+        kit.parts[name] = parts
+        kit.observe(parts.observers)
+    return kit
+
+
+def plan_of(kit: Kit, extra_guards: Iterable[tuple[Layer, Guard]] = ()) -> Plan:
+    """The parts of all features of *kit* in the order a request meets them."""
+    guards: list[tuple[Layer, Guard]] = []
+    middleware: list[MiddlewareFactory] = []
+    headers: dict[bytes, bytes] = {}
+    for parts in kit.parts.values():
+        guards.extend(parts.guards)
+        middleware.extend(parts.middleware)
+        for name, value in parts.response_headers.items():
+            headers[name.lower().encode("latin-1")] = value.encode("latin-1")
+    guards.extend(extra_guards)
+    guards.sort(key=lambda pair: pair[0])
+    return Plan(
+        guards=tuple(guard for _, guard in guards),
+        inner_guards=tuple(guard for layer, guard in guards if layer > Layer.PROBES),
+        middleware=tuple(middleware),
+        response_headers=headers,
+    )

@@ -1,0 +1,91 @@
+"""What happened, told to observers.
+
+Events are plain slotted classes: one is made on every request, and a frozen dataclass takes six times as long to make.
+Observers are registered for one event type each; they must not change what they are given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from prodkit.core.context import Outcome, RequestContext
+
+__all__ = ["BackgroundFailed", "CallbackFailed", "RequestFailed", "RequestFinished"]
+
+
+class RequestFinished:
+    """A request or a WebSocket is over; told exactly once for each, after its background tasks.
+
+    Attributes:
+        context: the request's context; its scope is still there while observers run, and gone afterwards.
+        kind: `http` or `websocket`.
+        method: the method as received, any text a client can send.
+        route: the route template with its full prefix, or `(unmatched)`.
+        status: what was sent; 101 for an accepted WebSocket; None when nothing was.
+        outcome: `ok` (below 400), `refused` (4xx), `error` (5xx), `timeout` (our 504), `shed` (our 503), `aborted`
+            (broken after its start), `disconnected` (the client left first).
+        duration_seconds: from the first byte of the request to the last of the response.
+        first_byte_seconds: to the start of the response, or None when there was none.
+    """
+
+    __slots__ = (
+        "context",
+        "duration_seconds",
+        "first_byte_seconds",
+        "kind",
+        "method",
+        "outcome",
+        "route",
+        "status",
+    )
+
+    def __init__(
+        self,
+        context: RequestContext,
+        kind: Literal["http", "websocket"],
+        method: str,
+        route: str,
+        status: int | None,
+        outcome: Outcome,
+        duration_seconds: float,
+        first_byte_seconds: float | None,
+    ) -> None:
+        self.context = context
+        self.kind = kind
+        self.method = method
+        self.route = route
+        self.status = status
+        self.outcome = outcome
+        self.duration_seconds = duration_seconds
+        self.first_byte_seconds = first_byte_seconds
+
+
+class RequestFailed:
+    """An unexpected exception reached the pipeline; told when it is caught, before the answer is sent."""
+
+    __slots__ = ("context", "error")
+
+    def __init__(self, context: RequestContext, error: BaseException) -> None:
+        self.context = context
+        self.error = error
+
+
+class BackgroundFailed:
+    """Something failed after the response was complete: a background task, or the teardown of a dependency."""
+
+    __slots__ = ("context", "error")
+
+    def __init__(self, context: RequestContext, error: BaseException) -> None:
+        self.context = context
+        self.error = error
+
+
+class CallbackFailed:
+    """A callback registered with `context.on_end` raised, or took longer than a second."""
+
+    __slots__ = ("context", "error")
+
+    def __init__(self, context: RequestContext, error: BaseException) -> None:
+        self.context = context
+        self.error = error

@@ -1,0 +1,135 @@
+"""What takes the place of FastAPI's default exception handlers: every error becomes a problem document.
+
+A 422 says where and why, and never repeats what the caller sent: the input may be a password in the wrong field.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+from pydantic_core import core_schema
+from starlette.exceptions import HTTPException
+
+from prodkit.core.asgi import Answer
+from prodkit.core.context import CURRENT
+from prodkit.core.problems import Problem, problem_answer, problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import HTTPConnection
+
+__all__ = ["http_exception_answer", "validation_answer", "validation_problem"]
+
+_MAX_ERRORS: Final = 50
+_MAX_SEGMENT: Final = 64
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
+_WORD = re.compile(r"\w{3,}")
+
+# pydantic's messages that hold a piece of the input, or the text of an exception that may.
+_REPEATING: Final = frozenset(
+    {
+        "bytes_invalid_encoding",
+        "date_from_datetime_parsing",
+        "date_parsing",
+        "datetime_from_date_parsing",
+        "datetime_object_invalid",
+        "datetime_parsing",
+        "extra_forbidden",
+        "get_attribute_error",
+        "iteration_error",
+        "json_invalid",
+        "mapping_type",
+        "no_such_attribute",
+        "time_delta_parsing",
+        "time_parsing",
+        "timezone_offset",
+        "union_tag_invalid",
+        "url_parsing",
+        "url_syntax_violation",
+        "uuid_parsing",
+    }
+)
+# Messages an application's own validators wrote.
+_CUSTOM: Final = frozenset({"value_error", "assertion_error"})
+_SAFE_TYPES: Final = frozenset(get_args(core_schema.ErrorType)) - _REPEATING - _CUSTOM
+
+
+async def http_exception_answer(_: HTTPConnection, error: Exception) -> Answer:
+    """The answer to an `HTTPException`, ours or Starlette's, also to one raised before a socket was accepted."""
+    if not isinstance(error, HTTPException):  # registered for HTTPException only
+        raise error
+    if error.status_code < 400:
+        # HTTPException(304) and redirects are not errors: status and headers as they were meant, without a body.
+        headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+        return Answer(error.status_code, b"", headers)
+    return problem_answer(problem_of(error))
+
+
+async def validation_answer(_: HTTPConnection, error: Exception) -> Answer:
+    """The answer to a request whose parameters or body are not valid."""
+    errors: Sequence[Any] = error.errors() if hasattr(error, "errors") else ()
+    context = CURRENT.get()
+    # The path itself can be the invalid input, so the context decides what `instance` says, never the URL.
+    return problem_answer(validation_problem(errors), context)
+
+
+def validation_problem(errors: Sequence[Any]) -> Problem:
+    """A 422 with at most 50 of *errors* (pydantic's, as FastAPI hands them over), each without its input."""
+    shown = [_describe(error) for error in errors[:_MAX_ERRORS]]
+    count = len(errors)
+    noun = "part" if count == 1 else "parts"
+    return Problem(422, f"{count} {noun} of the request did not validate.", errors=shown)
+
+
+def _describe(error: dict[str, Any]) -> dict[str, str]:
+    kind = str(error.get("type", "invalid"))
+    location = list(error.get("loc", ()))
+    if kind == "json_invalid":
+        location = location[:1]  # what follows is an offset into the body
+    elif kind == "extra_forbidden":
+        location = location[:-1]  # the last name is the caller's own
+    where = str(location[0]) if location else "request"
+    pointer = "".join(f"/{_segment(part)}" for part in location[1:])
+    return {"in": where, "pointer": f"#{pointer}", "code": kind, "message": _message(kind, error)}
+
+
+def _segment(part: object) -> str:
+    if isinstance(part, int):
+        return str(part)
+    text = str(part)
+    # A key of a free-form mapping is the caller's text: only what looks like a field name of ours is shown.
+    return text if len(text) <= _MAX_SEGMENT and _NAME.fullmatch(text) else "*"
+
+
+def _message(kind: str, error: dict[str, Any]) -> str:
+    message = str(error.get("msg", ""))[:500]
+    if kind in _SAFE_TYPES:
+        return message
+    if kind in _CUSTOM:
+        message = message.partition(", ")[2] or message
+    if kind not in _REPEATING and message and not _repeats(message, error.get("input")):
+        return message
+    return _GENERIC.get(kind, "The value is not valid.")
+
+
+_GENERIC: Final = {
+    "json_invalid": "The body is not valid JSON.",
+    "extra_forbidden": "A member that is not known here.",
+    "union_tag_invalid": "The discriminator has none of the expected values.",
+    "uuid_parsing": "The value is not a UUID.",
+    "url_parsing": "The value is not a URL.",
+    "date_parsing": "The value is not a date.",
+    "date_from_datetime_parsing": "The value is not a date.",
+    "datetime_parsing": "The value is not a date and time.",
+    "time_parsing": "The value is not a time.",
+    "time_delta_parsing": "The value is not a duration.",
+}
+
+
+def _repeats(message: str, value: object) -> bool:
+    """Whether a validator's own message shares a word with the input, in which case it may be quoting it."""
+    words = {word.lower() for word in _WORD.findall(message)}
+    given = str(value).lower()
+    return any(word in given for word in words)

@@ -1,0 +1,172 @@
+"""The one ASGI middleware: runs guards, watches the answer, tells observers how it ended.
+
+Everything that has to know about response starts, half-sent answers, disconnects and refused sockets is here, so that
+a guard is a function and a new guard costs a function call. There is one truth about status, outcome and duration.
+
+Source: ASGI 3.0; HTTP and WebSocket connection scopes 2.5.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prodkit.core.assembly import assemble, plan_of
+from prodkit.core.context import CURRENT, RequestContext
+from prodkit.core.events import RequestFinished
+from prodkit.core.exceptions import InstallationError
+from prodkit.core.pipeline.ending import finish, run_callbacks
+from prodkit.core.pipeline.failures import Failures
+from prodkit.core.pipeline.innermost import InnermostScope
+from prodkit.core.pipeline.joined import serve_joined
+from prodkit.core.pipeline.responses import limiter_answer, merge_headers, watched_send
+from prodkit.core.pipeline.websocket import serve_websocket
+from prodkit.core.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from prodkit.core.asgi import ASGIApp, Message, Receive, Scope, Send
+    from prodkit.core.features import Feature, Guard, Kit, Layer
+
+__all__ = ["InnermostScope", "Pipeline"]
+
+
+class Pipeline:
+    """Runs all guards and observers of one application.
+
+    `install` makes it; as a plain middleware (`app.add_middleware(Pipeline, features=[...])`) it serves features that
+    consist of guards, observers and middleware only. There it can answer for itself, but 404, 405, 422 and problems
+    raised by endpoints keep FastAPI's shape, since those are rendered further in.
+
+    Args:
+        app: the application inside.
+        kit: what is installed; made by `install`.
+        features: for stand-alone use, in place of *kit*.
+        extra_guards: what the application itself asks for, after the features' guards of the same layer.
+
+    Raises:
+        InstallationError: stand-alone features bring routes, handlers, a lifespan or OpenAPI changes.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        kit: Kit | None = None,
+        features: Sequence[Feature] | None = None,
+        extra_guards: Sequence[tuple[Layer, Guard]] = (),
+    ) -> None:
+        if kit is None:
+            kit = assemble(features or (), standalone=True)
+        elif features:
+            message = "give Pipeline either kit= or features=, not both: use install(app, *features)"
+            raise InstallationError(message)
+        plan = plan_of(kit, extra_guards)
+        self.kit = kit
+        self.app = app
+        for factory in reversed(plan.middleware):
+            self.app = factory(self.app)
+        self.guards = plan.guards
+        self.inner_guards = plan.inner_guards
+        self.static_headers = plan.response_headers
+        self.failures = Failures(kit)
+        self._observers = kit.observers_of(RequestFinished)
+        self._monotonic = kit.clock.monotonic
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection. Lifespan and unknown scope types pass unchanged."""
+        if scope["type"] != "http":
+            if scope["type"] != "websocket":
+                await self.app(scope, receive, send)
+            elif "state" in scope and "context" in scope["state"]:
+                await serve_joined(self, scope, receive, send)
+            else:
+                await serve_websocket(self, scope, receive, send)
+            return
+        if "state" not in scope:
+            scope["state"] = {}
+        elif "context" in scope["state"]:
+            await serve_joined(self, scope, receive, send)
+            return
+        if "root_path" not in scope:  # optional in ASGI
+            scope["root_path"] = ""
+
+        kit = self.kit
+        monotonic = self._monotonic
+        root_path: str = scope["root_path"]
+        context = RequestContext(kit, scope, self.static_headers.copy(), monotonic())
+        scope["state"]["context"] = context
+        token = CURRENT.set(context)
+        kit.in_flight += 1
+        replaced_body: bytes | None = None
+        if "asgi" in scope and "spec_version" in scope["asgi"] and scope["asgi"]["spec_version"] >= "2.4":
+            send = watched_send(context, send)
+
+        async def receiver() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                if message.get("body"):
+                    context.bytes_received += len(message["body"])
+                    limit = context.max_body_bytes
+                    if limit is not None and context.bytes_received > limit:
+                        raise Problem(413, f"The request body is larger than {limit} bytes.", max_body_bytes=limit)
+            elif context.ended_at is None:
+                context.disconnected = True
+            return message
+
+        def sender(message: Message) -> Awaitable[None]:
+            # Not a coroutine function: it returns the server's awaitable, which saves a frame on every message.
+            nonlocal replaced_body
+            kind = message["type"]
+            if kind == "http.response.body":
+                if replaced_body is not None:
+                    message, replaced_body = {"type": kind, "body": replaced_body}, b""
+                if "body" in message:
+                    context.bytes_sent += len(message["body"])
+                if "more_body" not in message or not message["more_body"]:
+                    context.ended_at = monotonic()
+            elif kind == "http.response.start":
+                status = message["status"]
+                if status == 413:
+                    own = limiter_answer(context, scope, message)
+                    if own is not None:
+                        message, replaced_body = own
+                context.status = status
+                context.first_byte_at = monotonic()
+                mine = context.response_headers
+                headers = message["headers"] if "headers" in message else ()  # noqa: SIM401 - get() is a call
+                for pair in headers:
+                    if pair[0] in mine:
+                        message = {**message, "headers": merge_headers(headers, mine)}
+                        break
+                else:
+                    message = {**message, "headers": [*headers, *mine.items()]}
+                if context.vary:
+                    message["headers"] = merge_headers(message["headers"], {}, context.vary)
+            elif kind == "http.response.pathsend":
+                context.ended_at = monotonic()
+            return send(message)
+
+        try:
+            for guard in self.guards:
+                answer: Any = guard(context)
+                if answer is not None:
+                    if hasattr(answer, "__await__"):
+                        answer = await answer
+                        if answer is None:
+                            continue
+                    await answer(scope, receiver, sender)
+                    break
+            else:
+                await self.app(scope, receiver, sender)
+        except Exception as error:
+            if not await self.failures.answer(error, context, scope, receiver, sender):
+                raise
+        finally:
+            kit.in_flight -= 1
+            try:
+                if context._callbacks is not None:  # noqa: SLF001 - the pipeline is the context's owner
+                    await run_callbacks(context)
+            finally:
+                finish(context, "http", scope["method"], root_path, self._observers)
+                CURRENT.reset(token)

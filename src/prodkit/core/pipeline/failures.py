@@ -1,0 +1,93 @@
+"""What an exception that reaches the pipeline becomes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette._utils import is_async_callable
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import body_limit
+from starlette.requests import ClientDisconnect, Request
+
+from prodkit.core.asgi import Answer
+from prodkit.core.events import BackgroundFailed, RequestFailed
+from prodkit.core.handlers import http_exception_answer
+from prodkit.core.problems import TEMPORARY_REDUCED_CAPACITY, Problem, problem_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prodkit.core.asgi import Receive, Scope, Send
+    from prodkit.core.context import RequestContext
+    from prodkit.core.features import Kit
+
+__all__ = ["Failures", "sole"]
+
+# Raised by Starlette's body limiter out of `send`, after it has sent its own 413, to stop the application. Not public.
+_LIMITER_SIGNAL: Any = getattr(body_limit, "_RequestBodyLimitResponseSent", ())
+
+
+def sole(error: BaseException) -> BaseException:
+    """The only exception inside *error* when it is a group of one, however deep; else *error* itself.
+
+    A task group between us and the raiser, as in `BaseHTTPMiddleware`, wraps what passes through it.
+    """
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+class Failures:
+    """Answers in the place of an application that raised.
+
+    Attributes:
+        handler: the application's own handler for `Exception` or 500, run here so that its answer carries our headers.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self.handler: Callable[[Request, Exception], Any] | None = None
+
+    async def answer(
+        self, error: Exception, context: RequestContext, scope: Scope, receive: Receive, send: Send
+    ) -> bool:
+        """Send what *error* means, if anything can still be sent; whether *error* is thereby dealt with.
+
+        An unexpected exception never is: it has to reach the server, the test client and error reporting.
+        """
+        cause = sole(error)
+        if isinstance(cause, _LIMITER_SIGNAL) or context.error is error:
+            return False
+        if isinstance(cause, ClientDisconnect) or (context.disconnected and isinstance(cause, OSError)):
+            # Nobody is left to answer, and nothing went wrong here.
+            context.disconnected = True
+            return True
+        if context.ended_at is not None:
+            self._kit.emit(BackgroundFailed(context, error))
+            return False
+        if context.status is None and isinstance(cause, HTTPException):
+            if isinstance(cause, Problem) and cause.problem_type is TEMPORARY_REDUCED_CAPACITY:
+                context.outcome = "shed"
+            await (await http_exception_answer(Request(scope), cause))(scope, receive, send)
+            return True
+        context.error = error
+        self._kit.emit(RequestFailed(context, error))
+        if context.status is None:
+            await (await self._unexpected(error, scope))(scope, receive, send)
+        return False
+
+    async def _unexpected(self, error: Exception, scope: Scope) -> Any:  # Any: whatever response the handler makes
+        if self.handler is not None and scope["type"] == "http":
+            try:
+                if is_async_callable(self.handler):
+                    return await self.handler(Request(scope), error)
+                return await run_in_threadpool(self.handler, Request(scope), error)
+            except Exception as second:  # noqa: BLE001 - a broken handler must not cost the client its answer
+                self._kit.failed("exception handler", second)
+        return opaque()
+
+
+def opaque() -> Answer:
+    """A 500 that tells nothing but the correlation id."""
+    return problem_answer(Problem(500, "The server met an unexpected condition."))

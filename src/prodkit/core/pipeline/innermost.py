@@ -1,0 +1,60 @@
+"""The innermost layer: inside every other middleware, outside the router."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prodkit.core.pipeline.failures import sole
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from prodkit.core.asgi import ASGIApp, Message, Receive, Scope, Send
+    from prodkit.core.context import RequestContext
+    from prodkit.core.features import Kit
+
+__all__ = ["InnermostScope"]
+
+
+class InnermostScope:
+    """Keeps the scope the router writes into, and enforces a route's rules before its body is read.
+
+    A middleware that copies the scope hides the router's `route` and `endpoint` from everything outside it. And by the
+    time the application first asks for the body the router has chosen: a `Problem` raised there passes through
+    FastAPI's reading of the body as it is.
+    """
+
+    __slots__ = ("app", "kit")
+
+    def __init__(self, app: ASGIApp, kit: Kit) -> None:
+        self.app = app
+        self.kit = kit
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Pass everything on; not a coroutine function, which saves a frame."""
+        if "state" not in scope or "context" not in scope["state"]:
+            return self.app(scope, receive, send)
+        context: RequestContext = scope["state"]["context"]
+        context.scope = scope
+        if scope["type"] != "http":
+            return self.app(scope, receive, send)
+        kit = self.kit
+        asked = False
+
+        async def checked() -> Message:
+            nonlocal asked
+            if not asked:
+                asked = True
+                if kit.routes is not None:
+                    for rule in kit.routes.rules(scope):
+                        await context.enforce(rule)
+            try:
+                return await receive()
+            except BaseExceptionGroup as group:
+                # A task group in between wraps what our receiver raised, and FastAPI takes a group for a broken body.
+                error = sole(group)
+                if error is group:
+                    raise
+                raise error from None
+
+        return self.app(scope, checked, send)

@@ -1,0 +1,40 @@
+"""A hardened application inside a hardened application, or a second stand-alone pipeline: one context, one event.
+
+The inner guards run, so that stricter inner rules hold; what only watches (OBSERVE) and probes stay with the outer one.
+Inner observers are not told: the outer application's event is the only one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prodkit.core.pipeline.websocket import refuse
+
+if TYPE_CHECKING:
+    from prodkit.core.asgi import Receive, Scope, Send
+    from prodkit.core.context import RequestContext
+    from prodkit.core.pipeline import Pipeline
+
+__all__ = ["serve_joined"]
+
+
+async def serve_joined(pipeline: Pipeline, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve *scope* inside the context it already has."""
+    context: RequestContext = scope["state"]["context"]
+    # The inner application knows its routes better; what it adds is merged by the outer sender.
+    context.response_headers.update(pipeline.static_headers)
+    try:
+        for guard in pipeline.inner_guards:
+            answer: Any = guard(context)
+            if answer is not None and hasattr(answer, "__await__"):
+                answer = await answer
+            if answer is not None:
+                await answer(scope, receive, send)
+                return
+        await pipeline.app(scope, receive, send)
+    except Exception as error:
+        if scope["type"] == "websocket":
+            if not await refuse(pipeline, error, context, scope, receive, send):
+                raise
+        elif not await pipeline.failures.answer(error, context, scope, receive, send):
+            raise

@@ -1,0 +1,151 @@
+"""WebSockets: guards decide on the handshake, a refusal is a problem where the server can send one.
+
+Source: ASGI WebSocket 2.5 and its Denial Response extension; close codes of RFC 6455, 7.4.1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from prodkit.core.asgi import accepts_denial_response
+from prodkit.core.context import CURRENT, RequestContext
+from prodkit.core.events import RequestFailed, RequestFinished
+from prodkit.core.pipeline.ending import finish, run_callbacks
+from prodkit.core.pipeline.failures import sole
+from prodkit.core.pipeline.responses import merge_headers
+from prodkit.core.problems import Problem, problem_answer
+from prodkit.core.routes import UNMATCHED
+
+if TYPE_CHECKING:
+    from prodkit.core.asgi import Message, Receive, Scope, Send
+    from prodkit.core.pipeline import Pipeline
+
+__all__ = ["refuse", "serve_websocket"]
+
+POLICY_VIOLATION: Final = 1008
+INTERNAL_ERROR: Final = 1011
+
+
+async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one WebSocket from its handshake to its close."""
+    kit = pipeline.kit
+    monotonic = kit.clock.monotonic
+    if "root_path" not in scope:
+        scope["root_path"] = ""
+    root_path: str = scope["root_path"]
+    context = RequestContext(kit, scope, pipeline.static_headers.copy(), monotonic())
+    scope.setdefault("state", {})["context"] = context
+    token = CURRENT.set(context)
+    kit.in_flight += 1
+    socket = _Socket(pipeline, context, scope, receive, send, root_path)
+    try:
+        for guard in pipeline.guards:
+            answer: Any = guard(context)
+            if answer is not None and hasattr(answer, "__await__"):
+                answer = await answer
+            if answer is not None:
+                await answer(scope, socket.receive, socket.send)
+                break
+        else:
+            await pipeline.app(scope, socket.receive, socket.send)
+    except Exception as error:
+        if not await refuse(pipeline, error, context, scope, socket.receive, socket.send):
+            raise
+    finally:
+        kit.in_flight -= 1
+        try:
+            if context._callbacks is not None:  # noqa: SLF001 - the pipeline is the context's owner
+                await run_callbacks(context)
+        finally:
+            finish(context, "websocket", "GET", root_path, kit.observers_of(RequestFinished))
+            CURRENT.reset(token)
+
+
+class _Socket:
+    """The two channels of one WebSocket, with the truth about them written into the context."""
+
+    def __init__(
+        self, pipeline: Pipeline, context: RequestContext, scope: Scope, receive: Receive, send: Send, root_path: str
+    ) -> None:
+        self._pipeline = pipeline
+        self._context = context
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._root_path = root_path
+        self._monotonic = pipeline.kit.clock.monotonic
+        self._closed = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        context = self._context
+        if message["type"] == "websocket.receive":
+            context.bytes_received += len(message.get("bytes") or message.get("text") or b"")
+        elif message["type"] == "websocket.disconnect" and context.ended_at is None:
+            context.ended_at = self._monotonic()
+            # 1000 and 1001 are the ways to leave (RFC 6455, 7.4.1); before the accept every leaving is a loss.
+            context.disconnected = context.status is None or message.get("code") not in (1000, 1001, 1005)
+        return message
+
+    async def send(self, message: Message) -> None:
+        context = self._context
+        kind = message["type"]
+        if self._closed:
+            return
+        if kind == "websocket.accept":
+            context.status = 101
+            context.first_byte_at = self._monotonic()
+            headers = merge_headers(message.get("headers", ()), context.response_headers)
+            message = {**message, "headers": headers}
+        elif kind == "websocket.send":
+            context.bytes_sent += len(message.get("bytes") or message.get("text") or b"")
+        elif kind == "websocket.close":
+            if context.status is None:
+                await self._refused_by_application()
+                return
+            context.ended_at = self._monotonic()
+        elif kind == "websocket.http.response.start":
+            context.status = message["status"]
+            context.first_byte_at = self._monotonic()
+            if not accepts_denial_response(self._scope):
+                context.ended_at = self._monotonic()
+                self._closed = True
+                await self._send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
+                return
+            headers = merge_headers(message.get("headers", ()), context.response_headers, context.vary)
+            message = {**message, "headers": headers}
+        elif kind == "websocket.http.response.body":
+            context.bytes_sent += len(message.get("body", b""))
+            if not message.get("more_body"):
+                context.ended_at = self._monotonic()
+        await self._send(message)
+
+    async def _refused_by_application(self) -> None:
+        """A close before the accept: the router's way to say that nothing is there, or the handler's to say no."""
+        context = self._context
+        routes = self._pipeline.kit.routes
+        found = routes is None or routes.template(context.scope or self._scope, self._root_path) != UNMATCHED
+        problem = Problem(403, "The WebSocket was refused.") if found else Problem(404)
+        await problem_answer(problem, context)(self._scope, self.receive, self.send)
+
+
+async def refuse(
+    pipeline: Pipeline, error: Exception, context: RequestContext, scope: Scope, receive: Receive, send: Send
+) -> bool:
+    """Answer a handshake, or close an open socket, in place of an application that raised; whether that settles it."""
+    cause = sole(error)
+    if context.error is error:
+        return False
+    if context.status is None:
+        if await pipeline.failures.answer(error, context, scope, receive, send):
+            return True
+        # The application may have accepted nothing and raised: `answer` sent an opaque denial.
+        return False
+    if context.ended_at is None:
+        context.error = error
+        context.outcome = "aborted"
+        pipeline.kit.emit(RequestFailed(context, error))
+        await send({"type": "websocket.close", "code": INTERNAL_ERROR, "reason": ""})
+        return False
+    # After the close there is nobody to tell; Starlette raises WebSocketDisconnect for an ordinary leaving.
+    return type(cause).__name__ == "WebSocketDisconnect"
