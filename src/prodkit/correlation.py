@@ -1,7 +1,8 @@
 """Correlation ids: one id for a request across services, on every response, log line and problem.
 
 An inbound id is taken only from a peer named by `proxies`, or from anybody when told so: who may choose the id may
-merge other people's traces. The W3C trace context is read whoever sends it, because it is only ever passed on.
+merge other people's traces. The W3C trace context is read whoever sends it, because it is only ever passed on; its
+trace id becomes the correlation id only where an inbound id would be believed, and none came along.
 
 Source: W3C Trace Context, 3.2 (traceparent).
 """
@@ -33,7 +34,9 @@ Inbound = Literal["trusted", "always", "never"]
 _VALID_ID: Final = re.compile(rb"[A-Za-z0-9._\-]{8,128}")
 _HEADER_NAME: Final = r"^[A-Za-z0-9\-]{1,64}$"
 # version "-" trace-id "-" parent-id "-" flags; a later version may have more after another dash (W3C, 3.2.4)
-_TRACEPARENT: Final = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
 
 
 class CorrelationSettings(FeatureSettings):
@@ -90,9 +93,8 @@ class CorrelationIds:
         if b"traceparent" in headers:
             self._trace(context)
         own = self._header
-        if own in headers and (
-            self._inbound == "always" or (self._inbound == "trusted" and context.peer_trusted)
-        ):
+        believed = self._inbound == "always" or (self._inbound == "trusted" and context.peer_trusted)
+        if believed and own in headers:
             given = headers[own]
             if _VALID_ID.fullmatch(given) is not None:
                 context.correlation_id = given.decode("ascii")
@@ -101,8 +103,8 @@ class CorrelationIds:
             if self._reject_invalid:
                 self._generate(context)
                 raise Problem(400, "The correlation id is not 8 to 128 characters of [A-Za-z0-9._-].")
-        # Inlined on the path of every request.
-        context.correlation_id = made = context.trace_id or self._random(16).hex()
+        # Inlined on the path of every request. A stranger's trace id would be an id that a stranger has chosen.
+        context.correlation_id = made = (believed and context.trace_id) or self._random(16).hex()
         context.response_headers[own] = made.encode()
         return None
 
@@ -142,5 +144,7 @@ class Correlation:
         ids = CorrelationIds(self.settings)
         return Parts(
             guards=[(Layer.OBSERVE, ids.guard)],
-            order={Layer.OBSERVE: f"correlation id from or into {self.settings.header} ({self.settings.inbound})"},
+            order={
+                Layer.OBSERVE: f"correlation id from or into {self.settings.header} ({self.settings.inbound})"
+            },
         )

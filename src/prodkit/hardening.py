@@ -1,195 +1,134 @@
-"""Where features and an application come together: `install` is the one door, `harden` the standard set.
-
-What `install` changes on the application: the middleware stack (ours outermost of the user's, one class innermost),
-FastAPI's default exception handlers, the lifespan (wrapped), routes (added), the OpenAPI document (extended).
-"""
+"""The standard set: every feature a service should have, as the settings say, in the order that protects it."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
-from fastapi.exception_handlers import (
-    http_exception_handler,
-    request_validation_exception_handler,
-    websocket_request_validation_exception_handler,
-)
-from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-
+from prodkit.authentication import Authentication
 from prodkit.core.assembly import assemble
-from prodkit.core.exceptions import InstallationError
-from prodkit.core.features import Layer
-from prodkit.core.handlers import http_exception_answer, validation_answer
-from prodkit.core.openapi import document_problems
-from prodkit.core.pipeline import InnermostScope, Pipeline
-from prodkit.core.routes import RouteTable
-
+from prodkit.core.features import Parts
+from prodkit.correlation import Correlation
+from prodkit.cors import CORS
+from prodkit.error_reporting import ErrorReporting
+from prodkit.health import Health
+from prodkit.installation import install, refuse_late
+from prodkit.logs import Logs
+from prodkit.metrics import Metrics
+from prodkit.operations import Operations
+from prodkit.proxies import Proxies
+from prodkit.rate_limiting import RateLimiting
+from prodkit.request_limits import RequestLimits
+from prodkit.security_headers import SecurityHeaders
+from prodkit.settings import Settings
+from prodkit.shared_store import SharedStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
-    from prodkit.core.asgi import ASGIApp
+    from fastapi import FastAPI
+
     from prodkit.core.clock import Clock
     from prodkit.core.features import Feature, Kit
-    from prodkit.settings import Settings
 
-__all__ = ["harden", "install", "kit_of"]
+__all__ = ["harden"]
 
-_KIT = "prodkit"
-
-# FastAPI registers these by itself; whatever else is found under the same keys is the user's and stays.
-_DEFAULTS: dict[Any, tuple[Any, Any]] = {
-    HTTPException: (http_exception_handler, http_exception_answer),
-    RequestValidationError: (request_validation_exception_handler, validation_answer),
-    WebSocketRequestValidationError: (websocket_request_validation_exception_handler, validation_answer),
-}
+LOGGER = logging.getLogger("prodkit")
 
 
-def harden(app: FastAPI, *features: Feature, settings: Settings | None = None, clock: Clock | None = None) -> Kit:
-    """Install the standard features, as *settings* or the `PRODKIT_*` environment say.
+def harden(
+    app: FastAPI, *features: Feature, settings: Settings | None = None, clock: Clock | None = None
+) -> Kit:
+    """Install the standard features, as *settings* or the `PRODKIT_*` environment say, and return what is installed.
 
     A feature given here takes the place of the standard one of its name; one with a new name comes in addition, and
     stands after the standard ones within its layer.
 
+    Args:
+        app: the application, changed in place; call this where it is built.
+        features: replacements and additions.
+        settings: in place of what the environment says.
+        clock: the time every feature uses; for tests.
+
     Raises:
         SettingsError: a setting is wrong, unknown or unsafe; every fault is listed at once.
-        InstallationError: see `install`.
+        InstallationError: two features of one name, a second installation, or one after the first request.
     """
-    from prodkit.settings import Settings, standard_features  # noqa: PLC0415 - TODO while features are written
-
-    _refuse_late(app)
-    settings = settings if settings is not None else Settings()
+    refuse_late(app)
+    if settings is None:
+        settings = Settings(feature_names=[feature.name for feature in features])
     given = {feature.name: feature for feature in features}
     if len(given) != len(features):
-        assemble(features)  # raises, naming the double
-    standard = standard_features(settings, without=given)
-    chosen = [given.pop(name, None) or feature for name, feature in standard.items() if feature or name in given]
-    kit = _install(app, [*chosen, *given.values()], clock=clock, problem_type_base=str(settings.problems.type_base))
+        assemble(features)  # raises, and names the double
+    chosen: list[Feature] = []
+    absent: list[str] = []
+    for name, build in _standard(settings):
+        feature = given.pop(name, None) or build()
+        if feature is None:
+            absent.append(name)
+        else:
+            chosen.append(feature)
+    chosen.extend(given.values())
+    chosen.append(_Absent(absent))
+    kit = install(app, *chosen, clock=clock, problem_type_base=settings.problems.type_base)
     kit.provide([settings])
     return kit
 
 
-def install(
-    app: FastAPI, *features: Feature, clock: Clock | None = None, problem_type_base: str | None = None
-) -> Kit:
-    """Put *features* around *app* and return what is installed. Call it once, before the application serves.
+def _standard(settings: Settings) -> list[tuple[str, Callable[[], Feature | None]]]:
+    """Every standard feature with how to build it; None where it is off until it is given a value.
 
-    Routers, mounts, middleware and handlers may still be added to *app* afterwards.
-
-    Args:
-        app: the application, changed in place.
-        features: in the order that shall hold within each layer.
-        clock: the time every feature uses; for tests.
-        problem_type_base: the base of problem type URIs, ending in a slash.
-
-    Raises:
-        InstallationError: two features of one name, a second installation, or one after the first request.
+    The order matters where two share a layer: the peer's trust is known before its correlation id is believed.
     """
-    return _install(app, features, clock=clock, problem_type_base=problem_type_base)
+    return [
+        ("shared_store", lambda: SharedStore(settings.store)),
+        ("operations", lambda: Operations.from_settings(settings.operations)),
+        ("proxies", lambda: Proxies.from_settings(settings.proxies)),
+        ("correlation", lambda: Correlation.from_settings(settings.correlation)),
+        ("logs", lambda: Logs.from_settings(settings.logs)),
+        ("metrics", lambda: Metrics.from_settings(settings.metrics)),
+        (
+            "error_reporting",
+            lambda: (
+                ErrorReporting.from_settings(settings.error_reporting)
+                if settings.error_reporting.is_on
+                else None
+            ),
+        ),
+        ("health", lambda: Health.from_settings(settings.health)),
+        ("cors", lambda: CORS.from_settings(settings.cors) if settings.cors.is_on else None),
+        ("security_headers", lambda: SecurityHeaders.from_settings(settings.security_headers)),
+        ("request_limits", lambda: RequestLimits.from_settings(settings.request_limits)),
+        ("rate_limiting", lambda: RateLimiting.from_settings(settings.rate_limiting)),
+        (
+            "authentication",
+            lambda: (
+                Authentication.from_settings(settings.authentication)
+                if settings.authentication.is_on
+                else None
+            ),
+        ),
+    ]
 
 
-def kit_of(app: FastAPI) -> Kit:
-    """What is installed in *app*.
+class _Absent:
+    """Says once, at start-up, what an operator may think is on and is not."""
 
-    Raises:
-        LookupError: nothing is.
-    """
-    kit: Kit | None = getattr(app.state, _KIT, None)
-    if kit is None:
-        message = "this application is not hardened: call harden(app) or install(app, ...) first"
-        raise LookupError(message)
-    return kit
+    name = "absent"
+    provides: Sequence[object] = ()
 
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
 
-def _refuse_late(app: FastAPI) -> None:
-    if getattr(app.state, _KIT, None) is not None:
-        message = "this application is hardened already: give all features to the one call of harden or install"
-        raise InstallationError(message)
-    if app.middleware_stack is not None:
-        message = "this application has already served: call harden or install where it is built, before it starts"
-        raise InstallationError(message)
+    def parts(self, kit: Kit) -> Parts:
+        del kit
 
+        @asynccontextmanager
+        async def lifespan() -> AsyncIterator[None]:
+            if self._names:
+                names = ", ".join(self._names)
+                LOGGER.warning("not configured, hence off: %s (`prodkit config` shows the settings)", names)
+            yield
 
-def _install(
-    app: FastAPI, features: Any, *, clock: Clock | None, problem_type_base: str | None
-) -> Kit:
-    _refuse_late(app)
-    kit = assemble(features, clock=clock, problem_type_base=problem_type_base)
-    kit.routes = RouteTable(lambda: app.router.routes, kit.clock.monotonic)
-    app.state.prodkit = kit
-    for parts in kit.parts.values():
-        app.router.routes.extend(parts.routes)
-        for exception_type, handler in parts.exception_handlers.items():
-            app.exception_handlers.setdefault(exception_type, handler)
-    for exception_type, (default, ours) in _DEFAULTS.items():
-        if app.exception_handlers.get(exception_type) in (None, default):
-            app.exception_handlers[exception_type] = ours
-    _wrap_lifespan(app, kit)
-    _wrap_openapi(app, kit)
-    _wrap_stack(app, kit)
-    return kit
-
-
-def _wrap_stack(app: FastAPI, kit: Kit) -> None:
-    """Build the stack with ours around the user's middleware, whatever was added after us."""
-    build: Callable[[], ASGIApp] = app.build_middleware_stack
-
-    def build_hardened() -> ASGIApp:
-        theirs, handlers, max_body_size = app.user_middleware, app.exception_handlers, app.max_body_size
-        made: list[Pipeline] = []
-        from prodkit.request_limits import body_limit_guard  # noqa: PLC0415 - TODO while features are written
-
-        limits = [] if max_body_size is None else [(Layer.EDGE, body_limit_guard(max_body_size))]
-
-        def pipeline(inner: ASGIApp) -> Pipeline:
-            made.append(Pipeline(inner, kit=kit, extra_guards=limits))
-            return made[0]
-
-        app.user_middleware = [Middleware(pipeline), *theirs, Middleware(InnermostScope, kit=kit)]
-        # The user's handler for anything unexpected runs in the pipeline, inside our headers. Outside of it Starlette
-        # only re-raises. FastAPI's own body limit would answer from outside of us: request_limits took it over.
-        app.exception_handlers = {key: value for key, value in handlers.items() if key not in (500, Exception)}
-        app.max_body_size = None
-        try:
-            stack = build()
-        finally:
-            app.user_middleware, app.exception_handlers, app.max_body_size = theirs, handlers, max_body_size
-        if made:
-            made[0].failures.handler = handlers.get(500, handlers.get(Exception))
-        return stack
-
-    app.build_middleware_stack = build_hardened  # type: ignore[method-assign]
-
-
-def _wrap_lifespan(app: FastAPI, kit: Kit) -> None:
-    lifespans = [parts.lifespan for parts in kit.parts.values() if parts.lifespan is not None]
-    theirs = app.router.lifespan_context
-
-    @asynccontextmanager
-    async def lifespan(application: Any) -> AsyncIterator[Any]:
-        async with AsyncExitStack() as stack:
-            for ours in lifespans:
-                await stack.enter_async_context(ours())
-            yield await stack.enter_async_context(theirs(application))
-
-    app.router.lifespan_context = lifespan
-
-
-def _wrap_openapi(app: FastAPI, kit: Kit) -> None:
-    generate = app.openapi
-    changes = [document_problems, *(change for parts in kit.parts.values() for change in parts.openapi)]
-    changed: list[dict[str, Any]] = []
-
-    def openapi() -> dict[str, Any]:
-        schema = generate()
-        # FastAPI keeps and returns one document until somebody empties app.openapi_schema.
-        if not changed or changed[0] is not schema:
-            for change in changes:
-                change(schema, kit)
-            changed[:] = [schema]
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
+        return Parts(lifespan=lifespan)

@@ -67,8 +67,7 @@ def invalid_header(name: bytes, value: bytes) -> str | None:
 
 def accepts_denial_response(scope: Scope) -> bool:
     """Whether a WebSocket handshake can be refused with an HTTP response instead of a close code."""
-    extensions = scope.get("extensions")
-    return bool(extensions) and DENIAL_EXTENSION in extensions
+    return DENIAL_EXTENSION in (scope.get("extensions") or ())
 
 
 class Answer:
@@ -94,6 +93,7 @@ class Answer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it; *receive* is not called."""
+        del receive
         prefix = "websocket." if scope["type"] == "websocket" else ""
         await send({"type": f"{prefix}http.response.start", "status": self.status, "headers": self.start()})
         body = b"" if scope.get("method") == "HEAD" else self.body

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from fastapi import Depends
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI resolves annotations at run time
 
 from prodkit.core.asgi import invalid_header
 from prodkit.core.identity import ANONYMOUS, Principal
@@ -51,6 +51,9 @@ class RequestContext:
         vary: request header names the response depends on, merged into the route's own `Vary`.
         status: the status sent, None before. Writer: pipeline.
         outcome: how it ended, None before. Writer: pipeline.
+        route: the route template with its full prefix; `(unmatched)` where no route is, `(unrouted)` where the answer
+            was given before routing. None until the end. Writer: pipeline.
+        routed: whether the request came as far as the router. Writer: pipeline.
         bytes_received, bytes_sent: body bytes so far, as the application saw or sent them. Writer: pipeline.
         first_byte_at, ended_at: monotonic seconds of the response's start and of its last byte. Writer: pipeline.
         disconnected: the client left before the response was complete, as far as ASGI told. Writer: pipeline.
@@ -79,6 +82,7 @@ class RequestContext:
         "principal",
         "response_headers",
         "route",
+        "routed",
         "scheme",
         "scope",
         "started_at",
@@ -87,7 +91,9 @@ class RequestContext:
         "vary",
     )
 
-    def __init__(self, kit: Kit, scope: Scope, response_headers: dict[bytes, bytes], started_at: float) -> None:
+    def __init__(
+        self, kit: Kit, scope: Scope, response_headers: dict[bytes, bytes], started_at: float
+    ) -> None:
         self.kit = kit
         self.scope: Scope | None = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -105,6 +111,7 @@ class RequestContext:
         self.status: int | None = None
         self.outcome: Outcome | None = None
         self.route: str | None = None
+        self.routed = False
         self.bytes_received = 0
         self.bytes_sent = 0
         self.first_byte_at: float | None = None
@@ -214,7 +221,7 @@ def context_of(connection: HTTPConnection) -> RequestContext:
     context = state.get("context")
     if not isinstance(context, RequestContext):
         message = "this connection has no prodkit context: call harden(app) or install(app, ...) first"
-        raise LookupError(message)
+        raise LookupError(message)  # noqa: TRY004 - it is missing, whatever else stands in its place
     return context
 
 

@@ -21,7 +21,7 @@ class RequestFinished:
         context: the request's context; its scope is still there while observers run, and gone afterwards.
         kind: `http` or `websocket`.
         method: the method as received, any text a client can send.
-        route: the route template with its full prefix, or `(unmatched)`.
+        route: the route template with its full prefix, `(unmatched)` or `(unrouted)`.
         status: what was sent; 101 for an accepted WebSocket; None when nothing was.
         outcome: `ok` (below 400), `refused` (4xx), `error` (5xx), `timeout` (our 504), `shed` (our 503), `aborted`
             (broken after its start), `disconnected` (the client left first).
@@ -40,7 +40,7 @@ class RequestFinished:
         "status",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - by position: keywords cost more on every request
         self,
         context: RequestContext,
         kind: Literal["http", "websocket"],

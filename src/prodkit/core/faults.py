@@ -33,7 +33,18 @@ def faults_of(error: ValidationError, name: Callable[[Sequence[str]], str]) -> l
     return faults
 
 
+_LIST = 'Write it as a JSON list, like ["a", "b"].'
+_OBJECT = 'Write it as a JSON object, like {"a": "b"}.'
+
 _CURES = {
+    "tuple_type": _LIST,
+    "list_type": _LIST,
+    "set_type": _LIST,
+    "frozen_set_type": _LIST,
+    "dict_type": _OBJECT,
+    "mapping_type": _OBJECT,
+    "model_type": _OBJECT,
+    "is_instance_of": _OBJECT,
     "extra_forbidden": "Remove it, or correct the name.",
     "missing": "Set it.",
     "json_invalid": "Write it as JSON.",

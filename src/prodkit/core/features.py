@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 LOGGER = logging.getLogger("prodkit")
 
-Guard = Callable[[RequestContext], "Answer | Response | None | Awaitable[Answer | Response | None]"]
+Guard = Callable[[RequestContext], "Answer | Response | Awaitable[Answer | Response | None] | None"]
 """Decides before the handler runs: returns None to go on or an answer to send, raises `Problem` to refuse.
 
 A guard is a plain function by choice: it returns an awaitable only when it has to wait.
@@ -122,7 +122,7 @@ class HealthCheck:
     """
 
     name: str
-    check: Callable[[], HealthResult | None | Awaitable[HealthResult | None]]
+    check: Callable[[], HealthResult | Awaitable[HealthResult | None] | None]
     critical: bool = True
     timeout_seconds: float = 2.0
     interval_seconds: float = 5.0
@@ -211,7 +211,9 @@ class Feature(Protocol):
         provides: what other features may find by type through the `Kit`; collected before any `parts` is asked for.
     """
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """See above."""
 
     @property
     def provides(self) -> Sequence[object]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection
 
-__all__ = ["http_exception_answer", "validation_answer", "validation_problem"]
+__all__ = ["answer_of", "http_exception_answer", "validation_answer", "validation_problem"]
 
 _MAX_ERRORS: Final = 50
 _MAX_SEGMENT: Final = 64
@@ -60,6 +60,11 @@ async def http_exception_answer(_: HTTPConnection, error: Exception) -> Answer:
     """The answer to an `HTTPException`, ours or Starlette's, also to one raised before a socket was accepted."""
     if not isinstance(error, HTTPException):  # registered for HTTPException only
         raise error
+    return answer_of(error)
+
+
+def answer_of(error: HTTPException) -> Answer:
+    """*error* as a whole response."""
     if error.status_code < 400:
         # HTTPException(304) and redirects are not errors: status and headers as they were meant, without a body.
         headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]

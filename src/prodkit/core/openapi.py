@@ -20,7 +20,11 @@ _SCHEMA = {
     "description": "RFC 9457 problem details.",
     "required": ["type", "title", "status", "detail", "instance", "correlation_id"],
     "properties": {
-        "type": {"type": "string", "format": "uri", "description": "Identifies the kind of problem; documented there."},
+        "type": {
+            "type": "string",
+            "format": "uri",
+            "description": "Identifies the kind of problem; documented there.",
+        },
         "title": {"type": "string", "description": "The kind of problem in a few words."},
         "status": {"type": "integer", "description": "The HTTP status."},
         "detail": {"type": "string", "description": "What went wrong this time."},
@@ -46,7 +50,10 @@ _VALIDATION_SCHEMA = {
                         "required": ["in", "pointer", "code", "message"],
                         "properties": {
                             "in": {"type": "string", "description": "body, query, path, header or cookie."},
-                            "pointer": {"type": "string", "description": "A JSON Pointer fragment (RFC 6901)."},
+                            "pointer": {
+                                "type": "string",
+                                "description": "A JSON Pointer fragment (RFC 6901).",
+                            },
                             "code": {"type": "string", "description": "Stable, for programs."},
                             "message": {"type": "string", "description": "For people."},
                         },

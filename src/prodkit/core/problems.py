@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
 
@@ -94,7 +94,9 @@ def _generic_types() -> dict[int, ProblemType]:
         if status >= HTTPStatus.BAD_REQUEST:
             title = renamed.get(status.value, status.phrase)
             name = title.lower().replace(" ", "-").replace("'", "")
-            text = described.get(status, f"The HTTP status {status.value} as RFC 9110 and its extensions define it.")
+            text = described.get(
+                status, f"The HTTP status {status.value} as RFC 9110 and its extensions define it."
+            )
             generic[status.value] = register(ProblemType(name, status.value, title, text))
     return generic
 
@@ -178,7 +180,9 @@ class Problem(HTTPException):
             kind = _BY_STATUS.get(kind) or _other(kind)
         reserved = _RESERVED.intersection(extensions)
         if reserved:
-            message = f"these members of a problem document cannot be extensions: {', '.join(sorted(reserved))}"
+            message = (
+                f"these members of a problem document cannot be extensions: {', '.join(sorted(reserved))}"
+            )
             raise ValueError(message)
         self.problem_type = kind
         self.extensions = extensions
@@ -206,7 +210,7 @@ def problem_of(error: HTTPException) -> Problem:
     if detail is not None and not isinstance(detail, str):
         extensions["errors" if isinstance(detail, list) else "context"] = detail
         detail = None
-    return Problem(kind, cast("str | None", detail), headers=error.headers, **extensions)
+    return Problem(kind, detail, headers=error.headers, **extensions)
 
 
 def problem_answer(problem: Problem, context: RequestContext | None = None) -> Answer:

@@ -6,7 +6,8 @@ Used by logs, error reports and `prodkit config`. It fails closed: what cannot b
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from pydantic import SecretBytes, SecretStr
@@ -28,9 +29,15 @@ _HARMLESS_NAME = frozenset({"input_tokens", "output_tokens", "total_tokens", "ma
 
 _SHAPES: Final = (
     # scheme://user:password@host
-    (re.compile(r"(?P<keep>[a-z][a-z0-9+.\-]*://[^\s/:@]*:)[^\s@/]+(?=@)", re.IGNORECASE), r"\g<keep>" + MASK),
+    (
+        re.compile(r"(?P<keep>[a-z][a-z0-9+.\-]*://[^\s/:@]*:)[^\s@/]+(?=@)", re.IGNORECASE),
+        r"\g<keep>" + MASK,
+    ),
     # Authorization: Bearer x, Basic x
-    (re.compile(r"(?P<keep>\b(?:bearer|basic)\s+)[A-Za-z0-9\-._~+/]{8,}=*", re.IGNORECASE), r"\g<keep>" + MASK),
+    (
+        re.compile(r"(?P<keep>\b(?:bearer|basic)\s+)[A-Za-z0-9\-._~+/]{8,}=*", re.IGNORECASE),
+        r"\g<keep>" + MASK,
+    ),
     # a JSON Web Token
     (re.compile(r"\beyJ[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]*"), MASK),
     # name=value and "name": "value" inside a text
@@ -62,7 +69,7 @@ def redact_text(text: str) -> str:
     return text
 
 
-def redact(value: object, *, depth: int = _MAX_DEPTH) -> object:
+def redact(value: object, *, depth: int = _MAX_DEPTH) -> object:  # noqa: PLR0911 - one line for each kind of value
     """A copy of *value* that is safe to write: mappings by name, texts by shape, pydantic secrets always.
 
     Containers deeper than *depth* levels or longer than 200 items are cut; unknown objects are left as they are,
@@ -74,7 +81,7 @@ def redact(value: object, *, depth: int = _MAX_DEPTH) -> object:
         return MASK
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"<{len(value)} bytes>"
-    if depth <= 0 and isinstance(value, (Mapping, Sequence, Set)):
+    if depth <= 0 and isinstance(value, (Mapping, Sequence, AbstractSet)):
         return MASK
     if isinstance(value, Mapping):
         pairs = list(value.items())[:_MAX_ITEMS]
@@ -82,6 +89,6 @@ def redact(value: object, *, depth: int = _MAX_DEPTH) -> object:
             key: MASK if isinstance(key, str) and is_secret_name(key) else redact(item, depth=depth - 1)
             for key, item in pairs
         }
-    if isinstance(value, (Sequence, Set)):
+    if isinstance(value, (Sequence, AbstractSet)):
         return [redact(item, depth=depth - 1) for item in list(value)[:_MAX_ITEMS]]
     return value

@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
     from prodkit.core.asgi import Scope
 
-__all__ = ["UNMATCHED", "Operation", "RouteTable", "rules_of"]
+__all__ = ["UNMATCHED", "UNROUTED", "Operation", "RouteTable", "rules_of"]
 
 UNMATCHED: Final = "(unmatched)"
+"""The template where the router found nothing."""
+
+UNROUTED: Final = "(unrouted)"
+"""The template where a guard answered, so that the router was never asked."""
 
 # A route added while the application runs is found at the next rebuild; misses must not cost a walk each.
 _REBUILD_SECONDS: Final = 5.0
@@ -74,7 +78,7 @@ class RouteTable:
         self._rules: dict[int, tuple[object, tuple[RouteRule, ...]]] = {}
         self._built_at: float | None = None
 
-    def template(self, scope: Scope, root_path: str) -> str:
+    def template(self, scope: Scope, root_path: str) -> str:  # noqa: PLR0911 - the common cases leave early
         """The template of the route *scope* was dispatched to, e.g. `/api/items/{id}`, or `(unmatched)`.
 
         Args:
@@ -148,14 +152,16 @@ def rules_of(route: object) -> tuple[RouteRule, ...]:
     return () if dependant is None else tuple(_rules_in(dependant))
 
 
-def _rules_in(dependant: Any) -> Iterator[RouteRule]:  # Any: fastapi.dependencies.models.Dependant is not public
+def _rules_in(
+    dependant: Any,
+) -> Iterator[RouteRule]:  # Any: fastapi.dependencies.models.Dependant is not public
     if isinstance(dependant.call, RouteRule):
         yield dependant.call
     for dependency in dependant.dependencies:
         yield from _rules_in(dependency)
 
 
-def _subject_of(scope: Scope) -> tuple[object | None, str | None]:
+def _subject_of(scope: Scope) -> tuple[object | None, str | None]:  # noqa: PLR0911 - one line for each way of routing
     """What was dispatched to, and its path below the innermost mount where that can be told at once.
 
     On the path of every request: membership tests in place of `get`, which would be a call each.
@@ -208,10 +214,10 @@ def _walk(
         route = context.original_route
         if isinstance(route, (Mount, Host)):
             inner = prefix if isinstance(route, Host) else prefix + (context.path or "")
-            subroutes: Sequence[BaseRoute] = getattr(effective, "starlette_route", None) or route
+            mounted = getattr(effective, "starlette_route", None) or route
             if isinstance(route, Mount):
                 yield f"{inner}/{{path}}", _pattern(inner) if inner else None, route.app
-            yield from _walk(getattr(subroutes, "routes", ()), inner, depth + 1)
+            yield from _walk(getattr(mounted, "routes", ()), inner, depth + 1)
             continue
         path = context.path_format
         if path is None:
@@ -239,10 +245,10 @@ def _find(routes: Sequence[BaseRoute], scope: Scope) -> object | None:
         match, child_scope = context.matches(scope)
         if match is Match.NONE:
             continue
-        endpoint = child_scope.get("endpoint", context.endpoint)
+        endpoint: object = child_scope.get("endpoint", context.endpoint)
         if isinstance(context.original_route, (Mount, Host)):
             mounted = getattr(context, "starlette_route", None) or context.original_route
-            subroutes = getattr(mounted, "routes", None)
+            subroutes: Sequence[BaseRoute] = getattr(mounted, "routes", None) or ()
             if subroutes:
                 return _find(subroutes, {**scope, **child_scope})
             return endpoint

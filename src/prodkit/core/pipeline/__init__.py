@@ -73,7 +73,9 @@ class Pipeline:
         self._observers = kit.observers_of(RequestFinished)
         self._monotonic = kit.clock.monotonic
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(  # noqa: C901, PLR0912, PLR0915 - one frame and two closures: every part of it split off is a call a request
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Serve one connection. Lifespan and unknown scope types pass unchanged."""
         if scope["type"] != "http":
             if scope["type"] != "websocket":
@@ -109,7 +111,9 @@ class Pipeline:
                     context.bytes_received += len(message["body"])
                     limit = context.max_body_bytes
                     if limit is not None and context.bytes_received > limit:
-                        raise Problem(413, f"The request body is larger than {limit} bytes.", max_body_bytes=limit)
+                        raise Problem(
+                            413, f"The request body is larger than {limit} bytes.", max_body_bytes=limit
+                        )
             elif context.ended_at is None:
                 context.disconnected = True
             return message

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from prodkit.core.events import CallbackFailed, RequestFinished
-from prodkit.core.routes import UNMATCHED
+from prodkit.core.routes import UNROUTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,16 +38,16 @@ def finish(
         if context.outcome is None:
             context.outcome = _outcome(context)
         scope = context.scope
-        if kit.routes is not None and scope is not None:
-            context.route = kit.routes.template(scope, root_path)
-        else:
-            context.route = UNMATCHED
+        route = UNROUTED
+        if context.routed and kit.routes is not None and scope is not None:
+            route = kit.routes.template(scope, root_path)
+        context.route = route
         first = context.first_byte_at
         event = RequestFinished(
             context,
             kind,
             method,
-            context.route,
+            route,
             context.status,
             context.outcome,
             ended_at - context.started_at,

@@ -10,12 +10,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import body_limit
 from starlette.requests import ClientDisconnect, Request
 
-from prodkit.core.asgi import Answer
 from prodkit.core.events import BackgroundFailed, RequestFailed
-from prodkit.core.handlers import http_exception_answer
+from prodkit.core.handlers import answer_of
 from prodkit.core.problems import TEMPORARY_REDUCED_CAPACITY, Problem, problem_answer
 
 if TYPE_CHECKING:
+    from prodkit.core.asgi import Answer
     from collections.abc import Callable
 
     from prodkit.core.asgi import Receive, Scope, Send
@@ -64,20 +64,22 @@ class Failures:
             context.disconnected = True
             return True
         if context.ended_at is not None:
-            self._kit.emit(BackgroundFailed(context, error))
+            context.kit.emit(BackgroundFailed(context, error))
             return False
         if context.status is None and isinstance(cause, HTTPException):
             if isinstance(cause, Problem) and cause.problem_type is TEMPORARY_REDUCED_CAPACITY:
                 context.outcome = "shed"
-            await (await http_exception_answer(Request(scope), cause))(scope, receive, send)
+            await answer_of(cause)(scope, receive, send)
             return True
         context.error = error
-        self._kit.emit(RequestFailed(context, error))
+        context.kit.emit(RequestFailed(context, error))
         if context.status is None:
             await (await self._unexpected(error, scope))(scope, receive, send)
         return False
 
-    async def _unexpected(self, error: Exception, scope: Scope) -> Any:  # Any: whatever response the handler makes
+    async def _unexpected(
+        self, error: Exception, scope: Scope
+    ) -> Any:  # Any: whatever response the handler makes
         if self.handler is not None and scope["type"] == "http":
             try:
                 if is_async_callable(self.handler):

@@ -36,6 +36,7 @@ class InnermostScope:
             return self.app(scope, receive, send)
         context: RequestContext = scope["state"]["context"]
         context.scope = scope
+        context.routed = True
         if scope["type"] != "http":
             return self.app(scope, receive, send)
         kit = self.kit

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.websockets import WebSocketDisconnect
+
 from prodkit.core.asgi import accepts_denial_response
 from prodkit.core.context import CURRENT, RequestContext
 from prodkit.core.events import RequestFailed, RequestFinished
@@ -65,7 +67,13 @@ class _Socket:
     """The two channels of one WebSocket, with the truth about them written into the context."""
 
     def __init__(
-        self, pipeline: Pipeline, context: RequestContext, scope: Scope, receive: Receive, send: Send, root_path: str
+        self,
+        pipeline: Pipeline,
+        context: RequestContext,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        root_path: str,
     ) -> None:
         self._pipeline = pipeline
         self._context = context
@@ -129,7 +137,7 @@ class _Socket:
         await problem_answer(problem, context)(self._scope, self.receive, self.send)
 
 
-async def refuse(
+async def refuse(  # noqa: PLR0917 - an ASGI call and its surroundings
     pipeline: Pipeline, error: Exception, context: RequestContext, scope: Scope, receive: Receive, send: Send
 ) -> bool:
     """Answer a handshake, or close an open socket, in place of an application that raised; whether that settles it."""
@@ -137,15 +145,12 @@ async def refuse(
     if context.error is error:
         return False
     if context.status is None:
-        if await pipeline.failures.answer(error, context, scope, receive, send):
-            return True
-        # The application may have accepted nothing and raised: `answer` sent an opaque denial.
-        return False
+        return await pipeline.failures.answer(error, context, scope, receive, send)
     if context.ended_at is None:
         context.error = error
         context.outcome = "aborted"
-        pipeline.kit.emit(RequestFailed(context, error))
+        context.kit.emit(RequestFailed(context, error))
         await send({"type": "websocket.close", "code": INTERNAL_ERROR, "reason": ""})
         return False
-    # After the close there is nobody to tell; Starlette raises WebSocketDisconnect for an ordinary leaving.
-    return type(cause).__name__ == "WebSocketDisconnect"
+    # After the close there is nobody to tell; Starlette raises this for an ordinary leaving.
+    return isinstance(cause, WebSocketDisconnect)

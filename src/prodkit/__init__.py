@@ -1,0 +1,1 @@
+"""prodkit makes a FastAPI service fit for production."""

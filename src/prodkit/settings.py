@@ -1,0 +1,194 @@
+"""Settings: everything an operator can set, one section a feature, read from the environment and checked at once.
+
+Sources, the first one that has a value wins: arguments, `PRODKIT_*` environment variables, `.env`, the files of a
+secrets directory. Sections are separated by two underscores: `PRODKIT_RATE_LIMITING__DEFAULT=100/minute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from prodkit.authentication import AuthenticationSettings
+from prodkit.core.environment import (
+    PREFIX,
+    SECRETS_DIR,
+    Source,
+    closest,
+    read_sources,
+    unknown_names,
+    variables_of,
+)
+from prodkit.core.exceptions import SettingsError, SettingsFault
+from prodkit.core.faults import faults_of
+from prodkit.core.features import FeatureSettings
+from prodkit.core.problems import TYPE_BASE
+from prodkit.core.redaction import redact_text
+from prodkit.correlation import CorrelationSettings
+from prodkit.cors import CORSSettings
+from prodkit.error_reporting import ErrorReportingSettings
+from prodkit.health import HealthSettings
+from prodkit.logs import LogsSettings
+from prodkit.metrics import MetricsSettings
+from prodkit.operations import OperationsSettings
+from prodkit.proxies import ProxiesSettings
+from prodkit.rate_limiting import RateLimitingSettings
+from prodkit.request_limits import RequestLimitsSettings
+from prodkit.security_headers import SecurityHeadersSettings
+
+__all__ = ["ProblemsSettings", "Settings"]
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+
+class ProblemsSettings(FeatureSettings):
+    """Settings of problem documents; environment prefix `PRODKIT_PROBLEMS__`."""
+
+    type_base: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z][a-z0-9+.\-]*:[^\s#?]*/$",
+            description="What problem type URIs begin with, ending in a slash. Default: the documentation of prodkit. Set it "
+            "to where you document your own.",
+        ),
+    ] = TYPE_BASE
+
+
+class Settings(BaseSettings):
+    """All settings of a hardened application.
+
+    Args:
+        feature_names: names of further features whose `PRODKIT_<NAME>__*` variables are not ours to judge.
+        values: sections or fields by name, in place of what the environment says.
+
+    Raises:
+        SettingsError: something is wrong; lists every fault with its variable and its cure, and shows no value.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",  # unknown names are refused below, with what was probably meant
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+        nested_model_default_partial_update=True,
+    )
+
+    environment: Annotated[
+        Literal["production", "development"],
+        Field(
+            description="Where this runs. `production` (default) refuses what is unsafe there; `development` logs for people."
+        ),
+    ] = "production"
+    store: Annotated[
+        str,
+        Field(
+            description="Where shared state lives: `memory://` (default; each process for itself) or "
+            "`sqlite:///path/to/file.db` (all workers of a machine, survives restarts)."
+        ),
+    ] = "memory://"
+    operations: OperationsSettings = OperationsSettings()
+    problems: ProblemsSettings = ProblemsSettings()
+    proxies: ProxiesSettings = ProxiesSettings()
+    correlation: CorrelationSettings = CorrelationSettings()
+    logs: LogsSettings = LogsSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    error_reporting: ErrorReportingSettings = ErrorReportingSettings()
+    health: HealthSettings = HealthSettings()
+    cors: CORSSettings = CORSSettings()
+    security_headers: SecurityHeadersSettings = SecurityHeadersSettings()
+    request_limits: RequestLimitsSettings = RequestLimitsSettings()
+    rate_limiting: RateLimitingSettings = RateLimitingSettings()
+    authentication: AuthenticationSettings = AuthenticationSettings()
+
+    def __init__(
+        self, *, feature_names: Iterable[str] = (), **values: Any
+    ) -> None:  # Any: pydantic validates them
+        env_file = values.get("_env_file", self.model_config.get("env_file"))
+        sources, faults = read_sources(env_file, values.get("_secrets_dir"))
+        faults += _unknown(type(self), sources, tuple(feature_names))
+        faults += _unknown_arguments(type(self), values)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            known = {fault.name for fault in faults}
+            found = faults_of(error, lambda path: f"{PREFIX}{'__'.join(path).upper()}")
+            faults.extend(fault for fault in found if fault.name not in known)
+        if faults:
+            raise SettingsError(faults) from None
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What `repr` and `str` show: the URL of a store may hold a password."""
+        for name, value in super().__repr_args__():
+            yield name, redact_text(value) if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, `.env`, secret files, in this order."""
+        del env_settings
+        env_file, secrets_dir = (
+            getattr(dotenv_settings, "env_file", None),
+            getattr(file_secret_settings, "secrets_dir", None),
+        )
+        # What could not be read is a fault already.
+        sources, _ = read_sources(env_file, secrets_dir)
+        return init_settings, *(_Given(settings_cls, source) for source in sources)
+
+
+class _Given(EnvSettingsSource):
+    """The values of one source that has been read already."""
+
+    def __init__(self, settings_cls: type[BaseSettings], source: Source) -> None:
+        super().__init__(settings_cls)
+        self.env_vars = {name.lower(): value for name, value in source.values.items()}
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # Any: as inherited
+        """The value as JSON; what is none stays as it is for validation to refuse.
+
+        Raising here would end the search for faults at the first one, and name no variable.
+        """
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+
+def _unknown(
+    settings: type[Settings], sources: list[Source], feature_names: tuple[str, ...]
+) -> list[SettingsFault]:
+    """Names with our prefix that mean nothing: a typo there is a protection that is silently off."""
+    found = {name: source.label for source in reversed(sources) for name in source.values}
+    variables = list(variables_of(settings))
+    known = {variable.name for variable in variables} | {SECRETS_DIR}
+    faults = []
+    for name in unknown_names(found, variables, feature_names, {SECRETS_DIR}):
+        guess = closest(name, known)
+        cure = f"Did you mean {guess}?" if guess else "Remove it; `prodkit env` lists all that there are."
+        faults.append(SettingsFault(name, f"there is no such setting (in {found[name]}).", cure))
+    return faults
+
+
+def _unknown_arguments(settings: type[Settings], values: Iterable[str]) -> list[SettingsFault]:
+    """Keyword arguments that mean nothing; those with an underscore in front are of pydantic-settings."""
+    fields = settings.model_fields
+    faults = []
+    for name in values:
+        if name not in fields and not name.startswith("_"):
+            guess = closest(name, [field.upper() for field in fields])
+            cure = f"Did you mean {guess.lower()}?" if guess else "Remove it."
+            faults.append(SettingsFault(f"Settings({name}=...)", "there is no such section.", cure))
+    return faults

@@ -1,0 +1,76 @@
+"""What may never be written is not written; what is harmless stays readable."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretBytes, SecretStr
+
+from prodkit.core.redaction import MASK, is_secret_name, redact, redact_text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["password", "DB_PASSWD", "Authorization", "x-api-key", "apikey", "client_secret", "access_token", "Set-Cookie",
+     "private_key", "SENTRY_DSN", "mongodb_connection_string", "refresh_token", "pepper", "session_id"],
+)  # fmt: skip
+def test_secret_names(name):
+    """Names under which credentials travel are known in every spelling."""
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["path", "route", "input_tokens", "total_tokens", "keyboard", "status", "author"]
+)
+def test_harmless_names(name):
+    """Names that only resemble them are left alone."""
+    assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("connect to postgresql://app:s3cr3t-pw@db:5432/x failed", "s3cr3t-pw"),
+        ("Authorization: Bearer abcDEF123456789", "abcDEF123456789"),
+        ("token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl sent", "c2lnbmF0dXJl"),
+        ('{"password": "hunter2x"}', "hunter2x"),
+        ("api_key=abcd1234&x=1", "abcd1234"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----", "MIIabc"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIcut", "MIIcut"),
+    ],
+)
+def test_shapes_in_text(text, secret):
+    """A credential inside a text is masked by its shape, the rest stays."""
+    assert secret in text
+    redacted = redact_text(text)
+    assert secret not in redacted
+    assert MASK in redacted
+
+
+def test_structures():
+    """Mappings by name, at any depth; pydantic secrets and bytes always."""
+    value = {
+        "user": "ann",
+        "password": "x1",
+        "inner": [{"api_key": "x2", "n": 1}],
+        "s": SecretStr("x3"),
+        "b": b"x4",
+    }
+    value["sb"] = SecretBytes(b"x5")
+    redacted = redact(value)
+    assert redacted == {
+        "user": "ann",
+        "password": MASK,
+        "inner": [{"api_key": MASK, "n": 1}],
+        "s": MASK,
+        "b": "<2 bytes>",
+        "sb": MASK,
+    }
+
+
+def test_bounds():
+    """What is too deep to look through is masked whole, what is too long is cut."""
+    deep: object = {"x": 1}
+    for _ in range(20):
+        deep = {"x": deep}
+    assert MASK in str(redact(deep))
+    assert len(redact(list(range(1000)))) == 200  # type: ignore[arg-type]
