@@ -99,7 +99,7 @@ class RequestContext:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.response_headers = response_headers
         self.started_at = started_at
-        self.scheme: str = scope["scheme"]
+        self.scheme: str = scope["scheme"] if "scheme" in scope else "http"  # noqa: SIM401 - get() is a call
         self.correlation_id = ""
         self.trace_id: str | None = None
         self.client_ip: IPv4Address | IPv6Address | None = None

@@ -15,10 +15,9 @@ from prodkit.core.handlers import answer_of
 from prodkit.core.problems import TEMPORARY_REDUCED_CAPACITY, Problem, problem_answer
 
 if TYPE_CHECKING:
-    from prodkit.core.asgi import Answer
     from collections.abc import Callable
 
-    from prodkit.core.asgi import Receive, Scope, Send
+    from prodkit.core.asgi import Answer, Receive, Scope, Send
     from prodkit.core.context import RequestContext
     from prodkit.core.features import Kit
 

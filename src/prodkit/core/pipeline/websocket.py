@@ -66,7 +66,7 @@ async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, se
 class _Socket:
     """The two channels of one WebSocket, with the truth about them written into the context."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - an ASGI call and its surroundings
         self,
         pipeline: Pipeline,
         context: RequestContext,
