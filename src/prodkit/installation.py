@@ -27,8 +27,9 @@ from prodkit.core.pipeline import InnermostScope, Pipeline
 from prodkit.core.routes import RouteTable
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from collections.abc import AsyncIterator, Callable
+
+    from fastapi import FastAPI
 
     from prodkit.core.asgi import ASGIApp
     from prodkit.core.clock import Clock

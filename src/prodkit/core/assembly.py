@@ -24,12 +24,15 @@ class Plan:
 
     Attributes:
         guards: in the order of their layers, then of installation.
+        guards_at: the same for exact paths that a feature answers, with that answer in PROBES; so that other paths pay
+            nothing for them.
         inner_guards: those that run when the application is mounted inside another hardened one.
         middleware: outermost first.
         response_headers: static headers as they go on the wire.
     """
 
     guards: tuple[Guard, ...]
+    guards_at: dict[str, tuple[Guard, ...]]
     inner_guards: tuple[Guard, ...]
     middleware: tuple[MiddlewareFactory, ...]
     response_headers: dict[bytes, bytes]
@@ -59,9 +62,18 @@ def assemble(
         if standalone and (parts.routes or parts.exception_handlers or parts.lifespan or parts.openapi):
             message = f"{name} brings routes, handlers, OpenAPI or a lifespan: use install(app, {type(feature).__name__}(...))"
             raise InstallationError(message)
+        _refuse_taken_paths(kit, name, parts)
         kit.parts[name] = parts
         kit.observe(parts.observers)
     return kit
+
+
+def _refuse_taken_paths(kit: Kit, name: str, parts: Parts) -> None:
+    for other, theirs in kit.parts.items():
+        taken = theirs.paths.keys() & parts.paths.keys()
+        if taken:
+            message = f"{other} and {name} both answer at {', '.join(sorted(taken))}: give one of them another path"
+            raise InstallationError(message)
 
 
 def plan_of(kit: Kit, extra_guards: Iterable[tuple[Layer, Guard]] = ()) -> Plan:
@@ -76,8 +88,15 @@ def plan_of(kit: Kit, extra_guards: Iterable[tuple[Layer, Guard]] = ()) -> Plan:
             headers[name.lower().encode("latin-1")] = value.encode("latin-1")
     guards.extend(extra_guards)
     guards.sort(key=lambda pair: pair[0])
+    paths = {path: guard for parts in kit.parts.values() for path, guard in parts.paths.items()}
     return Plan(
         guards=tuple(guard for _, guard in guards),
+        guards_at={
+            path: tuple(
+                guard for _, guard in sorted([*guards, (Layer.PROBES, answer)], key=lambda pair: pair[0])
+            )
+            for path, answer in paths.items()
+        },
         inner_guards=tuple(guard for layer, guard in guards if layer > Layer.PROBES),
         middleware=tuple(middleware),
         response_headers=headers,

@@ -179,6 +179,8 @@ class Parts:
 
     Attributes:
         guards: in which layer, and the guard; one feature may guard in several layers.
+        paths: what it answers itself, by exact path from the root, in PROBES: before hosts, credentials and limits.
+            HTTP only. Requests to other paths pay nothing for it.
         observers: which events it watches.
         response_headers: static headers of every response, lower-case; the route's own win.
         middleware: pure-ASGI factories for what transforms whole responses; run after all guards, before the
@@ -192,6 +194,7 @@ class Parts:
     """
 
     guards: Sequence[tuple[Layer, Guard]] = ()
+    paths: Mapping[str, Guard] = field(default_factory=dict)
     observers: Sequence[Observer] = ()
     response_headers: Mapping[str, str] = field(default_factory=dict)
     middleware: Sequence[MiddlewareFactory] = ()

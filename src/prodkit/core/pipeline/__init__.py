@@ -67,6 +67,7 @@ class Pipeline:
         for factory in reversed(plan.middleware):
             self.app = factory(self.app)
         self.guards = plan.guards
+        self.guards_at = plan.guards_at
         self.inner_guards = plan.inner_guards
         self.static_headers = plan.response_headers
         self.failures = Failures(kit)
@@ -101,6 +102,7 @@ class Pipeline:
         token = CURRENT.set(context)
         kit.in_flight += 1
         replaced_body: bytes | None = None
+        streaming = False
         if "asgi" in scope and "spec_version" in scope["asgi"] and scope["asgi"]["spec_version"] >= "2.4":
             send = watched_send(context, send)
 
@@ -120,15 +122,18 @@ class Pipeline:
 
         def sender(message: Message) -> Awaitable[None]:
             # Not a coroutine function: it returns the server's awaitable, which saves a frame on every message.
-            nonlocal replaced_body
+            nonlocal replaced_body, streaming
             kind = message["type"]
             if kind == "http.response.body":
                 if replaced_body is not None:
                     message, replaced_body = {"type": kind, "body": replaced_body}, b""
                 if "body" in message:
                     context.bytes_sent += len(message["body"])
-                if "more_body" not in message or not message["more_body"]:
-                    context.ended_at = monotonic()
+                if "more_body" in message and message["more_body"]:
+                    streaming = True
+                elif context.ended_at is None:
+                    # A body in one piece goes out with its start: one reading of the clock serves for both.
+                    context.ended_at = monotonic() if streaming else context.first_byte_at
             elif kind == "http.response.start":
                 status = message["status"]
                 if status == 413:
@@ -152,7 +157,8 @@ class Pipeline:
             return send(message)
 
         try:
-            for guard in self.guards:
+            path = scope["path"]
+            for guard in self.guards_at[path] if path in self.guards_at else self.guards:
                 answer: Any = guard(context)
                 if answer is not None:
                     if hasattr(answer, "__await__"):

@@ -36,7 +36,11 @@ def finish(
         if ended_at is None:
             ended_at = kit.clock.monotonic()
         if context.outcome is None:
-            context.outcome = _outcome(context)
+            status = context.status
+            if context.ended_at is not None and status is not None and status < 400 and not context.disconnected:
+                context.outcome = "ok"  # the common case, without a call
+            else:
+                context.outcome = _outcome(context)
         scope = context.scope
         route = UNROUTED
         if context.routed and kit.routes is not None and scope is not None:
