@@ -25,6 +25,7 @@ from prodkit.core.handlers import http_exception_answer, validation_answer
 from prodkit.core.openapi import document_problems
 from prodkit.core.pipeline import InnermostScope, Pipeline
 from prodkit.core.routes import RouteTable
+from prodkit.request_limits import body_limit_guard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -118,11 +119,7 @@ def _wrap_stack(app: FastAPI, kit: Kit) -> None:
     def build_hardened() -> ASGIApp:
         theirs, handlers, max_body_size = app.user_middleware, app.exception_handlers, app.max_body_size
         made: list[Pipeline] = []
-        limits = []
-        if max_body_size is not None:
-            from prodkit.request_limits import body_limit_guard  # noqa: PLC0415 - TODO while features are written
-
-            limits = [(Layer.EDGE, body_limit_guard(max_body_size))]
+        limits = [] if max_body_size is None else [(Layer.EDGE, body_limit_guard(max_body_size))]
 
         def pipeline(inner: ASGIApp) -> Pipeline:
             made.append(Pipeline(inner, kit=kit, extra_guards=limits))
@@ -130,7 +127,7 @@ def _wrap_stack(app: FastAPI, kit: Kit) -> None:
 
         app.user_middleware = [Middleware(pipeline), *theirs, Middleware(InnermostScope, kit=kit)]
         # The user's handler for anything unexpected runs in the pipeline, inside our headers. Outside of it Starlette
-        # only re-raises. FastAPI's own body limit would answer from outside of us: request_limits took it over.
+        # only re-raises. FastAPI's own body limit would answer from outside of us: a guard has taken it over.
         app.exception_handlers = {
             key: value for key, value in handlers.items() if key not in (500, Exception)
         }

@@ -6,10 +6,9 @@ secrets directory. Sections are separated by two underscores: `PRODKIT_RATE_LIMI
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from prodkit.authentication import AuthenticationSettings
@@ -38,10 +37,13 @@ from prodkit.proxies import ProxiesSettings
 from prodkit.rate_limiting import RateLimitingSettings
 from prodkit.request_limits import RequestLimitsSettings
 from prodkit.security_headers import SecurityHeadersSettings
+from prodkit.stores.urls import check_url
 
 __all__ = ["ProblemsSettings", "Settings"]
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pydantic.fields import FieldInfo
 
 
@@ -108,9 +110,8 @@ class Settings(BaseSettings):
     rate_limiting: RateLimitingSettings = RateLimitingSettings()
     authentication: AuthenticationSettings = AuthenticationSettings()
 
-    def __init__(
-        self, *, feature_names: Iterable[str] = (), **values: Any
-    ) -> None:  # Any: pydantic validates them
+    # Any: pydantic validates them.
+    def __init__(self, *, feature_names: Iterable[str] = (), **values: Any) -> None:
         env_file = values.get("_env_file", self.model_config.get("env_file"))
         sources, faults = read_sources(env_file, values.get("_secrets_dir"))
         faults += _unknown(type(self), sources, tuple(feature_names))
@@ -123,6 +124,17 @@ class Settings(BaseSettings):
             faults.extend(fault for fault in found if fault.name not in known)
         if faults:
             raise SettingsError(faults) from None
+
+    @field_validator("store")
+    @classmethod
+    def _known_store(cls, url: str) -> str:
+        try:
+            check_url(url)
+        except SettingsError as error:
+            (fault,) = error.faults
+            message = f"{fault.message} | {fault.cure}"
+            raise ValueError(message) from None
+        return url
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """What `repr` and `str` show: the URL of a store may hold a password."""
@@ -140,10 +152,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, environment, `.env`, secret files, in this order."""
         del env_settings
-        env_file, secrets_dir = (
-            getattr(dotenv_settings, "env_file", None),
-            getattr(file_secret_settings, "secrets_dir", None),
-        )
+        env_file = getattr(dotenv_settings, "env_file", None)
+        secrets_dir = getattr(file_secret_settings, "secrets_dir", None)
         # What could not be read is a fault already.
         sources, _ = read_sources(env_file, secrets_dir)
         return init_settings, *(_Given(settings_cls, source) for source in sources)

@@ -77,6 +77,8 @@ class OperationsAccess:
         scope = context.scope
         if not self._networks or scope is None or not FORWARDING_HEADERS.isdisjoint(context.headers):
             return False
+        if "prodkit.peer" in scope:  # `proxies` put the caller in the place of the peer
+            return False
         peer = _address_of(scope.get("client"))
         if peer is None or not any(peer in network for network in self._networks):
             return False
@@ -85,7 +87,8 @@ class OperationsAccess:
 
 def _address_of(client: object) -> IPv4Address | IPv6Address | None:
     """The peer as the server gave it; None for a unix socket, and for anything that is no address."""
-    if not isinstance(client, (tuple, list)) or not client:
+    # Port 0 is uvicorn's mark of an address it took from a header; no connection has it.
+    if not isinstance(client, (tuple, list)) or len(client) != 2 or not client[1]:
         return None
     try:
         address = ip_address(str(client[0]).partition("%")[0])

@@ -158,7 +158,10 @@ class Pipeline:
 
         try:
             path = scope["path"]
-            for guard in self.guards_at[path] if path in self.guards_at else self.guards:
+            guards = self.guards
+            if path in self.guards_at:
+                guards, context.route = self.guards_at[path], path
+            for guard in guards:
                 answer: Any = guard(context)
                 if answer is not None:
                     if hasattr(answer, "__await__"):

@@ -42,7 +42,7 @@ def finish(
             else:
                 context.outcome = _outcome(context)
         scope = context.scope
-        route = UNROUTED
+        route = context.route or UNROUTED
         if context.routed and kit.routes is not None and scope is not None:
             route = kit.routes.template(scope, root_path)
         context.route = route

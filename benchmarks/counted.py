@@ -1,0 +1,98 @@
+"""What runs under cachegrind; started by `benchmarks.instructions`.
+
+Takes a JSON list of jobs, prints for each the process ids of its short and its long run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn
+
+from benchmarks.applications import VARIANTS, bare, path_at
+from benchmarks.driver import Driver
+from benchmarks.worker import silenced, variant_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp
+
+WARM_UP = 30
+
+
+async def _requests(app: ASGIApp, headers: tuple[tuple[bytes, bytes], ...], path: str, count: int) -> None:
+    async with Driver(app, headers, path) as driver:
+        await driver.requests(WARM_UP)
+        # When a collection falls due depends on everything allocated before; what is left to it is measured apart.
+        gc.collect()
+        gc.disable()
+        await driver.requests(count)
+
+
+def _fork(work: Callable[[], object]) -> int:
+    """Run *work* in a child that ends without going through our own exit."""
+    child = os.fork()
+    if child:
+        return child
+    _finish(work)
+
+
+def _finish(work: Callable[[], object]) -> NoReturn:
+    try:
+        work()
+    except BaseException:
+        with open(ERRORS, "w") as errors:  # noqa: PTH123 - a file descriptor
+            traceback.print_exc(file=errors)
+        os._exit(1)
+    os._exit(0)
+
+
+def _wait(children: list[int]) -> None:
+    for child in children:
+        if os.waitpid(child, 0)[1] != 0:
+            raise SystemExit(1)
+
+
+def _job(name: str, headers_of: str, routes: int, short: int, long: int, result: int) -> None:
+    """Build the application and fork the two runs; write their process ids to *result*."""
+    variant = variant_named(headers_of)
+    app = bare(routes) if name == "bare" else variant_named(name).build(routes)
+    gc.collect()
+    gc.freeze()
+    children = [
+        _fork(lambda count=count: asyncio.run(_requests(app, variant.headers, path_at(routes), count)))
+        for count in (short, long)
+    ]
+    os.write(result, json.dumps(children).encode())
+    _wait(children)
+
+
+def main() -> None:
+    jobs = json.loads(sys.argv[1])
+    for module in ("prodkit", "benchmarks.glue"):  # imported once for all jobs that use it
+        if any(VARIANTS.get(job["name"]) is not None and not VARIANTS[job["name"]].own_environment for job in jobs):
+            import_module(module)
+    pipes = []
+    children = []
+    workers = os.cpu_count() or 1
+    for job in jobs:
+        if len(children) >= workers:
+            _wait([children.pop(0)])
+        ours, theirs = os.pipe()
+        children.append(_fork(lambda job=job, result=theirs: _job(**job, result=result)))
+        os.close(theirs)
+        pipes.append(ours)
+    _wait(children)
+    print(json.dumps([json.loads(os.read(pipe, 100)) for pipe in pipes]), file=ANSWERS)
+
+
+if __name__ == "__main__":
+    ERRORS = os.dup(2)
+    ANSWERS = silenced()
+    main()

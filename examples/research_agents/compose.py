@@ -1,0 +1,158 @@
+"""Writing an answer from what was found: sentences of the excerpts, each with its source, and nothing else."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .local_parallel.text import query_terms, sentences, terms, title_terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = ["answer_pieces"]
+
+_MOST_SENTENCES = 3  # for each part of the question: a quick cited answer, not a report
+_FROM_ONE = 2  # of them from the source that answers best
+_OPENS = 0.25  # head start of the first sentence of an excerpt
+_DEFINES = 0.6  # and where the title is all that is asked for
+_FOLLOWS = 0.3  # head start of the sentence after the best one: "It ...", "Such a ...", "This ..."
+_SECOND_VOICE = (
+    0.5  # another source is heard when the best sentence holds less of the question than this, and it more
+)
+_ALIKE = 0.5  # share of common terms from which two sentences say the same
+_SIGNATURE = re.compile(r"^[A-Za-z_][\w.]*\(.*\)|^[A-Za-z_]\w*\.[\w.]+$|^__\w+__$")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    text: str
+    n: int
+    rank: int
+    subject: str
+    held: frozenset[str]  # terms of the question, those of the title included
+    own: frozenset[str]  # terms of the question in the sentence itself
+    all: frozenset[str]
+    opening: bool
+    titled: bool  # whether the title holds the whole question
+
+
+def answer_pieces(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The answer in pieces that make sense as they arrive, one for each part of the question.
+
+    Args:
+        findings: what `SearchToolkit.web_search` returned, decoded, in the order asked.
+    """
+    parts = [finding for finding in findings if "query" in finding]
+    several = len(parts) > 1
+    told: set[str] = set()
+    missing = [
+        finding["query"] for finding in parts if not finding.get("results") and not finding.get("refused")
+    ]
+    refused = [finding["query"] for finding in parts if finding.get("refused")]
+    spoken = False
+    for finding in parts:
+        if not finding.get("results"):
+            continue
+        chosen = [one for one in _choose(finding["query"], finding["results"]) if one.text not in told]
+        told.update(one.text for one in chosen)
+        subject = ""
+        for position, one in enumerate(chosen):
+            lead = "\n\n" if spoken and position == 0 and several else " " if spoken else ""
+            yield f"{lead}{_spoken(one, subject)} [{one.n}]"
+            subject = one.subject
+            spoken = True
+    if missing:
+        named = "; ".join(f'"{query}"' for query in missing)
+        lead = "\n\n" if spoken else ""
+        yield f"{lead}Not found in the corpus: no passage covers enough of {named}."
+        spoken = True
+    if refused:
+        named = "; ".join(f'"{query}"' for query in refused)
+        lead = "\n\n" if spoken else ""
+        yield f"{lead}Not looked up, because max_cost_usd allows no further search: {named}."
+
+
+def _spoken(sentence: _Sentence, before: str) -> str:
+    """The sentence, with what it is about in front when neither it nor the one before says so ("Return a copy ...")."""
+    text = sentence.text.strip()
+    name = sentence.subject.split("(")[0].split(".")[-1]
+    if sentence.subject and sentence.subject != before and name.lower() not in text.lower():
+        return f"{sentence.subject}: {text}"
+    return text
+
+
+def _choose(query: str, results: Sequence[Mapping[str, Any]]) -> list[_Sentence]:
+    """At most three sentences: the best of the best source, then what other sources add."""
+    pool = [
+        sentence for rank, result in enumerate(results) for sentence in _sentences_of(query, rank, result)
+    ]
+    if not pool:
+        return []
+    frequency = Counter(term for sentence in pool for term in sentence.held)
+    weight = {term: math.log(1 + len(pool) / (0.5 + frequency[term])) for term in query_terms(query)}
+    total = sum(weight.values()) or 1.0
+
+    def share(held: frozenset[str]) -> float:
+        return sum(weight[term] for term in held) / total
+
+    def value(sentence: _Sentence) -> float:
+        shy = 0.3 if sentence.text.endswith(":") else 0.0
+        opening = 0.0 if not sentence.opening else _DEFINES if sentence.titled else _OPENS
+        return share(sentence.held) + opening - 0.12 * sentence.rank - shy
+
+    chosen = [max(pool, key=value)]
+    best = chosen[0]
+    after = pool.index(best) + 1
+    for sentence in sorted(
+        pool, key=lambda one: value(one) + _FOLLOWS * (pool.index(one) == after), reverse=True
+    ):
+        if len(chosen) == _MOST_SENTENCES:
+            break
+        if sentence.text.endswith(":") or any(_alike(sentence, other) for other in chosen):
+            continue
+        if sentence.rank == best.rank:
+            wanted = sum(other.rank == best.rank for other in chosen) < _FROM_ONE
+        else:
+            # By its own words: what its title says was enough to be found, and is not enough to join in.
+            wanted = not best.titled and share(best.own) < _SECOND_VOICE <= share(sentence.own)
+        if wanted:
+            chosen.append(sentence)
+    place = {sentence.text: position for position, sentence in enumerate(pool)}
+    first = chosen[0].rank
+    return sorted(chosen, key=lambda sentence: (sentence.rank != first, place[sentence.text]))
+
+
+def _sentences_of(query: str, rank: int, result: Mapping[str, Any]) -> Iterator[_Sentence]:
+    """The sentences of one result; what its title says counts for each of them."""
+    asked = set(query_terms(query))
+    title = str(result["title"])
+    tail = title.rsplit(" - ", 1)[-1]
+    subject = tail if _SIGNATURE.match(tail) and len(tail) < 80 else ""  # longer ones hide the answer
+    titled = asked & set(title_terms(title))
+    opening = True
+    for excerpt in result["excerpts"]:
+        for paragraph in str(excerpt).split("\n"):
+            for text in sentences(paragraph):
+                found = frozenset(terms(text))
+                yield _Sentence(
+                    text,
+                    result["n"],
+                    rank,
+                    subject,
+                    frozenset(asked & (found | titled)),
+                    found & asked,
+                    found,
+                    opening,
+                    titled == asked,
+                )
+                opening = False
+
+
+def _alike(one: _Sentence, other: _Sentence) -> bool:
+    """Whether two sentences share most of their terms."""
+    union = one.all | other.all
+    return not union or len(one.all & other.all) / len(union) >= _ALIKE

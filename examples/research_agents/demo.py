@@ -1,0 +1,217 @@
+"""`python -m examples.research_agents.demo`, which is what `make demo` runs: the application and its sources, ready to try.
+
+Two processes: the hardened application here, and the local Parallel server as a child that ends when this process does,
+however it does. Everything lives in a temporary directory and in memory: the key dies with the process. Whatever
+`PRODKIT_*` and `RESEARCH_*` are set in the environment are honoured; with `RESEARCH_PARALLEL_API_KEY` the sources are
+Parallel's (or those of `RESEARCH_PARALLEL_BASE_URL`) and no child is started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import uvicorn
+from dotenv import dotenv_values
+from pydantic import ValidationError
+
+from prodkit.authentication import StaticKeys
+from prodkit.core.exceptions import ProdkitError
+
+from .serving import AnnouncingServer, bind
+
+_START_SECONDS = 60.0  # a cold machine compiles everything it imports
+_KEY_LIFETIME = timedelta(hours=12)
+
+
+class DemoError(Exception):
+    """The demo cannot start; the message says why, and is all that is printed."""
+
+
+def main() -> int:
+    """Run until ctrl-c or SIGTERM. Exit code 0 after a clean end, 1 when it could not start."""
+    host = os.environ.get("HOST") or "127.0.0.1"
+    port = os.environ.get("PORT") or "8000"
+    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        return _refuse(f"PORT must be a number from 0 to 65535, not {port!r}")
+    try:
+        listener = bind(host, int(port))
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        reason = (
+            "is in use; choose another one: PORT=8001 make demo"
+            if in_use
+            else f"cannot be used: {error.strerror}"
+        )
+        return _refuse(f"{host}:{port} {reason}")
+    serving = threading.Event()
+
+    def end(*_: object) -> None:
+        # While it serves, uvicorn handles signals, and raises them again when it has drained; by then all is done.
+        if not serving.is_set():
+            sys.exit(0)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    try:
+        with tempfile.TemporaryDirectory(prefix="prodkit-demo-") as folder, _sources():
+            key = _hardening_defaults(Path(folder))
+            return _serve(listener, host, key, serving)
+    except (DemoError, ProdkitError, ValidationError) as error:
+        return _refuse(str(error))
+    finally:
+        listener.close()
+
+
+def _refuse(reason: str) -> int:
+    print(f"demo: {reason}", file=sys.stderr)
+    return 1
+
+
+@contextlib.contextmanager
+def _sources() -> Iterator[None]:
+    """The local Parallel server as a child, reachable through `RESEARCH_*`; nothing when a key for another is set."""
+    if os.environ.get("RESEARCH_PARALLEL_API_KEY"):
+        yield
+        return
+    token = secrets.token_urlsafe(32)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "examples.research_agents.local_parallel"],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**_inherited(), "LOCAL_PARALLEL_TOKEN": token},
+        stdin=subprocess.PIPE,  # our end closes when we die, even by SIGKILL; the child ends when it does
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # ctrl-c is for us: the child has to answer until the last request is done
+    )
+    try:
+        port = _port_of(child)
+        os.environ["RESEARCH_PARALLEL_API_KEY"] = token
+        os.environ["RESEARCH_PARALLEL_BASE_URL"] = f"http://127.0.0.1:{port}"
+        yield
+    finally:
+        if child.stdin is not None:
+            child.stdin.close()
+        try:
+            child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
+
+
+def _inherited() -> dict[str, str]:
+    """The environment without our own settings: the child needs none of them, and some are secret."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("PRODKIT_", "RESEARCH_"))
+    }
+
+
+def _port_of(child: subprocess.Popen[bytes]) -> int:
+    """The port the child says it serves on, once it does."""
+    # Meanwhile this process does the slow imports it will need anyway.
+    from . import app  # noqa: F401, PLC0415
+
+    out = child.stdout
+    if out is None:
+        message = "the local Parallel server has no output"
+        raise DemoError(message)
+    deadline = time.monotonic() + _START_SECONDS
+    with selectors.DefaultSelector() as selector:
+        selector.register(out, selectors.EVENT_READ)
+        while (left := deadline - time.monotonic()) > 0:
+            if selector.select(left):
+                line = out.readline()
+                if not line:
+                    break
+                return int(json.loads(line)["port"])
+    message = "the local Parallel server did not start; its messages are above"
+    raise DemoError(message)
+
+
+def _hardening_defaults(folder: Path) -> str:
+    """Put what the demo needs into the environment, where neither it nor `.env` says anything.
+
+    Returns:
+        the key made for this run; empty when authentication is configured already.
+    """
+    given = {**dotenv_values(".env"), **os.environ}
+    defaults = {
+        "PRODKIT_ENVIRONMENT": "development",
+        "PRODKIT_STORE": f"sqlite:///{folder / 'prodkit.db'}",
+        "PRODKIT_OPERATIONS__NETWORKS": '["127.0.0.0/8", "::1/128"]',
+        "PRODKIT_RATE_LIMITING__DEFAULT": "600/minute",
+        "PRODKIT_RATE_LIMITING__ADDRESS": "1200/minute",
+    }
+    shown = ""
+    if not any(name.startswith("PRODKIT_AUTHENTICATION__") for name in given):
+        shown, digest = StaticKeys.generate()
+        expires_at = datetime.now(UTC) + _KEY_LIFETIME
+        key = {
+            "sha256": digest,
+            "scopes": ["agents:run"],
+            "tenant": "demo",
+            "expires_at": expires_at.isoformat(),
+        }
+        defaults["PRODKIT_AUTHENTICATION__MODE"] = "keys"
+        defaults["PRODKIT_AUTHENTICATION__STATIC_KEYS"] = json.dumps({"demo": key})
+        defaults["PRODKIT_AUTHENTICATION__PUBLIC_DOCS"] = "true"
+    for name, value in defaults.items():
+        if name not in given:
+            os.environ[name] = value
+    return shown
+
+
+def _serve(listener: socket.socket, host: str, key: str, serving: threading.Event) -> int:
+    """Serve until a signal; 1 when the application refused to start."""
+    from .app import create_app  # noqa: PLC0415 - slow to import; the child is started first
+
+    port = listener.getsockname()[1]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    config = uvicorn.Config(
+        create_app(),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=10,
+    )
+    server = AnnouncingServer(config, lambda: _announce(url, key))
+    serving.set()
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _announce(url: str, key: str) -> None:
+    """What to do next, once there is something to do it with."""
+    shown = key or "the one you configured"
+    post = f"curl -sS {url}/v1/agents/search"
+    headers = f"-H 'Authorization: Bearer {key or 'KEY'}' -H 'Content-Type: application/json'"
+    print(f"URL: {url}")
+    print(f"API key: {shown}")
+    print(f"""{post}/chat {headers} -d '{{"message": "What does the nonlocal statement do?"}}'""")
+    print(
+        f"""{post}/stream -N {headers} -d '{{"message": "What is the difference between __str__ and __repr__?"}}'"""
+    )
+    print(
+        f"""{post}/chat {headers} -d '{{"message": "Who won the world cup in 2018?", "max_cost_usd": "0.002"}}'"""
+    )
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""Cutting a document into passages: one per section, definition or about 900 characters, with a title that places it.
+
+Reads what reStructuredText (as `pydoc` renders it) and Markdown have in common, and keeps running text apart from code,
+because answers quote sentences.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+__all__ = ["Passage", "passages_of"]
+
+_TARGET = 900  # characters a passage may hold before the next paragraph opens another
+_UNDERLINE = re.compile(r"^([=\-~^*\"'#+`])\1{2,}\s*$")
+_MARKDOWN_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
+_SIGNATURE = re.compile(r"^(?:class |exception |async )?[A-Za-z_][\w.]*(?:\(.*\)?|)\s*(?:->.*)?$")
+_IDENTIFIER = re.compile(
+    r"^(?:class |exception |async )|\(.*$", re.DOTALL
+)  # all but the name of the first signature
+_LIST_ITEM = re.compile(r"^\s*(?:[*\-+•]|\d+[.)])\s+")
+_BADGE = re.compile(r"\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)|!\[[^\]]*\]\([^)]*\)")
+_LINK = re.compile(r"\[([^\]\n]{1,200})\]\([^)\n]*\)|`([^`<\n]{1,200}?)\s*<[^>\n]*>`_+")
+_MARKUP = re.compile(r"<[^<>\n]{1,300}>|^\.\. .*$|^\s+:\w+:.*$|:\w+:(?=`)", re.MULTILINE)
+_FENCE = re.compile(r"^\s*(?:```|~~~)")
+_BORING = re.compile(
+    r"licen[cs]e|copyright|contribut|sponsor|backers|credits|acknowledg|change ?log|release notes|badges?|table of contents|donat"
+    r"|breaking changes|what.s new|unreleased|deprecations|^\W*v?\d+\.\d+",
+    re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class Passage:
+    """A piece of a document that can be cited.
+
+    Attributes:
+        url: the document's, with `#N` for the N-th passage.
+        title: document, section and definition, joined by " - ".
+        paragraphs: running text, one string each, lines joined.
+        code: what is not running text: examples, grammar, tables.
+        first: whether it opens its section; definitions usually stand there.
+        trusted: see `Document`.
+    """
+
+    url: str
+    title: str
+    paragraphs: list[str] = field(default_factory=list)
+    code: list[str] = field(default_factory=list)
+    first: bool = False
+    trusted: bool = True
+
+    @property
+    def text(self) -> str:
+        """Running text and code, for full-text matching and for `extract`."""
+        return "\n\n".join([*self.paragraphs, *self.code])
+
+    @property
+    def length(self) -> int:
+        """Characters held so far."""
+        return sum(map(len, self.paragraphs)) + sum(map(len, self.code))
+
+
+def passages_of(url: str, title: str, text: str, *, trusted: bool = True) -> Iterator[Passage]:
+    """The passages of *text* in order. Sections about licences, sponsors and the like are left out of READMEs."""
+    number = 0
+    for heading, body in _sections(_strip_fences(text)):
+        if not trusted and _BORING.search(heading):
+            continue
+        full = f"{title} - {heading}" if heading and heading.lower() not in title.lower() else title
+        for passage in _cut(full, body):
+            number += 1
+            passage.url = url if number == 1 else f"{url}{'.' if '#' in url else '#'}{number}"
+            passage.trusted = trusted
+            yield passage
+
+
+def _strip_fences(text: str) -> str:
+    """Indent fenced code, so that one rule recognises code everywhere, and drop badges, links and tags outside it."""
+    lines: list[str] = []
+    fenced = False
+    for line in text.expandtabs(4).splitlines():
+        if _FENCE.match(line):
+            fenced = not fenced
+            lines.append("")
+        else:
+            lines.append("        " + line if fenced else _unmarked(line))
+    return "\n".join(lines)
+
+
+def _unmarked(line: str) -> str:
+    """One line with the text of its links and without badges, tags and directives."""
+    return _MARKUP.sub(
+        " ", _LINK.sub(lambda match: match[1] or match[2], _BADGE.sub("", html.unescape(line)))
+    )
+
+
+def _sections(text: str) -> Iterator[tuple[str, list[str]]]:
+    """(heading, lines) for each section; text before the first heading has an empty heading."""
+    lines = text.splitlines()
+    heading, body = "", list[str]()
+    position = 0
+    while position < len(lines):
+        line = lines[position]
+        following = lines[position + 1] if position + 1 < len(lines) else ""
+        markdown = _MARKDOWN_HEADING.match(line)
+        underlined = (
+            bool(line.strip())
+            and not line.startswith(" ")
+            and _UNDERLINE.match(following)
+            and len(following.strip()) >= len(line.strip()) - 2
+        )
+        if markdown or underlined:
+            if any(part.strip() for part in body):
+                yield heading, body
+            heading, body = _plain(markdown[2] if markdown else line), []
+            position += 1 if markdown else 2
+            continue
+        if not _UNDERLINE.match(line):
+            body.append(line)
+        position += 1
+    if any(part.strip() for part in body):
+        yield heading, body
+
+
+def _plain(text: str) -> str:
+    """A heading without its markup; quotes stay, they mark keywords."""
+    return re.sub(r"[*`]|\[|\]", "", text).strip()
+
+
+def _blocks(lines: list[str]) -> Iterator[list[str]]:
+    """Runs of lines between blank lines; each list item is a run of its own."""
+    block: list[str] = []
+    for line in lines:
+        if not line.strip():
+            if block:
+                yield block
+            block = []
+        elif block and _LIST_ITEM.match(line):
+            yield block
+            block = [line]
+        else:
+            block.append(line)
+    if block:
+        yield block
+
+
+def _cut(title: str, lines: list[str]) -> Iterator[Passage]:
+    """The passages of one section: a definition with its indented body is one, other text is cut by length.
+
+    Definitions nest: the methods of a class stand indented in its body, and their titles name it as code would: `dict.get(key)`.
+    """
+    current = Passage("", title, first=True)
+    nesting: list[tuple[int, str]] = []  # indent and names of the definitions that the text stands in
+    blocks = list(_blocks(lines))
+    for position, block in enumerate(blocks):
+        indent = _indent(block)
+        outside = [definition for definition in nesting if definition[0] < indent]
+        left = len(outside) < len(nesting)
+        nesting = outside
+        names = _is_signature(block, blocks[position + 1] if position + 1 < len(blocks) else None)
+        if names is not None and indent <= _deepest(nesting):
+            nesting.append((indent, names))
+        else:
+            names = None
+        if names is not None or left or current.length > _TARGET:
+            if current.paragraphs or current.code:
+                yield current
+            outer = "".join(f"{_IDENTIFIER.sub('', name)}." for _, name in nesting[:-1])
+            place = f"{title} - {outer}{nesting[-1][1]}" if nesting else title
+            current = Passage("", place, first=names is not None)
+        if names is None:
+            _add(current, block, base=_deepest(nesting))
+    if current.paragraphs or current.code:
+        yield current
+
+
+def _deepest(nesting: list[tuple[int, str]]) -> int:
+    """The indent of running text in the innermost definition: pydoc indents by three."""
+    return nesting[-1][0] + 3 if nesting else 0
+
+
+def _add(passage: Passage, block: list[str], *, base: int) -> None:
+    """Add *block* to the running text or the code of *passage*."""
+    joined = _joined(block)
+    if _is_prose(joined, _indent(block), base=base):
+        passage.paragraphs.append(_spoken(_LIST_ITEM.sub("", joined)))
+    else:
+        passage.code.append("\n".join(block))
+
+
+def _joined(block: list[str]) -> str:
+    """The lines of a paragraph as one; a word broken at its own hyphen ("pre-" / "existing") is mended."""
+    return re.sub(r"(?<=[a-z]-) (?=[a-z])", "", " ".join(" ".join(block).split()))
+
+
+_EMPHASIS = re.compile(r"(?<![\w*])\*{1,2}(\w(?:[^*\n]*\w)?)\*{1,2}(?![\w*])")
+_REFERENCE = re.compile(r"(?<=[A-Za-z0-9])_(?=[\s.,;:)]|$)")
+
+
+def _spoken(text: str) -> str:
+    """Running text without emphasis and reference marks, and with literals in plain quotes."""
+    return _REFERENCE.sub("", _EMPHASIS.sub(r"\1", text)).replace("**", "").replace("``", '"')
+
+
+def _indent(block: list[str]) -> int:
+    """Spaces before the first line."""
+    return len(block[0]) - len(block[0].lstrip())
+
+
+def _is_signature(block: list[str], following: list[str] | None) -> str | None:
+    """The names that *block* defines, if it is the head of a definition: signatures with a body indented below them."""
+    if following is None or _indent(following) <= _indent(block):
+        return None
+    if not all(_SIGNATURE.match(line.strip()) for line in block):
+        return None
+    return ", ".join(part.strip() for part in block)[:160]
+
+
+def _is_prose(joined: str, indent: int, *, base: int) -> bool:
+    """Whether a block is running text: words that end like a sentence, and not indented like an example."""
+    if "::=" in joined or joined.startswith((">>>", "...", "$ ", "|", "from ", "import ")):
+        return False
+    if indent > base + 3 and not _LIST_ITEM.match(" " * indent + joined):
+        return False
+    words = re.findall(r"[A-Za-z][a-z\u2019']+", joined)
+    return len(words) >= 3 and joined.rstrip("\"'”)*`]0123456789[ ").endswith((".", ":", "?", "!", ";"))

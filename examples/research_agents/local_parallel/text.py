@@ -1,0 +1,167 @@
+"""Words, stems and sentences: the one idea of language that index, ranking and answers share."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from functools import lru_cache
+
+__all__ = ["STOP_WORDS", "query_terms", "sentences", "stem", "terms", "title_terms"]
+
+_WORD = re.compile(r"\w+(?:['\u2019]\w+)?")
+
+# Words that carry no subject. Question words and politeness are here too: they say what kind of answer is wanted, and
+# would otherwise match every tutorial ("how do I ...").
+_STOP_WORDS = """
+a about above after again all also although am an and any anyone anything are as at be because been before
+being below between both but by can cannot could did differ difference differences different do does doesn
+doing don done down during each either else ever every explain few find for from further get gets give
+given gives had happen happened happening happens has have having he her here hers him his how however i
+if in into is isn it its itself just kind know let like list made make makes making many may me mean means
+meant might mine more most much must my need neither no nor not now of off often on once one only or other
+our ours out over own perhaps please possible purpose quite rather really same say says she should show
+since so some such tell than that the their theirs them then there these they thing things this those
+through to too under until up upon us use used uses using very via was way we were what whatever when
+where whether which while who whom whose why will with within without work works would yes yet you your
+yours
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
+
+# Stop words that are also Python keywords are a subject when quoted or when named as a construct: "the with statement".
+_KEYWORDS = frozenset(keyword.kwlist) & STOP_WORDS
+_KEYWORD = re.compile(
+    rf"""["'`“](?P<quoted>{"|".join(sorted(_KEYWORDS))})["'`”]"""
+    rf"""|\b(?P<named>{"|".join(sorted(_KEYWORDS))})["'`”]?\s+(?:statement|expression|keyword|operator|loop|clause)s?\b"""
+)
+
+# Tried in this order, each with the length of the stem it must leave. A stemmer only has to map the forms of one word
+# to one key; the key need not be a word. Lighter than Porter on purpose: "state" and "statement" stay apart, which in
+# a language reference are different subjects.
+_SUFFIXES = (
+    ("izations", 4),
+    ("ization", 4),
+    ("ations", 4),
+    ("ation", 4),
+    ("ators", 4),
+    ("ator", 4),
+    ("ables", 4),
+    ("able", 4),
+    ("ments", 6),
+    ("ment", 6),
+    ("ating", 4),
+    ("ated", 4),
+    ("ates", 4),
+    ("ate", 4),
+    ("izing", 4),
+    ("ized", 4),
+    ("izes", 4),
+    ("ize", 4),
+    ("ions", 4),
+    ("ion", 4),
+    ("ings", 4),
+    ("ing", 3),
+    ("ers", 4),
+    ("er", 4),
+    ("ors", 5),
+    ("or", 5),
+    ("edly", 4),
+    ("ed", 3),
+    ("ly", 4),
+    ("es", 3),
+    ("s", 3),
+    ("e", 3),
+)
+_SPELLINGS = {"licence": "license", "licences": "license", "behaviour": "behavior", "colour": "color"}
+_VOWEL = re.compile("[aeiouy]")
+
+
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """The key under which *word* and its inflections are found; *word* is lower case already.
+
+    Names with an underscore or a digit (`__enter__`, `utf8`) are kept whole.
+    """
+    if "_" in word or not word.isalpha():
+        return word
+    word = _SPELLINGS.get(word, word)
+    if word.endswith("ies") and len(word) > 5:  # "queries" yes, "ties" no
+        word = word[:-3] + "y"
+    if word.endswith(("ss", "us", "is")):
+        return word
+    for suffix, least in _SUFFIXES:
+        if word.endswith(suffix):
+            root = word[: -len(suffix)]
+            if len(root) >= least and _VOWEL.search(root):
+                return _undouble(root)
+    return word
+
+
+def _undouble(root: str) -> str:
+    """Of "running" makes "run": a doubled last consonant goes, except where words really end so ("call", "pass")."""
+    if len(root) > 3 and root[-1] == root[-2] and root[-1] not in "aeioulsz":
+        return root[:-1]
+    return root[:-1] if root.endswith("e") and len(root) > 3 else root
+
+
+def _named_keywords(lowered: str) -> list[str]:
+    """The keywords *lowered* talks about, under a key of their own: `kw_with` is not the preposition."""
+    return ["kw_" + (match["quoted"] or match["named"]) for match in _KEYWORD.finditer(lowered)]
+
+
+def _words(lowered: str) -> list[str]:
+    """The words of *lowered* without possessives and contractions."""
+    return [match.group().replace("\u2019", "'").split("'")[0] for match in _WORD.finditer(lowered)]
+
+
+def terms(text: str) -> list[str]:
+    """Every index term of *text*, stop words left out.
+
+    A name such as `rate_limit` yields itself and its parts, so that it is found as written and by its words.
+    """
+    lowered = text.lower()
+    found = _named_keywords(lowered)
+    for word in _words(lowered):
+        if "_" in word:
+            found.append(word)
+            found.extend(stem(part) for part in word.split("_") if part and part not in STOP_WORDS)
+        elif word not in STOP_WORDS:
+            found.append(stem(word))
+    return found
+
+
+def title_terms(title: str) -> list[str]:
+    """The terms of a title; what stands in brackets, such as the parameters of a signature, is not what it is about."""
+    return terms(re.sub(r"\(.*?\)|\[.*?\]", " ", title))
+
+
+def query_terms(text: str, *, limit: int = 32) -> list[str]:
+    """The distinct terms a question asks for, at most *limit*, in order.
+
+    A name with underscores asks for exactly that name, not for its parts.
+    """
+    lowered = text.lower()
+    chosen = [word if "_" in word else stem(word) for word in _words(lowered) if word not in STOP_WORDS]
+    return list(dict.fromkeys([*_named_keywords(lowered), *chosen]))[:limit]
+
+
+_BOUNDARY = re.compile(r"(?<=[.!?])([\"'”\u2019)\]]{0,2})\s+(?=[\"'“\u2018`*(\[]{0,2}[A-Z0-9_]|[\"“`]\w)")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|no|fig|sec|dr|mr|mrs|approx)\.|\b[A-Z]\.)[\"')\]]*$", re.IGNORECASE
+)
+
+
+def sentences(paragraph: str) -> list[str]:
+    """The sentences of one paragraph of running text, each with its closing mark."""
+    found: list[str] = []
+    start = 0
+    for match in _BOUNDARY.finditer(paragraph):
+        piece = paragraph[start : match.end(1)].strip()
+        if _ABBREVIATION.search(piece):
+            continue
+        if piece:
+            found.append(piece)
+        start = match.end()
+    rest = paragraph[start:].strip()
+    if rest:
+        found.append(rest)
+    return found

@@ -1,0 +1,56 @@
+"""Taking a question apart: "What do A and B do?" is two searches, "How does A work, and when is B called?" too."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["MOST_PARTS", "split_question"]
+
+MOST_PARTS = 4  # searches one message may cause; each is billed
+
+_ASKING = r"(?:what|which|who|whom|whose|when|where|why|how|can|could|does|do|did|is|are|was|were|should|may|must|will)"
+_NEW_QUESTION = re.compile(rf"(?:\?\s+|[,;]?\s+and\s+(?={_ASKING}\s)|;\s+(?={_ASKING}\s)|\n+)", re.IGNORECASE)
+_TERM = r"[\"'`]?[\w.]+(?:\(\))?[\"'`]?"
+_PAIR = re.compile(
+    rf"^(?P<head>{_ASKING}(?:\s+(?:do|does|did|is|are|was|were|can|the|a|an|mean by))*\s+)"
+    rf"(?P<first>{_TERM})\s+and\s+(?:the\s+|an?\s+)?(?P<second>{_TERM})(?P<tail>\s+[\w\s]*|)\??$",
+    re.IGNORECASE,
+)
+_COMPARISON = re.compile(
+    rf"\b(?:difference|differences|compare|distinction)\b(?:\s+between)?\s+(?:the\s+)?(?P<first>{_TERM})\s+"
+    rf"(?:and|with|to|versus|vs\.?)\s+(?:the\s+)?(?P<second>{_TERM})(?P<tail>\s+[\w\s]*|)\??\s*$",
+    re.IGNORECASE,
+)
+_POINTING_BACK = re.compile(r"\b(?:it|its|they|them|their|this|that|these|those|one)\b", re.IGNORECASE)
+_SINGULAR = {"do": "does", "are": "is", "were": "was"}
+_PLURAL = re.compile(r"\b(?:do|are|were)\b", re.IGNORECASE)
+
+
+def split_question(message: str) -> list[str]:
+    """The questions in *message*, at most `MOST_PARTS`, in order; what cannot be split safely stays whole.
+
+    A comparison keeps its whole form first, because a passage that speaks of both is the best answer, and then asks
+    for each side.
+    """
+    parts: list[str] = []
+    pieces = _NEW_QUESTION.split(message.strip())
+    if any(_POINTING_BACK.search(piece) for piece in pieces[1:]):
+        # "... and which Python does it need": alone, the second half asks about nothing.
+        pieces = [message.strip()]
+    for piece in pieces:
+        question = piece.strip(" \t?;,")
+        if question:
+            parts.extend(_expand(question))
+    unique = list(dict.fromkeys(f"{part}?" for part in parts))
+    return unique[:MOST_PARTS] or [message.strip()]
+
+
+def _expand(question: str) -> list[str]:
+    """One question, or one for each of the two things it asks about."""
+    if match := _COMPARISON.search(question):
+        tail = match["tail"].rstrip()
+        return [question, f"What is {match['first']}{tail}", f"What is {match['second']}{tail}"]
+    if match := _PAIR.match(question):
+        head = _PLURAL.sub(lambda verb: _SINGULAR[verb[0].lower()], match["head"])
+        return [f"{head}{match[side]}{match['tail'].rstrip()}" for side in ("first", "second")]
+    return [question]

@@ -1,0 +1,194 @@
+"""The gate: a request's credential becomes a principal, or the request is refused unless its endpoint is public.
+
+Source: RFC 6750, 3 (challenges); RFC 9110, 11.6.1 (WWW-Authenticate).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Final
+
+from prodkit.core.asgi import header_lines
+from prodkit.core.features import Sample
+from prodkit.core.identity import Principal
+from prodkit.core.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from prodkit.core.asgi import Scope
+    from prodkit.core.context import RequestContext
+    from prodkit.core.identity import Authenticator
+
+__all__ = ["Gate"]
+
+# One text for every way to fail: which one it was helps only those who guess.
+_DETAIL: Final = "Send a valid credential."
+
+
+class Gate:
+    """Decides who is calling, and whether somebody unknown may.
+
+    Whether an endpoint is public is asked only for requests without a credential: a wrong one is refused everywhere,
+    since its sender believes to be somebody.
+
+    Args:
+        realm: names the protected space in challenges.
+        is_public: whether an endpoint may be called by everybody.
+
+    Attributes:
+        realm: see above.
+        allowed, denied, bypassed: decisions so far; bypassed are anonymous calls of public endpoints.
+    """
+
+    def __init__(self, realm: str, is_public: Callable[[object], bool]) -> None:
+        self.realm = realm
+        self.allowed = self.denied = self.bypassed = 0
+        self._is_public = is_public
+        self._find: Callable[[Scope], object | None] | None = None
+        self._authenticate: tuple[Callable[[RequestContext], Any], ...] = ()
+        self._missing = self._invalid = ""
+
+    def open(self, authenticators: Sequence[Authenticator], find: Callable[[Scope], object | None]) -> None:
+        """Begin to ask *authenticators*, in their order.
+
+        Args:
+            authenticators: the first that returns a principal decides.
+            find: the endpoint that the router would choose for a scope, or None.
+        """
+        self._find = find
+        self._authenticate = tuple(authenticator.authenticate for authenticator in authenticators)
+        challenges = list(dict.fromkeys(authenticator.challenge for authenticator in authenticators))
+        self._missing = ", ".join(_challenge(text, self.realm) for text in challenges)
+        self._invalid = ", ".join(_challenge(text, self.realm, "invalid_token") for text in challenges)
+
+    def guard(self, context: RequestContext) -> Awaitable[None] | None:
+        """Write the principal, or refuse. An accepted key costs six function calls, the authenticator's included.
+
+        Raises:
+            Problem: 401 nobody was identified; 400 two different credentials; 503 an authenticator could not decide.
+        """
+        headers = context.headers
+        if b"authorization" in headers or b"x-api-key" in headers:
+            scope = context.scope
+            # The headers are a mapping of the last lines: a difference in length means that some line is repeated.
+            if scope is not None and (
+                len(headers) != len(scope["headers"])
+                or (b"authorization" in headers and b"x-api-key" in headers)
+            ):
+                _refuse_two(scope)
+        index = 0
+        refused = False
+        for authenticate in self._authenticate:
+            index += 1
+            try:
+                found = authenticate(context)
+            except Problem as problem:
+                if problem.status_code != 401:
+                    raise
+                refused = True
+                continue
+            if found is None:
+                continue
+            if type(found) is not Principal:
+                return self._wait(context, found, index, refused=refused)
+            if found.kind == "anonymous":  # an authenticator's way to say None must not open the gate
+                continue
+            context.principal = found
+            self.allowed += 1
+            return None
+        self._unidentified(context, refused=refused)
+        return None
+
+    async def _wait(
+        self,
+        context: RequestContext,
+        found: Principal | Awaitable[Principal | None] | None,
+        index: int,
+        *,
+        refused: bool,
+    ) -> None:
+        """Go on where an authenticator has to wait; those from *index* on were not asked yet."""
+        for authenticate in (None, *self._authenticate[index:]):
+            try:
+                if authenticate is not None:
+                    found = authenticate(context)
+                principal = await found if isinstance(found, Awaitable) else found
+            except Problem as problem:
+                if problem.status_code != 401:
+                    raise
+                refused = True
+                continue
+            if principal is not None and not principal.is_anonymous:
+                context.principal = principal
+                self.allowed += 1
+                return
+        self._unidentified(context, refused=refused)
+
+    def _unidentified(self, context: RequestContext, *, refused: bool) -> None:
+        headers = context.headers
+        # An authenticator may read its credential from elsewhere, and says by refusing that there was one.
+        sent = refused or b"authorization" in headers or b"x-api-key" in headers
+        if not sent and context.scope is not None and self._find is not None:
+            endpoint = self._find(context.scope)
+            if endpoint is not None and self._is_public(endpoint):
+                self.bypassed += 1
+                self._confirm_when_routed(context, endpoint)
+                return
+        self.denied += 1
+        raise self.refusal(sent=sent)
+
+    def _confirm_when_routed(self, context: RequestContext, endpoint: object) -> None:
+        """A middleware of the user's may rewrite the path after us: what was decided holds for one endpoint only."""
+        find = self._find
+
+        def confirm(scope: Scope) -> None:
+            if find is not None and find(scope) is not endpoint:
+                self.denied += 1
+                raise self.refusal(sent=False)
+
+        if hasattr(context, "route_check"):
+            setattr(context, "route_check", confirm)  # noqa: B010 - a slot that core is about to get
+
+    def refusal(self, *, sent: bool) -> Problem:
+        """The 401 of this application.
+
+        Args:
+            sent: whether there was a credential; only then an error code may be told (RFC 6750, 3.1).
+        """
+        return self.unidentified(self._invalid if sent else self._missing)
+
+    @staticmethod
+    def unidentified(challenge: str | None) -> Problem:
+        """A 401 with *challenge*, or the plain one: a 401 has to have one (RFC 9110, 15.5.2)."""
+        return Problem(401, _DETAIL, headers={"WWW-Authenticate": challenge or "Bearer"})
+
+    def samples(self) -> Iterator[Sample]:
+        """`prodkit_authentication_decisions_total` by outcome."""
+        for outcome in ("allowed", "denied", "bypassed"):
+            yield Sample(
+                "prodkit_authentication_decisions_total",
+                {"policy": "credential", "outcome": outcome},
+                getattr(self, outcome),
+                "counter",
+                "Who was let in: identified, refused, or anonymous at a public endpoint.",
+            )
+
+
+def _refuse_two(scope: Scope) -> None:
+    """Two different credentials are two callers, and whoever chose one of them would choose for an attacker."""
+    bearer = header_lines(scope["headers"], b"authorization")
+    keys = header_lines(scope["headers"], b"x-api-key")
+    values = {line[7:] if line[:7].lower() == b"bearer " else line for line in bearer} | set(keys)
+    if len(values) > 1:
+        raise Problem(400, "The request carries two different credentials. Send one.")
+
+
+def _challenge(text: str, realm: str, error: str = "") -> str:
+    scheme, _, parameters = text.partition(" ")
+    members = [parameters] if parameters else []
+    if "realm=" not in parameters:
+        members.insert(0, f'realm="{realm}"')
+    if error and scheme.lower() == "bearer":
+        members.append(f'error="{error}"')
+    return f"{scheme} {', '.join(members)}"

@@ -1,0 +1,227 @@
+"""The access line: one for each request, when its last byte is sent.
+
+It is the dearest thing that happens on every request, so it is put together by hand: everything that repeats is
+escaped once, and only what callers chose is escaped each time.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from json.encoder import encode_basestring_ascii as quoted
+from time import gmtime, strftime
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
+
+from prodkit.core.identity import ANONYMOUS
+from prodkit.core.methods import KNOWN_METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from prodkit.core.context import Outcome
+    from prodkit.core.events import RequestFinished
+    from prodkit.logs.sink import Sink
+
+__all__ = ["ACCESS_LOGGER", "AccessLog"]
+
+ACCESS_LOGGER: Final = "prodkit.access"
+
+# Routes are bounded by the code of the application; these bounds hold where it makes them up as it goes.
+_MAX_KNOWN: Final = 2000
+_MAX_ADDRESSES: Final = 4096
+_MAX_PATH: Final = 2048
+_MAX_METHOD: Final = 32
+
+
+def level_of(status: int | None, outcome: str) -> int:
+    """The level of an access line: a refusal is no error of ours, an answer of 5xx or a broken stream is."""
+    if outcome == "shed":
+        return logging.WARNING
+    if outcome in ("error", "aborted") or (status is not None and status >= 500):
+        return logging.ERROR
+    return logging.INFO
+
+
+class AccessLog:
+    """Writes access lines in one of three shapes.
+
+    Args:
+        sink: where lines go.
+        wall: the clock, in unix seconds.
+        level: lines below this `logging` level are not written.
+        sample: the share of successful requests that is written, 0 to 1. Chosen by correlation id, so that every
+            service with the same share keeps the same requests.
+        with_path: whether the path is written beside the route; it may hold what callers did not mean to publish.
+        slow_seconds: requests whose answer began later are marked `slow`, and always written.
+        skip_routes: route templates that are never written.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        wall: Callable[[], float],
+        *,
+        level: int = logging.INFO,
+        sample: float = 1.0,
+        with_path: bool = True,
+        slow_seconds: float = 1.0,
+        skip_routes: Collection[str] = (),
+    ) -> None:
+        self._sink = sink
+        self._wall = wall
+        self._level = level
+        self._threshold = int(sample * 2**32)
+        self._with_path = with_path
+        self._slow_seconds = slow_seconds
+        self._skip_routes = frozenset(skip_routes)
+        self._known: dict[tuple[object, ...], tuple[str, bool] | None] = {}
+        self._addresses: dict[int, tuple[object, str]] = {}
+        self._second = -1.0
+        self._second_text = ""
+
+    # ------------------------------------------------------------------------------------------------ JSON
+
+    def json(self, event: RequestFinished) -> None:
+        """Write *event* as one line of JSON. An observer: `wall`, two escapes and the write are all it calls."""
+        key = (event.kind, event.method, event.route, event.status, event.outcome)
+        known = self._known
+        entry = known[key] if key in known else self._json_entry(key)
+        if entry is None:
+            return
+        context = event.context
+        first = event.first_byte_seconds
+        head, may_skip = entry
+        tail = "}\n"
+        if first is not None and first >= self._slow_seconds:
+            tail = ',"slow":true}\n'
+        elif may_skip and crc32(context.correlation_id.encode()) >= self._threshold:
+            return
+        if context.trace_id is not None:
+            tail = f',"trace_id":"{context.trace_id}"{tail}'
+        now = self._wall()
+        second = now // 1
+        if second != self._second:
+            self._tick(second)
+        path = (
+            f'"path":{quoted(context.scope["path"][:_MAX_PATH])},'
+            if self._with_path and context.scope
+            else ""
+        )
+        first_byte = "null" if first is None else f"{first * 1000:.3f}"
+        principal = context.principal
+        who = "null" if principal is ANONYMOUS else quoted(principal.id)
+        address = context.client_ip
+        if address is None:
+            client = "null"
+        else:
+            identity = id(address)
+            addresses = self._addresses
+            if identity in addresses and addresses[identity][0] is address:
+                client = addresses[identity][1]
+            else:
+                client = self._address(identity, address)
+        stream = self._sink.stream or sys.stdout
+        try:
+            stream.write(
+                f'{{"timestamp":"{self._second_text}.{int((now - second) * 1000):03d}Z",{head}{path}'
+                f'"duration_ms":{event.duration_seconds * 1000:.3f},"first_byte_ms":{first_byte},'
+                f'"bytes_received":{context.bytes_received},"bytes_sent":{context.bytes_sent},"client_ip":{client},'
+                f'"principal":{who},"correlation_id":"{context.correlation_id}"{tail}'
+            )
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # see Sink.write, which would be a call more
+            self._sink.lost += 1
+
+    def _json_entry(self, key: tuple[str, str, str, int | None, Outcome]) -> tuple[str, bool] | None:
+        kind, method, route, status, outcome = key
+        entry = None
+        level = level_of(status, outcome)
+        if route not in self._skip_routes and level >= self._level:
+            shown = "null" if status is None else status
+            socket = '"kind":"websocket",' if kind == "websocket" else ""
+            head = (
+                f'"level":"{logging.getLevelName(level).lower()}","event":"request",{socket}'
+                f'"method":{quoted(method[:_MAX_METHOD])},"route":{quoted(route)},"status":{shown},"outcome":"{outcome}",'
+            )
+            entry = (head, self._may_skip(status, outcome))
+        if method in KNOWN_METHODS and len(self._known) < _MAX_KNOWN:
+            self._known[key] = entry
+        return entry
+
+    def _may_skip(self, status: int | None, outcome: str) -> bool:
+        return outcome == "ok" and status is not None and self._threshold < 2**32
+
+    def _tick(self, second: float) -> None:
+        self._second = second
+        self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+
+    def _address(self, identity: int, address: object) -> str:
+        """The address in quotes; kept by identity, because hashing an address costs as much as printing it."""
+        text = f'"{address}"'
+        if len(self._addresses) >= _MAX_ADDRESSES:
+            self._addresses.clear()
+        self._addresses[identity] = (address, text)
+        return text
+
+    # ----------------------------------------------------------------------------------- for people, and others
+
+    def _fields(self, event: RequestFinished) -> tuple[int, dict[str, object]] | None:
+        """Level and fields of the line, or None when there shall be none."""
+        context = event.context
+        level = level_of(event.status, event.outcome)
+        slow = event.first_byte_seconds is not None and event.first_byte_seconds >= self._slow_seconds
+        if event.route in self._skip_routes or level < self._level:
+            return None
+        if (
+            not slow
+            and self._may_skip(event.status, event.outcome)
+            and crc32(context.correlation_id.encode()) >= self._threshold
+        ):
+            return None
+        first = event.first_byte_seconds
+        fields: dict[str, object] = {
+            "method": event.method[:_MAX_METHOD],
+            "route": event.route,
+            "status": event.status,
+            "outcome": event.outcome,
+            "duration_ms": round(event.duration_seconds * 1000, 3),
+            "first_byte_ms": None if first is None else round(first * 1000, 3),
+            "bytes_received": context.bytes_received,
+            "bytes_sent": context.bytes_sent,
+            "client_ip": None if context.client_ip is None else str(context.client_ip),
+            "principal": None if context.principal is ANONYMOUS else context.principal.id,
+            "correlation_id": context.correlation_id,
+        }
+        if self._with_path and context.scope:
+            fields["path"] = context.scope["path"][:_MAX_PATH]
+        if event.kind == "websocket":
+            fields["kind"] = event.kind
+        if context.trace_id is not None:
+            fields["trace_id"] = context.trace_id
+        if slow:
+            fields["slow"] = True
+        return level, fields
+
+    def console(self, event: RequestFinished) -> None:
+        """Write *event* as a line for people; what callers chose is escaped as in JSON."""
+        found = self._fields(event)
+        if found is None:
+            return
+        level, fields = found
+        now = self._wall()
+        target = quoted(str(fields.get("path", event.route)))[1:-1]
+        who = "" if fields["principal"] is None else f" principal={quoted(str(fields['principal']))}"
+        kind = " websocket" if event.kind == "websocket" else ""
+        self._sink.write(
+            f"{strftime('%H:%M:%S', gmtime(now))} {logging.getLevelName(level).lower():<8} "
+            f"{quoted(str(fields['method']))[1:-1]}{kind} {target} {event.status} {event.outcome} "
+            f"{event.duration_seconds * 1000:.1f} ms route={quoted(event.route)[1:-1]} client={fields['client_ip']}{who} "
+            f"id={event.context.correlation_id}{' slow' if 'slow' in fields else ''}\n"
+        )
+
+    def logger(self, event: RequestFinished) -> None:
+        """Hand *event* to the logger `prodkit.access`, its fields as `extra`."""
+        found = self._fields(event)
+        if found is not None:
+            logging.getLogger(ACCESS_LOGGER).log(found[0], "request", extra=found[1])

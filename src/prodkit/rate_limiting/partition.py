@@ -1,0 +1,60 @@
+"""Who shares a bucket: from a request to the store's key.
+
+Keys are digests, so they are short whatever a caller is called, cannot collide by clever names, and show neither
+credentials nor addresses to whoever reads the store. (An address is guessable: a digest is a pseudonym, not anonymity.)
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from hashlib import blake2b
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+    from prodkit.core.context import RequestContext
+
+__all__ = ["HIGHEST_IPV4", "UNIDENTIFIED", "Token", "ipv6_token", "peer_address", "store_key"]
+
+Token = int | str | tuple[str, str]
+"""A partition, cheap to look up: an address as a number, text of the developer's own, or kind and id of a principal."""
+
+HIGHEST_IPV4: Final = 0xFFFF_FFFF
+UNIDENTIFIED: Final[Token] = ("unidentified", "")
+
+# Changes when what a bucket's number means changes; two releases never misread each other's state.
+_NAMESPACE: Final = "pk:rl:1"
+
+
+def ipv6_token(address: int, prefix_bits: int) -> int:
+    """The token of an IPv6 address: its network, as a negative number so that it meets no IPv4 address.
+
+    An IPv4 address written as IPv6 (::ffff:a.b.c.d) is that IPv4 address: else one client had two buckets.
+    """
+    if address >> 32 == 0xFFFF:
+        return address & HIGHEST_IPV4
+    return ~(address >> (128 - prefix_bits))
+
+
+def store_key(policy: str, token: Token) -> str:
+    """The key of the bucket that *token* has under *policy*: about 40 characters, the same in every process."""
+    if isinstance(token, tuple):
+        # The length makes ("a", "bc") and ("ab", "c") two different texts.
+        text = f"{len(token[0])}:{token[0]}:{token[1]}"
+    else:
+        text = f"i:{token}" if isinstance(token, int) else f"s:{token}"
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=15, person=b"prodkit.limits").digest()
+    return f"{_NAMESPACE}:{policy}:{urlsafe_b64encode(digest).decode('ascii')}"
+
+
+def peer_address(context: RequestContext) -> IPv4Address | IPv6Address | None:
+    """The directly connected peer, where no feature resolves client addresses; None for a Unix socket."""
+    client = context.scope.get("client") if context.scope is not None else None
+    if not client:
+        return None
+    try:
+        return ip_address(client[0].partition("%")[0])
+    except ValueError:
+        return None

@@ -1,0 +1,20 @@
+"""What helps to test an application, or a part of one's own, without sleeping.
+
+`RateLimitStoreContract` and `KeyStoreContract` prove a store: derive a test class, say how a store is made,
+and any test runner that collects classes with `test_` methods (pytest does) runs every promise of
+`prodkit.stores` against it:
+
+    class TestMyStore(RateLimitStoreContract):
+        async def make_store(self, clock):
+            return MyStore(clock=clock)
+
+The property tests need hypothesis; nothing here is imported from it before such a test runs, and from pytest
+never.
+"""
+
+from prodkit.core.clock import FakeClock
+from prodkit.testing.keys_contract import KeyStoreContract
+from prodkit.testing.limits_contract import RateLimitStoreContract
+from prodkit.testing.limits_harness import hit
+
+__all__ = ["FakeClock", "KeyStoreContract", "RateLimitStoreContract", "hit"]

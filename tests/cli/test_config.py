@@ -1,0 +1,216 @@
+"""`prodkit config`: values with their origin, nothing secret, and the order of what is installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from prodkit.cli import main
+from prodkit.core.environment import variables_of
+from prodkit.settings import Settings
+
+CANARY = "canary-5f1c9e0b7a"
+
+APP = """
+from fastapi import FastAPI
+from prodkit.core.features import Layer, Parts
+from prodkit.hardening import harden
+from prodkit.installation import install
+from prodkit.rate_limiting import RateLimiting
+from prodkit.settings import Settings
+
+print("noise")
+
+class Tenants:
+    name = "tenants"
+    provides = ()
+    def parts(self, kit):
+        return Parts(guards=[(Layer.IDENTITY, lambda context: None)], order={Layer.IDENTITY: "finds the tenant"})
+
+class Theirs:
+    def __init__(self, app): self.app = app
+    async def __call__(self, scope, receive, send): await self.app(scope, receive, send)
+
+def plain(): return FastAPI()
+def standard(): app = FastAPI(); harden(app); return app
+def tenants():
+    app = FastAPI()
+    harden(app, Tenants())
+    app.add_middleware(Theirs)
+    return app
+def limited(): app = FastAPI(); harden(app, RateLimiting("7/minute")); return app
+def argued(): app = FastAPI(); harden(app, settings=Settings(store="sqlite:///shop.db")); return app
+def alone(): app = FastAPI(); install(app, Tenants()); return app
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A working directory with an application in it and no `.env`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "config_shop.py").write_text(APP, encoding="utf-8")
+    yield tmp_path
+    sys.modules.pop("config_shop", None)
+
+
+def report(capsys, *words: str) -> dict[str, object]:
+    assert main(["config", "--json", *words]) == 0
+    document: dict[str, object] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def settings(document) -> dict[str, tuple[object, str]]:
+    return {one["name"]: (one["value"], one["origin"]) for one in document["settings"]}
+
+
+def test_every_setting_is_shown_once(capsys):
+    """What can be set can be seen."""
+    found = report(capsys)
+    names = [one["name"] for one in found["settings"]]
+    assert names == [variable.name for variable in variables_of(Settings)]
+    assert {origin for _, origin in settings(found).values()} == {"default"}
+
+
+def test_origin_is_the_place_that_won(folder, monkeypatch, capsys):
+    """Environment before .env before secrets file, and a JSON section for the fields it holds."""
+    secrets = folder / "secrets"
+    secrets.mkdir()
+    (secrets / "PRODKIT_STORE").write_text("sqlite:///from-secret.db\n", encoding="utf-8")
+    (secrets / "prodkit_metrics__path").write_text("/from-secret\n", encoding="utf-8")
+    (folder / ".env").write_text(
+        'PRODKIT_SECRETS_DIR=secrets\nPRODKIT_METRICS__PATH=/from-file\nPRODKIT_CORS={"MAX_AGE_SECONDS": 60}\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PRODKIT_ENVIRONMENT", "development")
+    monkeypatch.setenv("prodkit_logs__level", "DEBUG")
+    found = settings(report(capsys))
+    assert found["PRODKIT_ENVIRONMENT"] == ("development", "environment PRODKIT_ENVIRONMENT")
+    assert found["PRODKIT_LOGS__LEVEL"] == ("DEBUG", "environment PRODKIT_LOGS__LEVEL")
+    assert found["PRODKIT_METRICS__PATH"] == ("/from-file", ".env PRODKIT_METRICS__PATH")
+    assert found["PRODKIT_STORE"] == ("sqlite:///from-secret.db", "secrets file PRODKIT_STORE")
+    assert found["PRODKIT_CORS__MAX_AGE_SECONDS"] == (60, ".env PRODKIT_CORS")
+    assert found["PRODKIT_CORS__ORIGINS"] == ([], "default")
+
+
+def test_origin_of_what_the_application_decides(monkeypatch, capsys):
+    """A feature or settings given in code win, and a variable that has no effect for that reason is named."""
+    monkeypatch.setenv("PRODKIT_RATE_LIMITING__DEFAULT", "100/minute")
+    found = report(capsys, "--app", "config_shop:limited")
+    assert settings(found)["PRODKIT_RATE_LIMITING__DEFAULT"] == ("7/minute", "application code")
+    assert any(
+        "PRODKIT_RATE_LIMITING__DEFAULT is set and has no effect" in text for text in found["warnings"]
+    )
+    monkeypatch.delenv("PRODKIT_RATE_LIMITING__DEFAULT")
+    found = report(capsys, "--app", "config_shop:argued")
+    assert settings(found)["PRODKIT_STORE"] == ("sqlite:///shop.db", "application code")
+    assert "yes, by all workers" in found["process"]["store is shared"]
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--json"], ["--app", "config_shop:standard"], ["--app", "config_shop:standard", "--json"]]
+)
+def test_no_secret_is_shown(words, folder, monkeypatch, capsys):
+    """Whether there is one is shown; what it is never is, wherever it came from."""
+    monkeypatch.setenv("PRODKIT_OPERATIONS__TOKEN", f"{CANARY}-token")
+    monkeypatch.setenv("PRODKIT_ERROR_REPORTING__SENTRY_DSN", f"https://{CANARY}@127.0.0.1:9/1")
+    monkeypatch.setenv("PRODKIT_AUTHENTICATION__MODE", "keys")
+    (folder / ".env").write_text(
+        f'PRODKIT_AUTHENTICATION__STATIC_KEYS={{"alice": {{"sha256": "{"ab" * 32}"}}}}\n', encoding="utf-8"
+    )
+    assert main(["config", *words]) == 0
+    out, err = capsys.readouterr()
+    assert CANARY not in out + err
+    assert "abababab" not in out + err
+    assert "[redacted]" in out
+
+
+@pytest.mark.parametrize("words", [[], ["--app", "config_shop:standard"]])
+def test_wrong_settings_are_listed_together(words, monkeypatch, capsys):
+    """Exit code 1, nothing on standard output, each fault with its name and its cure."""
+    monkeypatch.setenv("PRODKIT_STORE", f"redis://user:{CANARY}@host")
+    monkeypatch.setenv("PRODKIT_CORS__ORIGINS", "not-json")
+    monkeypatch.setenv("PRODKIT_LOGGS__LEVEL", "INFO")
+    assert main(["config", *words]) == 1
+    out, err = capsys.readouterr()
+    assert CANARY not in out + err
+    assert out == ""
+    assert err.startswith("noise\n3 settings are wrong" if words else "3 settings are wrong")
+    assert (
+        "PRODKIT_LOGGS__LEVEL: there is no such setting (in environment). Did you mean PRODKIT_LOGS__LEVEL?"
+        in err
+    )
+    assert ("--app" in err) is not words
+
+
+def test_wrong_settings_as_json(monkeypatch, capsys):
+    """A program gets the same faults as fields."""
+    monkeypatch.setenv("PRODKIT_ENVIRONMENT", "staging")
+    assert main(["config", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    (fault,) = document["errors"]
+    assert fault["name"] == "PRODKIT_ENVIRONMENT"
+    assert "'production' or 'development'" in fault["message"]
+    assert fault["cure"]
+
+
+def test_order_is_the_order_of_the_pipeline(capsys):
+    """Layers outermost first, each guard with what it does; then the application's own, then the router."""
+    found = report(capsys, "--app", "config_shop:tenants")
+    order = [(line["place"], line["feature"]) for line in found["order"]]
+    places = list(dict.fromkeys(place for place, _ in order))
+    wanted = [
+        "SERVER",
+        "OUTERMOST",
+        "OBSERVE",
+        "PROBES",
+        "BROWSER",
+        "PROBLEMS",
+        "EDGE",
+        "ADDRESS",
+        "IDENTITY",
+        "YOURS",
+        "ROUTER",
+    ]
+    assert places == wanted
+    assert {"place": "IDENTITY", "feature": "tenants", "text": "finds the tenant"} in found["order"]
+    assert order.index(("OBSERVE", "proxies")) < order.index(("OBSERVE", "correlation"))
+    assert {"place": "YOURS", "feature": "", "text": "Theirs"} in found["order"]
+    assert {"feature": "logs", "event": "RequestFinished"} in found["observers"]
+    assert found["response_headers"]["x-content-type-options"] == "nosniff"
+    assert found["process"]["store"] == "memory://"
+
+
+def test_absent_features_are_warned_of(capsys):
+    """What one may believe to be on and is not, is named; what is always on is not."""
+    (absent,) = [w for w in report(capsys, "--app", "config_shop:standard")["warnings"] if "hence off" in w]
+    assert "authentication" in absent
+    assert "cors" in absent
+    assert "logs" not in absent
+    assert "problems" not in absent
+
+
+def test_application_that_is_not_hardened_is_said_to_be(capsys):
+    """Its settings are shown, and that they have no effect."""
+    found = report(capsys, "--app", "config_shop:plain")
+    assert found["warnings"] == ["config_shop:plain is not hardened: call harden(app) where it is built"]
+    assert "order" not in found
+
+
+def test_installed_without_settings(capsys):
+    """`install` alone has an order, too."""
+    found = report(capsys, "--app", "config_shop:alone")
+    assert {"place": "IDENTITY", "feature": "tenants", "text": "finds the tenant"} in found["order"]
+
+
+def test_text_for_people(capsys):
+    """One line a setting, with its origin only where it is not the default; warnings on standard error."""
+    assert main(["config", "--app", "config_shop:standard"]) == 0
+    out, err = capsys.readouterr()
+    assert "order, outermost first" in out
+    assert "static response headers" in out
+    assert "(default)" not in out
+    assert "warning: not configured, hence off:" in err
+    assert "\x1b" not in out + err

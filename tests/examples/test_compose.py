@@ -1,0 +1,76 @@
+"""Writing answers from excerpts."""
+
+from __future__ import annotations
+
+from examples.research_agents.compose import answer_pieces
+
+
+def found(query: str, *results: tuple[int, str, str]) -> dict[str, object]:
+    return {
+        "query": query,
+        "results": [
+            {"n": n, "url": f"u:{n}", "title": title, "excerpts": [text]} for n, title, text in results
+        ],
+    }
+
+
+def test_every_sentence_is_cited() -> None:
+    """An answer consists of sentences of the excerpts, each with its number."""
+    text = "Tea is steeped. It takes two minutes."
+    answer = "".join(answer_pieces([found("How is tea steeped?", (3, "Tea", text))]))
+    assert answer == "Tea is steeped. [3] It takes two minutes. [3]"
+
+
+def test_a_sentence_without_its_subject_gets_it_from_the_title() -> None:
+    """ "Return a copy" says nothing alone."""
+    answer = "".join(
+        answer_pieces([found("What is str.upper?", (1, "Strings - str.upper()", "Return a copy."))])
+    )
+    assert answer == "str.upper(): Return a copy. [1]"
+
+
+def test_what_was_not_found_is_said() -> None:
+    """For each part of the question by itself, and nothing is cited for it."""
+    pieces = "".join(
+        answer_pieces([found("What is tea?", (1, "Tea", "Tea is a drink.")), found("Who is Bob?")])
+    )
+    assert (
+        pieces == 'Tea is a drink. [1]\n\nNot found in the corpus: no passage covers enough of "Who is Bob?".'
+    )
+
+
+def test_what_was_not_looked_up_is_said() -> None:
+    """A bound on the cost makes an answer shorter, never silently."""
+    answer = "".join(answer_pieces([{"query": "Who is Bob?", "refused": "too dear"}]))
+    assert "Not looked up" in answer
+    assert "Not found" not in answer
+
+
+def test_another_source_is_heard_only_when_the_best_says_little() -> None:
+    """A quick answer quotes one source, unless another holds what the first leaves out."""
+    question = "green tea temperature"
+    one = "".join(
+        answer_pieces(
+            [
+                found(
+                    question,
+                    (1, "A", "Green tea temperature is 80."),
+                    (2, "B", "Green tea temperature matters a lot here."),
+                )
+            ]
+        )
+    )
+    assert "[2]" not in one
+
+
+def test_the_same_sentence_is_said_once() -> None:
+    """Two parts of a question that lead to the same sentence do not repeat it."""
+    answer = "".join(
+        answer_pieces(
+            [
+                found("What is tea?", (1, "Tea", "Tea is a drink.")),
+                found("Is tea a drink?", (1, "Tea", "Tea is a drink.")),
+            ]
+        )
+    )
+    assert answer.count("Tea is a drink.") == 1

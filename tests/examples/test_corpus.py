@@ -1,0 +1,41 @@
+"""The documents that are on this machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+from examples.research_agents.local_parallel.corpus import documents, passages
+
+
+def test_python_help_and_packages_are_there() -> None:
+    """Nothing has to be downloaded."""
+    urls = {document.url for document in documents()}
+    assert {"pydoc:nonlocal", "pydoc:with", "package:fastapi"} <= urls
+
+
+def test_package_facts_are_what_the_metadata_says() -> None:
+    """The version quoted is the installed one."""
+    facts = next(document for document in documents() if document.url == "package:fastapi")
+    version = importlib.metadata.version("fastapi")
+    assert f"The installed version of the package fastapi is {version}." in facts.text
+
+
+def test_a_docs_folder_is_read(tmp_path: Path) -> None:
+    """Markdown files of the project become documents; other files do not."""
+    (tmp_path / "how-to").mkdir()
+    (tmp_path / "how-to" / "limits.md").write_text("# Limits\n\nA limit is a promise to everybody else.\n")
+    (tmp_path / "secret.txt").write_text("not for reading")
+    found = [document for document in documents(tmp_path) if document.url.startswith("docs:")]
+    assert [document.url for document in found] == ["docs:how-to/limits.md"]
+
+
+def test_a_missing_docs_folder_is_no_error(tmp_path: Path) -> None:
+    """An installation without documentation answers from the rest."""
+    assert not [document for document in documents(tmp_path / "none") if document.url.startswith("docs:")]
+
+
+def test_shared_text_is_kept_once() -> None:
+    """Long topics repeat short ones; a search must not return the same sentences twice."""
+    texts = [passage.text for passage in passages()]
+    assert len(set(texts)) == len(texts)

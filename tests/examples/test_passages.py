@@ -1,0 +1,106 @@
+"""Cutting documents into passages."""
+
+from __future__ import annotations
+
+from examples.research_agents.local_parallel.passages import passages_of
+
+REFERENCE = """String Methods
+**************
+
+Strings are objects. They have
+methods.
+
+str.upper()
+
+   Return a copy in upper case, with pre-
+   existing marks kept.
+
+      >>> "a".upper()
+
+str.lower()
+
+   Return a copy in lower case.
+
+After the definitions comes more text.
+"""
+
+NESTED = """Mappings
+********
+
+class box(iterable)
+class box(**named)
+
+   A box keeps things. It has a lid.
+
+   open(how)
+
+      Lift the lid of the box.
+
+   A box can be closed too.
+
+Boxes stack well together.
+"""
+
+README = """# thing
+
+[![badge](https://x.example/b.svg)](https://x.example) **thing** is a [library](https://x.example).
+
+## Usage
+
+```python
+import thing  # this is code. It is not quoted.
+```
+
+Run it like any other program.
+
+## License
+
+Everybody may do anything.
+"""
+
+
+def test_a_definition_is_a_passage_of_its_own() -> None:
+    """Each signature with its indented body can be cited by itself, under a title that names it."""
+    found = {passage.title: passage for passage in passages_of("pydoc:s", "S", REFERENCE)}
+    upper = found["S - String Methods - str.upper()"]
+    assert upper.paragraphs == ["Return a copy in upper case, with pre-existing marks kept."]
+    assert upper.code == ['      >>> "a".upper()']
+    assert found["S - String Methods - str.lower()"].paragraphs == ["Return a copy in lower case."]
+
+
+def test_methods_are_named_with_their_class() -> None:
+    """Definitions nest; text after an inner one belongs to the outer one again, and then to the section."""
+    found = [(passage.title, passage.paragraphs) for passage in passages_of("pydoc:m", "M", NESTED)]
+    assert found == [
+        ("M - Mappings - class box(iterable), class box(**named)", ["A box keeps things. It has a lid."]),
+        ("M - Mappings - box.open(how)", ["Lift the lid of the box."]),
+        ("M - Mappings - class box(iterable), class box(**named)", ["A box can be closed too."]),
+        ("M - Mappings", ["Boxes stack well together."]),
+    ]
+
+
+def test_text_after_a_definition_belongs_to_the_section() -> None:
+    """What is flush left again is not part of the last definition."""
+    last = list(passages_of("pydoc:s", "S", REFERENCE))[-1]
+    assert last.title == "S - String Methods"
+    assert last.paragraphs == ["After the definitions comes more text."]
+
+
+def test_urls_are_distinct_and_begin_with_the_document() -> None:
+    """A citation leads to one passage."""
+    urls = [passage.url for passage in passages_of("pydoc:s", "S", REFERENCE)]
+    assert len(set(urls)) == len(urls) == 4
+    assert all(url.startswith("pydoc:s") for url in urls)
+
+
+def test_markup_is_not_quoted() -> None:
+    """Badges, links, emphasis and fenced code do not reach the running text."""
+    found = list(passages_of("package:thing", "thing", README, trusted=False))
+    prose = [paragraph for passage in found for paragraph in passage.paragraphs]
+    assert prose == ["thing is a library.", "Run it like any other program."]
+
+
+def test_licence_sections_of_readmes_are_left_out() -> None:
+    """They answer nothing and hold every word."""
+    assert not any("License" in passage.title for passage in passages_of("p", "thing", README, trusted=False))
+    assert any("License" in passage.title for passage in passages_of("p", "thing", README, trusted=True))

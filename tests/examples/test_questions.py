@@ -1,0 +1,40 @@
+"""Taking questions apart."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from examples.research_agents.questions import MOST_PARTS, split_question
+
+
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        ("What is a slice?", ["What is a slice?"]),
+        ("What do break and continue do?", ["What does break do?", "What does continue do?"]),
+        ("What is a set? How is it ordered?", ["What is a set? How is it ordered?"]),
+        ("What is a set? How are lists sorted?", ["What is a set?", "How are lists sorted?"]),
+        ("What is uvloop and who won in 2018?", ["What is uvloop?", "who won in 2018?"]),
+        (
+            "What is the difference between __str__ and __repr__?",
+            ["What is the difference between __str__ and __repr__?", "What is __str__?", "What is __repr__?"],
+        ),
+        ("supply and demand", ["supply and demand?"]),
+    ],
+)
+def test_questions_are_split_only_where_that_is_safe(message: str, parts: list[str]) -> None:
+    """Each part can be looked up alone; one that points back at another stays with it."""
+    assert split_question(message) == parts
+
+
+@given(st.text(max_size=4000))
+def test_no_message_makes_many_searches(message: str) -> None:
+    """Each is billed, so their number is bounded, and there is always one."""
+    assert 1 <= len(split_question(message)) <= MOST_PARTS
+
+
+def test_many_questions_in_one_message_are_bounded() -> None:
+    """Ten questions cause four searches."""
+    assert len(split_question(" ".join(f"What is thing{number}?" for number in range(10)))) == MOST_PARTS

@@ -1,0 +1,52 @@
+"""Settings of the reference application."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from examples.research_agents.settings import ResearchSettings
+
+
+def test_there_is_no_default_key() -> None:
+    """Nothing secret has a default value."""
+    with pytest.raises(ValidationError, match="parallel_api_key"):
+        ResearchSettings()
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`RESEARCH_*` sets everything, and the default is Parallel itself."""
+    monkeypatch.setenv("RESEARCH_PARALLEL_API_KEY", "a-secret-of-somebody")
+    settings = ResearchSettings()
+    assert settings.parallel_base_url == "https://api.parallel.ai"
+    assert settings.engine == "parallel-search-extractive"
+    assert not settings.local
+    assert "a-secret-of-somebody" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://api.parallel.ai", "https"),
+        ("ftp://127.0.0.1", "http or https"),
+        ("https://user:pw@api.parallel.ai", "credentials"),
+        ("nonsense", "http or https"),
+    ],
+)
+def test_unsafe_addresses_are_refused(url: str, message: str) -> None:
+    """A key is never sent where everybody can read it."""
+    with pytest.raises(ValidationError, match=message):
+        ResearchSettings(parallel_api_key="k", parallel_base_url=url)
+
+
+def test_this_machine_is_called_local() -> None:
+    """And the answers say that nothing but this machine answered."""
+    assert (
+        ResearchSettings(parallel_api_key="k", parallel_base_url="http://127.0.0.1:9/").engine
+        == "local-extractive"
+    )
+
+
+def test_every_setting_is_described() -> None:
+    """Meaning, unit and default, for the person who sets it."""
+    assert all(field.description for field in ResearchSettings.model_fields.values())

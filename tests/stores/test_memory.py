@@ -1,0 +1,133 @@
+"""The memory stores: the contract, and what is particular to them."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from prodkit.core.clock import FakeClock
+from prodkit.stores import Decision, KeyStore, Rate, RateLimitStore
+from prodkit.stores.gcra import decide
+from prodkit.stores.memory import MemoryKeyStore, MemoryRateLimitStore
+from prodkit.testing import KeyStoreContract, RateLimitStoreContract
+
+
+class TestMemoryRateLimitStore(RateLimitStoreContract):
+    """The contract of `RateLimitStore`."""
+
+    def make_store(self, clock: FakeClock) -> RateLimitStore:
+        return MemoryRateLimitStore(clock=clock)
+
+
+class TestMemoryKeyStore(KeyStoreContract):
+    """The contract of `KeyStore`."""
+
+    def make_store(self) -> KeyStore:
+        return MemoryKeyStore()
+
+
+def test_it_answers_at_once():
+    """The answer is the tuple itself: no coroutine is made on the fastest path."""
+    answer = MemoryRateLimitStore().hit_many([("k", Rate(1, 1.0), 1)])
+    assert type(answer) is tuple
+    assert answer == (Decision(True, 0, 1.0, 0.0),)
+
+
+def test_one_ask_costs_four_calls():
+    """Method, clock, length and the Decision: what is gated here is on the path of every request."""
+    store = MemoryRateLimitStore()
+    asks = [("k", Rate(100, 1.0), 1)]
+    store.hit_many(asks)
+    calls = []
+    sys.setprofile(lambda frame, event, arg: calls.append(event) if event in {"call", "c_call"} else None)
+    try:
+        store.hit_many(asks)
+    finally:
+        sys.setprofile(None)
+    assert len(calls) - 1 <= 4  # the last one is setprofile itself
+
+
+def test_the_written_out_path_decides_as_the_general_one():
+    """One ask takes a path of its own; every case of it agrees with `gcra.decide`."""
+    for burst in (1, 3):
+        rate = Rate(2, 1.0, burst)
+        for backlog_ms in (-5000, 0, 1, 400, 500, 501, 1000, 1499, 1500, 90_000):
+            for cost in (0, 1, 2, 3, 4):
+                clock = FakeClock()
+                store = MemoryRateLimitStore(clock=clock)
+                now = int(clock.monotonic() * 1e9)
+                store._full_at["k"] = now + backlog_ms * 1_000_000
+                store._rounds.append("k")
+                expected, changed = decide(dict(store._full_at), now, [("k", rate, cost)])
+                assert store.hit_many([("k", rate, cost)]) == expected
+                assert store._full_at["k"] == changed.get("k", now + backlog_ms * 1_000_000)
+
+
+def test_stale_buckets_are_swept_as_new_ones_come():
+    """Callers who have gone leave nothing behind, without anybody ever pausing to clean up."""
+    clock = FakeClock()
+    store = MemoryRateLimitStore(clock=clock)
+    rate = Rate(10, 1.0)
+    for second in range(50):
+        for caller in range(100):
+            store.hit_many([(f"{second}/{caller}", rate, 1)])
+        clock.advance(1.0)
+    assert len(store) <= 300
+
+
+def test_the_sweep_spares_the_living():
+    """A bucket in use survives any number of rounds."""
+    clock = FakeClock()
+    store = MemoryRateLimitStore(clock=clock)
+    store.hit_many([("busy", Rate(1, 1e6), 1)])
+    for n in range(1000):
+        clock.advance(1.0)
+        store.hit_many([(f"passer-by {n}", Rate(1, 0.5), 1)])
+    assert not store.hit_many([("busy", Rate(1, 1e6), 1)])[0].allowed
+
+
+def test_a_flood_of_invented_keys_frees_nobody():
+    """Memory stays bounded, and the caller who has used up a limit stays limited while the flood goes by."""
+    clock = FakeClock()
+    store = MemoryRateLimitStore(max_keys=100, clock=clock)
+    rate = Rate(10, 60.0)
+    store.hit_many([("limited", rate, 10)])
+    for n in range(5000):
+        store.hit_many([(f"flood {n}", rate, 1)])
+        assert len(store) <= 100
+    assert not store.hit_many([("limited", rate, 1)])[0].allowed
+
+
+@pytest.mark.parametrize("max_keys", [1, 2, 3])
+def test_a_tiny_store_works_too(max_keys):
+    """The bound holds for the smallest stores, also when one call brings more keys than fit."""
+    store = MemoryRateLimitStore(max_keys=max_keys)
+    rate = Rate(5, 60.0)
+    for n in range(20):
+        assert store.hit_many([(f"{n}", rate, 1)])[0].allowed
+        assert all(d.allowed for d in store.hit_many([(f"{n}/{m}", rate, 1) for m in range(5)]))
+        assert len(store) <= max_keys
+
+
+def test_looking_and_resetting_leave_no_trace():
+    """Keys that were only looked at take no memory, and resets do not pile up in the sweep's queue."""
+    store = MemoryRateLimitStore()
+    for n in range(100):
+        store.hit_many([(f"{n}", Rate(1, 1.0), 0)])
+    assert len(store) == 0
+
+
+async def test_resetting_again_and_again_takes_no_memory():
+    """The sweep visits each key once, however often it was reset and hit."""
+    store = MemoryRateLimitStore()
+    for _ in range(100):
+        store.hit_many([("k", Rate(1, 1.0), 1)])
+        await store.reset("k")
+    assert len(store) == len(store._rounds) == 1
+
+
+def test_impossible_bounds_are_refused():
+    """A store that may hold nothing is a mistake."""
+    with pytest.raises(ValueError, match="max_keys"):
+        MemoryRateLimitStore(max_keys=0)
