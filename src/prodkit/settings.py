@@ -6,7 +6,7 @@ secrets directory. Sections are separated by two underscores: `PRODKIT_RATE_LIMI
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -42,9 +42,13 @@ from prodkit.stores.urls import check_url
 __all__ = ["ProblemsSettings", "Settings"]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pydantic.fields import FieldInfo
+
+
+# The position in a list has fewer; more of them may be a secret made of digits.
+_DIGITS: Final = 4
 
 
 class ProblemsSettings(FeatureSettings):
@@ -120,7 +124,7 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             known = {fault.name for fault in faults}
-            found = faults_of(error, lambda path: f"{PREFIX}{'__'.join(path).upper()}")
+            found = faults_of(error, _name_of)
             faults.extend(fault for fault in found if fault.name not in known)
         if faults:
             raise SettingsError(faults) from None
@@ -175,6 +179,18 @@ class _Given(EnvSettingsSource):
             return super().decode_complex_value(field_name, field, value)
         except ValueError:
             return value
+
+
+def _name_of(path: Sequence[str]) -> str:
+    """The variable at *path*, and where within its value.
+
+    Names that the value itself contains are cut: with a mapping written the wrong way round, they are the secrets.
+    """
+    inside = "".join(
+        f"[{part if part.isdigit() and len(part) < _DIGITS else f'{part[:3]}...'}]" for part in path[2:3]
+    )
+    deeper = "".join(f".{part}" for part in path[3:])
+    return f"{PREFIX}{'__'.join(path[:2]).upper()}{inside}{deeper}"
 
 
 def _unknown(

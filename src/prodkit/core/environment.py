@@ -12,6 +12,7 @@ import types
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -223,7 +224,9 @@ _WORDS: Final[dict[Any, str]] = {
     bool: "true or false",
     int: "whole number",
     float: "number",
+    Decimal: "number",
     str: "text",
+    Path: "path",
     SecretStr: "secret text",
     SecretBytes: "secret bytes",
 }
@@ -250,7 +253,11 @@ def _default_text(field: FieldInfo) -> str:
         return ""
     if isinstance(default, bool):
         return str(default).lower()
-    if isinstance(default, (Mapping, list, tuple, set, frozenset)):
-        items = default if isinstance(default, Mapping) else [str(item) for item in default]
-        return json.dumps(items, default=str)
+    if isinstance(default, Mapping):
+        return json.dumps(default, default=str)
+    if isinstance(default, (list, tuple)):
+        return json.dumps([str(item) for item in default])
+    if isinstance(default, (set, frozenset)):
+        # In an order, so that what is generated does not differ from one process to the next.
+        return json.dumps(sorted(str(item) for item in default))
     return str(default)

@@ -111,28 +111,13 @@ def _names_this_machine(host: bytes) -> bool:
     return True
 
 
-class AnsweredRoute:
-    """What a guard leaves in the scope as `route` when it answers in the router's place.
-
-    Attributes:
-        path_format: the template that metrics and logs shall show.
-    """
-
-    __slots__ = ("path_format",)
-
-    def __init__(self, path_format: str) -> None:
-        self.path_format = path_format
-
-
 def answering_guard(
     answers: Mapping[str, Callable[[RequestContext], Answer | Awaitable[Answer]]],
 ) -> Callable[[RequestContext], Answer | Awaitable[Answer] | None]:
     """A guard that answers exactly the paths in *answers*; any other request costs it two membership tests.
 
-    Paths are compared below the server's `root_path`. The answer is given a route, so that it is counted and logged
-    as the path it has and not as unmatched.
+    Paths are compared below the server's `root_path`. The request is counted and logged under that path as its route.
     """
-    routes = {path: AnsweredRoute(path) for path in answers}
 
     def guard(context: RequestContext) -> Answer | Awaitable[Answer] | None:
         scope = context.scope
@@ -143,7 +128,7 @@ def answering_guard(
             path = path.removeprefix(scope["root_path"])
         if path not in answers:
             return None
-        scope["route"] = routes[path]
+        context.route = path
         return answers[path](context)
 
     return guard

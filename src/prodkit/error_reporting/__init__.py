@@ -18,7 +18,7 @@ from prodkit.core.events import BackgroundFailed, RequestFailed
 from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.features import FeatureSettings, Parts, Sample
 from prodkit.core.methods import KNOWN_METHODS, OTHER_METHOD
-from prodkit.core.routes import UNMATCHED
+from prodkit.core.routes import UNROUTED
 from prodkit.error_reporting.sentry import SentryReporter
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ErrorFacts:
         correlation_id: the one the client was given.
         trace_id: 32 hexadecimal digits, or None.
         method: one of the ten known methods, or `_OTHER`.
-        route: the route template, or `(unmatched)`.
+        route: the route template, `(unmatched)` or `(unrouted)`.
         principal_id: who called; `anonymous` when nobody was identified.
     """
 
@@ -235,10 +235,10 @@ class _Reports:
 
 def _facts(context: RequestContext, phase: Literal["request", "background"]) -> ErrorFacts:
     scope = context.scope
-    route, method = UNMATCHED, "GET"  # a WebSocket's handshake is a GET (RFC 6455, 4.1)
+    route, method = context.route or UNROUTED, "GET"  # a WebSocket's handshake is a GET (RFC 6455, 4.1)
     if scope is not None:
         method = scope.get("method", "GET")
-        if context.kit.routes is not None:
+        if context.routed and context.kit.routes is not None:
             # Starlette's Mount keeps the root path of the outermost application beside the one it extends.
             root_path = scope.get("app_root_path", scope["root_path"])
             route = context.kit.routes.template(scope, root_path)

@@ -205,7 +205,7 @@ class ClientAddress:
             elif name == proto_header:
                 proto = line  # the last line is the nearest proxy's
         found = None
-        if lines == 1 or (lines and self._is_list):
+        if lines:  # two lines of a header that holds one address are none, once joined
             found = self._resolved[value] if value in self._resolved else self._resolve(value)
         if found is not None:
             context.client_ip = found[0]

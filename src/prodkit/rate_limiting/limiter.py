@@ -10,6 +10,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, Final, Literal
 
+from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.core.exceptions import InstallationError, StoreUnavailableError
 from prodkit.core.features import Sample
 from prodkit.core.problems import QUOTA_EXCEEDED, STORE_UNAVAILABLE, Problem
@@ -37,6 +38,7 @@ OnUnidentified = Literal["shared", "skip", "reject"]
 _FALLBACK_KEYS: Final = 10_000
 # Seconds: long enough not to hammer a store that is down, short enough not to outlast it by much.
 _RETRY_CLOSED: Final = "1"
+_QUIET_SECONDS: Final = 60.0
 
 
 class RateLimiter:
@@ -68,6 +70,8 @@ class RateLimiter:
         self._legacy = legacy_headers
         self._is_degraded = False
         self._addresses_resolved = False
+        self._monotonic = SYSTEM_CLOCK.monotonic
+        self._silent_until = 0.0
         self._store: RateLimitStore | None = None
         self._fallback: MemoryRateLimitStore | None = None
         self._limits: dict[Policy, Limit] = {}
@@ -88,6 +92,7 @@ class RateLimiter:
             raise InstallationError(message)
         self._store = store
         self._addresses_resolved = addresses_resolved
+        self._monotonic = clock.monotonic
         if self._on_store_error == "local":
             self._fallback = MemoryRateLimitStore(max_keys=_FALLBACK_KEYS, clock=clock)
 
@@ -201,7 +206,6 @@ class RateLimiter:
         """
         if self._is_degraded:
             self._is_degraded, self.is_special = False, self._legacy
-            LOGGER.info("the rate limit store answers again")
         headers = context.response_headers
         refused = False
         for limit, decision in zip(limits, decisions, strict=True):
@@ -222,9 +226,7 @@ class RateLimiter:
         """
         if not self._is_degraded:
             self._is_degraded = self.is_special = True
-            LOGGER.warning(
-                "the rate limit store does not answer (%s); limits: %s", error, self._on_store_error
-            )
+            self._warn(error)
         if self._fallback is not None:
             decisions = self._fallback.hit_many(asks)
             if not all(decision.allowed for decision in decisions):
@@ -237,6 +239,15 @@ class RateLimiter:
                 "The limits of this request could not be checked.",
                 headers={"Retry-After": _RETRY_CLOSED},
             ) from error
+
+    def _warn(self, error: StoreUnavailableError) -> None:
+        # A store at its limit comes and goes many times a second; the counts tell how often.
+        now = self._monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + _QUIET_SECONDS
+            LOGGER.warning(
+                "the rate limit store does not answer (%s); limits: %s", error, self._on_store_error
+            )
 
     def address_token(self, context: RequestContext) -> Token | None:
         """Who *context* comes from by address, or None when limits shall not apply.

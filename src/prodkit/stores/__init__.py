@@ -137,9 +137,10 @@ class Store(Protocol):
 class RateLimitStore(Store, Protocol):
     """Buckets, one per key.
 
-    A bucket that was never asked about is full. Every verb raises `StoreUnavailableError` when the store does
-    not answer within its bound; what happens to the request then is a setting of the feature, not of the
-    store.
+    A bucket that was never asked about is full. A key belongs to one rate at a time: asked with a smaller
+    one, its bucket counts as empty by that rate and refills from there. Every verb raises
+    `StoreUnavailableError` when the store does not answer within its bound; what happens to the request then
+    is a setting of the feature, not of the store.
     """
 
     def hit_many(self, asks: Sequence[Ask]) -> tuple[Decision, ...] | Awaitable[tuple[Decision, ...]]:

@@ -35,35 +35,42 @@ def decide(
         asks: what is asked; asks that share a key are counted one after the other.
 
     Returns:
-        One decision per ask, and the new moments of the keys that changed: empty if any ask was refused.
+        One decision per ask, and the new moments of the keys that changed. If any ask was refused these are only
+        the moments that no bucket of its rate can have, cut to an empty bucket.
 
     Raises:
         ValueError: a cost is negative.
     """
     changed: dict[str, int] = {}
+    healed: dict[str, int] = {}
     decisions = []
     refused = False
     for key, rate, cost in asks:
         if cost < 0:
             raise ValueError(NEGATIVE_COST)
-        backlog = _backlog(changed[key] if key in changed else full_at.get(key, now), now, rate)
+        capacity = rate.capacity_ns
+        backlog = max((changed[key] if key in changed else full_at.get(key, now)) - now, 0)
+        if backlog > capacity:
+            # The clock was set back, or the rate was made smaller. It has to be written down, also when the
+            # ask is refused: cut anew at each look, the bucket would stay empty for as long as the clock
+            # jumped.
+            backlog = capacity
+            changed[key] = healed[key] = now + capacity
         after = backlog + cost * rate.interval_ns
-        if after > rate.capacity_ns:
+        if after > capacity:
             refused = True
             decisions.append(refuse(rate, cost, backlog))
         else:
             if cost:
                 changed[key] = now + after
-            decisions.append(
-                Decision(True, (rate.capacity_ns - after) // rate.interval_ns, after * 1e-9, 0.0)
-            )
+            decisions.append(Decision(True, (capacity - after) // rate.interval_ns, after * 1e-9, 0.0))
     if refused:
         # Nothing is consumed for anybody, so nobody may be told of a consumption.
         for (key, rate, _), decision in zip(asks, decisions, strict=True):
             backlog = _backlog(full_at.get(key, now), now, rate)
             decision.remaining = (rate.capacity_ns - backlog) // rate.interval_ns
             decision.reset_seconds = backlog * 1e-9
-        changed.clear()
+        return tuple(decisions), healed
     return tuple(decisions), changed
 
 
@@ -88,6 +95,4 @@ def look(full_at: int, now: int, rate: Rate) -> Decision:
 
 
 def _backlog(full_at: int, now: int, rate: Rate) -> int:
-    # The upper clamp matters when the clock was set back or the rate was made smaller: without it a caller
-    # would stay locked out for as long as the clock jumped.
     return min(max(full_at - now, 0), rate.capacity_ns)

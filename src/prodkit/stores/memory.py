@@ -87,6 +87,7 @@ class MemoryRateLimitStore:
             backlog = 0
         elif backlog > capacity:
             backlog = capacity
+            full_at[key] = now + capacity  # see `decide`
         after = backlog + cost * rate.interval_ns
         if after > capacity:
             return (refuse(rate, cost, backlog),)

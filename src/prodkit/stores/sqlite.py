@@ -36,6 +36,7 @@ __all__ = ["SqliteKeyStore", "SqliteRateLimitStore"]
 _SWEPT_PER_NEW_KEY = 2
 # Few enough for one sweep to cost less than the transaction it rides on.
 _MAX_SWEPT_PER_BATCH = 200
+_CHECK_KEY = "\x00check"
 
 
 class SqliteRateLimitStore:
@@ -92,7 +93,7 @@ class SqliteRateLimitStore:
         await self._file.run(Kind.WRITE, work, self._timeout_seconds)
 
     async def check(self) -> None:
-        """Take and give back the write lock; see `Store.check`."""
+        """Write something and delete it again; see `Store.check`."""
         await _check(self._file, self._timeout_seconds)
 
     async def aclose(self) -> None:
@@ -241,7 +242,7 @@ class SqliteKeyStore:
         return await self._file.run(Kind.READ, work, self._timeout_seconds)
 
     async def check(self) -> None:
-        """Take and give back the write lock; see `Store.check`."""
+        """Write something and delete it again; see `Store.check`."""
         await _check(self._file, self._timeout_seconds)
 
     async def aclose(self) -> None:
@@ -250,12 +251,13 @@ class SqliteKeyStore:
 
 
 async def _check(file: SqliteFile, timeout_seconds: float) -> None:
-    # The job begins with the write lock, so reading one row proves both directions.
-    await file.run(
-        Kind.WRITE,
-        lambda connection: connection.execute("SELECT 1 FROM rate_limits LIMIT 1").fetchone(),
-        timeout_seconds,
-    )
+    # A real write: to take the write lock succeeds on a read-only file, and an empty write on a full disk.
+    # The row means nothing even if somebody saw it: a bucket that was full in 1970.
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT OR REPLACE INTO rate_limits (key, full_at) VALUES (?, 0)", (_CHECK_KEY,))
+        connection.execute("DELETE FROM rate_limits WHERE key = ?", (_CHECK_KEY,))
+
+    await file.run(Kind.WRITE, work, timeout_seconds)
 
 
 # The columns are the fields of a KeyRecord, by name and in order.

@@ -47,8 +47,10 @@ def open_connection(path: str, deadline: float) -> sqlite3.Connection:
     # One thread at a time uses it, but not always the one that opened it: a fork closes it.
     connection = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        if not patiently(lambda: is_current(connection, path), deadline):
-            patiently(lambda: _switch_to_wal(connection, path), deadline)
+        current = patiently(lambda: is_current(connection, path), deadline)
+        # Always: a file that came back from a backup may have left the mode.
+        patiently(lambda: _switch_to_wal(connection, path), deadline)
+        if not current:
             patiently(lambda: upgrade(connection, path), deadline)
         connection.execute("PRAGMA synchronous = NORMAL")
     except BaseException:

@@ -69,6 +69,12 @@ class _Job(Generic[R]):
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[R] = self.loop.create_future()
 
+    def require_waiter(self) -> None:
+        """Raise if the job was taken back: nobody may be charged for what they were told has failed."""
+        if self.future.cancelled():
+            message = "the job was taken back"
+            raise StoreUnavailableError(message)
+
     def answer(self, result: R) -> None:
         self._tell(self._set_result, result)
 
@@ -128,7 +134,7 @@ class SqliteFile:
     def submit(self, kind: Kind, work: Work[R], timeout_seconds: float) -> asyncio.Future[R]:
         """Queue *work* as one transaction and return the future of its result.
 
-        Cancel the future to take the job back: one taken back before the thread came to it is never run.
+        Cancel the future to take the job back: what is not committed by then never is.
         *work* may be called again when a lock was in the way. *timeout_seconds* bounds only the wait for
         another process's lock: the caller bounds the rest (`run` does).
 
@@ -179,9 +185,8 @@ class SqliteFile:
 
     def _work(self, jobs: queue.SimpleQueue[_Job[object] | None]) -> None:
         while (job := jobs.get()) is not None:
-            if not job.future.cancelled():
-                with self._working:
-                    self._carry_out(job)
+            with self._working:
+                self._carry_out(job)
             del job  # or it, and all it refers to, would live until the next one comes
         with self._working:
             self._close_connection()
@@ -205,6 +210,7 @@ class SqliteFile:
             job.answer(result)
 
     def _transact(self, job: _Job[object]) -> object:
+        job.require_waiter()
         connection = self._connection or self._open(job.deadline)
         self._require_same_file()
         durable = job.kind is Kind.DURABLE
@@ -259,9 +265,11 @@ class SqliteFile:
 
 
 def _attempt(connection: sqlite3.Connection, job: _Job[R]) -> R:
+    job.require_waiter()
     connection.execute("BEGIN" if job.kind is Kind.READ else "BEGIN IMMEDIATE")
     try:
         result = job.work(connection)
+        job.require_waiter()
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -148,12 +148,14 @@ class RateLimitStoreContract(RateLimitStoreProperties):
         """After a change of configuration nobody waits longer than the *new* bucket takes to refill."""
 
         async def scenario(store: RateLimitStore, clock: FakeClock) -> None:
-            await hit(store, ("k", Rate(1, 86_400.0, burst=1), 1))
-            quick = Rate(1, 2.0, burst=1)
-            (refused,) = await hit(store, ("k", quick, 1))
-            require(not refused.allowed and refused.retry_seconds <= 2.1, refused)
-            await self.elapse(clock, refused.retry_seconds)
-            require(not (await hit(store, ("k", quick, 2)))[0].allowed)
+            slow, quick = Rate(1, 86_400.0), Rate(1, 2.0)
+            for others in ((), (("other", quick, 1),)):
+                await store.reset("k")
+                await hit(store, ("k", slow, 1))
+                refused = (await hit(store, ("k", quick, 1), *others))[0]
+                require(not refused.allowed and refused.retry_seconds <= 2.1, refused)
+                await self.elapse(clock, refused.retry_seconds)
+                require((await hit(store, ("k", quick, 1), *others))[0].allowed, "locked out by the old rate")
 
         self.run(scenario)
 
