@@ -112,6 +112,17 @@ class TestCredentials:
         at(kit, 16)
         assert client.get("/me", headers=headers).status_code == 401
 
+    def test_a_huge_key_is_not_even_hashed(self):
+        """Beyond 512 bytes nothing is looked at, whatever is configured."""
+        keys = StaticKeys({"long": {"sha256": digest("x" * 512)}, "longer": {"sha256": digest("x" * 513)}})
+        app = FastAPI()
+        install(app, Authentication(keys))
+        client = TestClient(app)
+        statuses = [
+            client.get("/docs", headers={"X-API-Key": "x" * length}).status_code for length in (512, 513)
+        ]
+        assert statuses == [200, 401]
+
     def test_the_key_is_written_nowhere(self, caplog):
         """Neither a log line, nor a header, nor a problem, nor a repr holds the key, whether it is good or bad."""
         app, client, kit = secured()

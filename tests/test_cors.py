@@ -164,6 +164,14 @@ def test_pattern():
         assert cors_headers(client.get("/", headers={"Origin": origin})) == set()
 
 
+def test_pattern_of_alternatives():
+    """Each alternative is the whole origin, although only the outer ends are anchored."""
+    client = client_of(origin_regex=r"^https://a\.example|https://b\.example$")
+    assert cors_headers(client.get("/", headers={"Origin": "https://a.example"}))
+    assert cors_headers(client.get("/", headers={"Origin": "https://b.example"}))
+    assert cors_headers(client.get("/", headers={"Origin": "https://a.example.evil.example"})) == set()
+
+
 @pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/breaks", 500)])
 def test_errors_are_readable(path: str, status: int):
     """A page sees our problem, not a network error."""

@@ -25,9 +25,17 @@ from prodkit.core.problems import TEMPORARY_REDUCED_CAPACITY, Problem
 from prodkit.correlation import Correlation
 from prodkit.installation import install
 from prodkit.logs import Logs
+from prodkit.logs.processors import to_json
 from tests.support.asgi import http_scope
 from tests.support.recording import guarding
 from tests.support.server import serving
+
+
+@pytest.fixture(autouse=True)
+def _quiet_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test client logs its own requests."""
+    monkeypatch.setattr(logging.getLogger("httpx2"), "disabled", True)
+    monkeypatch.setattr(logging.getLogger("httpx"), "disabled", True)
 
 
 def logged(app: FastAPI, *features: Any, **options: Any) -> tuple[TestClient, Logs]:
@@ -199,7 +207,7 @@ def test_probes_are_left_out() -> None:
     def probe(context: RequestContext) -> Answer | None:
         scope = context.scope or {}
         if scope["path"] == "/livez":
-            scope["route"] = type("Probe", (), {"path_format": "/livez"})()
+            context.route = "/livez"
             return Answer(200)
         return None
 
@@ -428,23 +436,48 @@ def test_values_json_does_not_know_are_written() -> None:
     """A log call with odd values is a line, never an exception."""
     app = FastAPI()
 
-    class Hostile:
-        def __repr__(self) -> str:
-            message = "no"
-            raise ValueError(message)
-
     @app.get("/")
     async def say() -> None:
         cycle: dict[str, Any] = {}
         cycle["self"] = cycle
-        structlog.get_logger().info(
-            "odd", a=float("nan"), b={(1, 2): 3}, c=Hostile(), d=cycle, e=b"\xff", f={1}
-        )
+        structlog.get_logger().info("odd", a=float("nan"), b={(1, 2): 3}, d=cycle, e=b"\xff", f={1})
 
     client, logs = logged(app)
     with client:
         assert client.get("/").status_code == 200
     assert [line["event"] for line in lines_of(logs)] == ["odd", "request"]
+
+
+def test_hostile_repr_is_named_by_its_type() -> None:
+    """An object whose `repr` raises costs its own text, and not the line."""
+
+    class Hostile:
+        def __repr__(self) -> str:
+            message = "no"
+            raise ValueError(message)
+
+    assert json.loads(to_json({"event": "odd", "c": Hostile()})) == {"event": "odd", "c": "<Hostile>"}
+
+
+def test_handlers_of_the_user_see_no_secret() -> None:
+    """A handler that stays, a file for instance, is given what structlog logs after it was redacted."""
+    app = FastAPI()
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+
+    @app.get("/")
+    async def say() -> None:
+        structlog.get_logger().info("kept", password="hunter2")
+
+    client, _ = logged(app)
+    logging.getLogger().addHandler(handler)
+    try:
+        with client:
+            client.get("/")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert "kept" in stream.getvalue()
+    assert "hunter2" not in stream.getvalue()
 
 
 def test_text_cannot_forge_a_line_in_the_console() -> None:

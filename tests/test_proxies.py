@@ -17,14 +17,7 @@ from prodkit.core.assembly import assemble
 from prodkit.core.context import CurrentContext, RequestContext
 from prodkit.core.exceptions import SettingsError
 from prodkit.installation import install
-from prodkit.proxies import (
-    PEER_SCOPE_KEY,
-    ClientAddress,
-    Proxies,
-    ProxiesSettings,
-    forwarded_parameter,
-    parse_address,
-)
+from prodkit.proxies import PEER_SCOPE_KEY, ClientAddress, Proxies, ProxiesSettings
 from tests.support.asgi import http_scope, websocket_scope
 from tests.support.server import serving
 
@@ -346,32 +339,11 @@ def test_stranger_is_his_own_address(claimed: list[str], stranger: Any):
     assert not context.peer_trusted
 
 
-@given(st.text(max_size=80))
-def test_address_or_nothing(text: str):
-    """Text is an address that prints as one, or None."""
-    address = parse_address(text)
-    assert address is None or parse_address(str(address)) == address
-
-
-@pytest.mark.parametrize("text", ["1.2.3.4.5", "01.2.3.4", "1.2.3.4:", "1.2.3.4:x", "[1.2.3.4]", "[::1", "[::1]x", "[::1]:",
-                                  "1.2.3.4%eth0", "\u0661.2.3.4", "1" * 100, "::1]:80"])  # fmt: skip
-def test_what_is_no_address(text: str):
-    """Near misses are misses."""
-    assert parse_address(text) is None
-
-
-@given(st.binary(max_size=60))
-def test_forwarded_elements_never_raise(element: bytes):
-    """A parameter of an arbitrary element is bytes of it, or None."""
-    found = forwarded_parameter(element, b"for")
-    assert found is None or found in element
-
-
 def test_memory_is_bounded():
     """Callers cannot make the process remember without end."""
     addresses = ClientAddress(ProxiesSettings(**BEHIND))
     kit = assemble([])
-    for number in range(10_000):
+    for number in range(4_200):
         name = str(ip_address(number + 2**32))
         for peer, line in ((name, name), (PROXY, name), (PROXY, f"{'9' * 70}, {name}")):
             scope = http_scope("/", headers=[(b"x-forwarded-for", line.encode())], client=(peer, 1))

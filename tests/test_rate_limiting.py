@@ -6,6 +6,7 @@ import logging
 
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
+from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 
 from prodkit.core.clock import FakeClock
@@ -72,6 +73,24 @@ def test_ipv6_is_limited_by_network():
     assert app.statuses(1, address="2001:db8:1:3::1") == [200]
     assert app.statuses(1, address="192.0.2.1") == [200]
     assert app.statuses(1, address="::ffff:192.0.2.1") == [429]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1", 429),
+        ("192.0.2.1", "192.0.2.2", 200),
+        ("2001:db8::1", "2001:db8::2", 429),
+        ("fe80::1%eth0", "fe80::1%eth1", 429),
+        ("unix", "socket", 429),
+    ],
+)
+def test_alone_it_takes_the_peer_for_the_client(first, second, expected):
+    """Installed without the proxies feature it limits by the directly connected peer."""
+    app = FastAPI()
+    install(app, RateLimiting(address="1/minute"), clock=FakeClock())
+    statuses = [TestClient(app, client=(name, 5)).get("/docs").status_code for name in (first, second)]
+    assert statuses == [200, expected]
 
 
 def test_what_no_route_takes_counts_too():

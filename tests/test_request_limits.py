@@ -55,7 +55,7 @@ def application(**options: Any) -> FastAPI:
     async def stream(request: Request) -> int:
         return sum([len(piece) async for piece in request.stream()])
 
-    @app.post("/starlettes", **({"max_body_size": 10}))
+    @app.post("/starlettes", max_body_size=10)
     async def starlettes(note: Note) -> int:
         return len(note.text)
 
@@ -243,6 +243,20 @@ def test_fastapis_own_limit_is_a_ceiling():
             ),
             413,
         )
+
+
+def test_route_limit_holds_for_what_reads_before_the_router():
+    """Middleware that reads a declared body gets as much of it as the route takes."""
+    app = application()
+
+    @app.middleware("http")
+    async def reads(request: Request, call_next: Any) -> Any:
+        await request.body()
+        return await call_next(request)
+
+    client, _ = hardened(app, RequestLimits(max_body_bytes=1000))
+    assert client.post("/v1/files/a", files={"file": b"x" * 2000}).json() == 2000
+    assert_problem(client.post("/stream", content=b"x" * 2000), 413)
 
 
 def test_route_limit_is_documented():

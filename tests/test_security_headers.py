@@ -18,6 +18,7 @@ from prodkit.core.exceptions import SettingsError
 from prodkit.installation import install
 from prodkit.proxies import Proxies
 from prodkit.security_headers import PRESETS, SecurityHeaders, SecurityHeadersSettings, docs_policy
+from prodkit.security_headers.docs_pages import DocsPages
 
 
 def application(**options: Any) -> FastAPI:
@@ -256,8 +257,16 @@ def test_prefix_chosen_by_a_caller_is_not_blessed():
     attack = client.get("/'});alert(1);({x:'/docs")
     assert "alert(1)" in attack.text
     assert "script-src" not in attack.headers["content-security-policy"]
+
+
+def test_memory_of_prefixes_is_bounded():
+    """Callers who choose prefixes cannot make the process remember without end."""
+    pages = DocsPages(application())
+    sizes = []
     for number in range(200):
-        client.get(f"/tenant-{number}/docs")
+        assert pages.headers("/docs", f"/tenant-{number}")
+        sizes.append(len(pages._remembered))
+    assert max(sizes) <= 64
 
 
 def test_docs_pages_can_be_left_to_the_operator():

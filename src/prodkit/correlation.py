@@ -110,23 +110,25 @@ class CorrelationIds:
                 context.response_headers[own] = given
                 return None
             if self._reject_invalid:
-                self._refill()
-                context.correlation_id, context.response_headers[own] = self._ids.pop()
+                context.correlation_id, context.response_headers[own] = self._batch()[0]
                 raise Problem(400, "The correlation id is not 8 to 128 characters of [A-Za-z0-9._-].")
         # A stranger's trace id would be an id that a stranger has chosen.
         if believed and context.trace_id is not None:
             context.correlation_id = context.trace_id
             context.response_headers[own] = context.trace_id.encode()
             return None
-        if not self._ids:
-            self._refill()
-        context.correlation_id, context.response_headers[own] = self._ids.pop()
+        try:
+            context.correlation_id, context.response_headers[own] = self._ids.pop()
+        except IndexError:  # asking first would be a race between event loops of several threads
+            batch = self._batch()
+            context.correlation_id, context.response_headers[own] = batch.pop()
+            self._ids = batch
         return None
 
-    def _refill(self) -> None:
+    def _batch(self) -> list[tuple[str, bytes]]:
         text = self._random(16 * _BATCH).hex()
         raw = text.encode()
-        self._ids = [(text[at : at + 32], raw[at : at + 32]) for at in range(0, 32 * _BATCH, 32)]
+        return [(text[at : at + 32], raw[at : at + 32]) for at in range(0, 32 * _BATCH, 32)]
 
     def _forget(self) -> None:
         self._ids = []

@@ -136,6 +136,18 @@ class TestDefaultDeny:
         assert [client.get(path).status_code for path in paths] == [200] * 3
         assert client.get("/me").status_code == 401
 
+    def test_an_endpoint_named_like_the_documentation_is_not(self):
+        """`public_docs` is for what FastAPI itself made."""
+
+        async def schema() -> int:
+            return 1
+
+        schema.__qualname__ = "FastAPI.setup.<locals>.openapi"
+        app = FastAPI()
+        app.get("/mine")(schema)
+        _, client, _ = secured(app, public_docs=True)
+        assert client.get("/mine").status_code == 401
+
     @pytest.mark.skipif(
         "route_check" not in RequestContext.__slots__, reason="the core cannot confirm a route yet"
     )

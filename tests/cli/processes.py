@@ -54,7 +54,7 @@ def prodkit(
     """Run one command to its end."""
     command = [sys.executable, *python, "-m", "prodkit", *words]
     return subprocess.run(
-        command, cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=60
+        command, cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=60, check=False
     )
 
 

@@ -85,14 +85,13 @@ class Story:
 def test_first_sigterm_is_not_ready_and_not_yet_going():
     """Between the two lies the lame duck, to the second."""
     story = Story()
-    assert not story.kit.is_draining
+    before = story.kit.is_draining
     story.signal()
-    assert story.kit.is_draining
+    assert (before, story.kit.is_draining) == (False, True)
     story.loop.pass_time(4.9)
-    assert not story.server.should_exit
+    at_4_9 = story.server.should_exit
     story.loop.pass_time(0.1)
-    assert story.server.should_exit
-    assert not story.server.force_exit
+    assert (at_4_9, story.server.should_exit, story.server.force_exit) == (False, True, False)
 
 
 def test_sigint_goes_at_once():

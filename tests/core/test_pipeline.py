@@ -327,3 +327,16 @@ class TestStandAlone:
 
         with pytest.raises(InstallationError, match=r"use install\(app"):
             Pipeline(FastAPI(), features=[Contributes("x", lifespan=lifespan)])
+
+
+def test_static_vary_is_joined_to_the_routes():
+    """A `Vary` that stands among static headers is joined with the route's own, so that no cache mixes answers."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def own():
+        return JSONResponse(1, headers={"Vary": "Accept"})
+
+    client, _ = hardened(app, Contributes("varies", response_headers={"Vary": "Origin"}))
+    assert client.get("/").headers.get_list("vary") == ["Accept, origin"]
+    assert client.get("/nothing").headers.get_list("vary") == ["Origin"]

@@ -22,7 +22,7 @@ def test_every_sentence_is_cited() -> None:
 
 
 def test_a_sentence_without_its_subject_gets_it_from_the_title() -> None:
-    """ "Return a copy" says nothing alone."""
+    """What says nothing alone ("Return a copy") is named."""
     answer = "".join(
         answer_pieces([found("What is str.upper?", (1, "Strings - str.upper()", "Return a copy."))])
     )

@@ -103,9 +103,11 @@ def test_pages_are_extracted_by_url(client: Parallel) -> None:
 
 def test_a_wrong_key_is_401_in_the_wire_format(local_url: str) -> None:
     """Neither header alone nor a prefix of the token is enough."""
-    with Parallel(api_key=TOKEN[:-1], base_url=local_url, max_retries=0) as client:
-        with pytest.raises(AuthenticationError) as caught:
-            client.search(search_queries=["x"])
+    with (
+        Parallel(api_key=TOKEN[:-1], base_url=local_url, max_retries=0) as client,
+        pytest.raises(AuthenticationError) as caught,
+    ):
+        client.search(search_queries=["x"])
     body = caught.value.body
     assert isinstance(body, dict)
     assert body["type"] == "error"

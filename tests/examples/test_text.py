@@ -40,7 +40,7 @@ def test_a_name_is_found_whole_and_by_its_parts() -> None:
 
 
 def test_a_stop_word_counts_when_it_is_a_keyword() -> None:
-    """ "The with statement" asks about `with`; "a statement with x" does not."""
+    """Asking for "the with statement" is about `with`; "a thing with values" is not."""
     assert "kw_with" in query_terms("What does the with statement do?")
     assert "kw_with" in terms('The "with" statement')
     assert "kw_with" not in query_terms("A thing with values")

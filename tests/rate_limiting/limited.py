@@ -12,6 +12,7 @@ from prodkit.core.features import Layer
 from prodkit.core.identity import Principal
 from prodkit.correlation import Correlation
 from prodkit.installation import install
+from prodkit.proxies import Proxies
 from tests.support.recording import Recorder, guarding
 
 ADDRESS = ("203.0.113.7", 50_000)
@@ -32,7 +33,9 @@ class App:
         self.app = app or FastAPI()
         self.recorder = Recorder()
         identity = guarding(Layer.IDENTITY, identify, "identity")
-        self.kit = install(self.app, Correlation(), identity, self.recorder, *features, clock=self.clock)
+        self.kit = install(
+            self.app, Proxies(), Correlation(), identity, self.recorder, *features, clock=self.clock
+        )
 
         @self.app.get("/")
         async def root() -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prodkit.core.assembly import assemble
@@ -122,18 +121,29 @@ async def test_a_stage_asks_the_store_once(later):
 
 
 class TestStoreDown:
-    async def test_local_goes_on_limiting_in_this_process(self, later, caplog):
-        """By default limits hold while the store is away, no header claims to know, and it is said once."""
+    async def test_local_goes_on_limiting_in_this_process(self, later):
+        """By default limits hold while the store is away, and no header claims to know."""
         bench = Bench(later=later, default="2/minute", address=None)
         bench.store.down = True
         contexts = [bench.context() for _ in range(3)]
-        with caplog.at_level(logging.INFO):
-            assert [await bench.ask(context) for context in contexts] == [200, 200, 429]
-            assert not any(b"ratelimit" in context.response_headers for context in contexts)
-            bench.store.down = False
-            assert [await bench.ask() for _ in range(3)] == [200, 200, 429]
-        assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+        assert [await bench.ask(context) for context in contexts] == [200, 200, 429]
+        assert not any(b"ratelimit" in context.response_headers for context in contexts)
+        bench.store.down = False
+        assert [await bench.ask() for _ in range(3)] == [200, 200, 429]
         assert bench.counts() == {"allowed": 2, "degraded": 2, "denied": 2}
+
+    async def test_a_store_that_comes_and_goes_fills_no_log(self, later, caplog):
+        """An outage is warned of at once, and repeated ones at most once a minute."""
+        bench = Bench(later=later, default="100/minute", address=None)
+        for _ in range(5):
+            for down in (True, False):
+                bench.store.down = down
+                assert await bench.ask() == 200
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        bench.clock.advance(60)
+        bench.store.down = True
+        await bench.ask()
+        assert len(caplog.records) == 2
 
     async def test_open_lets_everybody_in(self, later):
         """`open` refuses nobody while the store is away."""
@@ -225,6 +235,7 @@ def test_a_rule_has_the_same_name_in_every_process():
     assert len(set(names.split())) == 2
 
 
+@example([("a:b", "c"), ("a", "b:c"), ("ab", "c"), ("a", "bc"), 1, "1"])
 @given(st.lists(st.tuples(st.text(), st.text()) | st.integers() | st.text(), unique=True, max_size=20))
 def test_different_callers_have_different_keys(tokens):
     """No choice of names makes two callers share a bucket; no text at all makes the key fail."""

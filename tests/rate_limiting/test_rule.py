@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fastapi import FastAPI, WebSocket
+from fastapi import APIRouter, FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 
@@ -62,6 +62,19 @@ class TestRateLimitOfARoute:
 
         small = App(RateLimiting(address=None), app=app)
         assert [small.statuses(1, f"/{number}")[0] for number in range(4)] == [200, 429, 200, 200]
+
+    def test_one_rule_serves_several_applications(self):
+        """A router included in two applications is limited in each of them by its own counts."""
+        router = APIRouter()
+
+        @router.get("/slow", dependencies=[rate_limit("1/minute")])
+        async def slow() -> int:
+            return 1
+
+        apps = [App(RateLimiting(address=None), app=FastAPI()) for _ in range(2)]
+        for small in apps:
+            small.app.include_router(router)
+        assert [small.statuses(2, "/slow") for small in apps] == [[200, 429]] * 2
 
     def test_websockets_are_covered(self):
         """A rule on a socket refuses the handshake."""

@@ -101,7 +101,7 @@ async def test_a_caller_who_leaves_before_departure_is_not_sent():
     second.cancel()
     await settle()
     wire.gate.set()
-    assert await asyncio.gather(first, third) == [10, 30]
+    assert list(await asyncio.gather(first, third)) == [10, 30]
     assert wire.batches == [[1], [3]]
 
 
@@ -170,22 +170,22 @@ async def test_a_wrong_number_of_answers_is_an_error_not_a_mix_up(company):
 
 async def test_nobody_waits_longer_than_the_bound():
     """A store that hangs: everyone is told in time, the time in the queue included; then it recovers."""
-    wire = Wire(timeout_seconds=0.05)
+    wire = Wire(timeout_seconds=0.2)
     wire.gate.clear()
     waits = []
 
     async def timed(n):
         start = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match=r"0\.05 s"):
+        with pytest.raises(StoreUnavailableError, match=r"0\.2 s"):
             await wire.coalescer.ask(n)
         waits.append(time.monotonic() - start)
 
     early = [asyncio.create_task(timed(n)) for n in range(5)]
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(0.1)
     late = [asyncio.create_task(timed(n)) for n in range(5)]
     await asyncio.gather(*early, *late)
-    assert min(waits) > 0.045
-    assert max(waits) < 0.09  # twice the bound would be 0.1
+    assert min(waits) > 0.19
+    assert max(waits) < 0.35  # 0.4 if the bound began anew at departure
     wire.gate.set()
     assert await wire.coalescer.ask(1) == 10
 

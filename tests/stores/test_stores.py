@@ -53,10 +53,12 @@ def test_a_clock_set_back_locks_nobody_out_for_long():
     """A moment far in the future counts as an empty bucket, not as years of waiting."""
     rate = Rate(10, 60.0)
     a_year = 365 * 86_400 * 10**9
-    (decision,), _ = decide({"k": a_year}, 0, [("k", rate, 1)])
+    (decision,), changed = decide({"k": a_year}, 0, [("k", rate, 1)])
     assert not decision.allowed
     assert decision.reset_seconds == pytest.approx(60.0)
     assert decision.retry_seconds == pytest.approx(6.0, abs=1e-5)
+    (after_the_wait,), _ = decide(changed, 6 * 10**9, [("k", rate, 1)])
+    assert after_the_wait.allowed
 
 
 def test_the_wait_is_rounded_up_by_two_microseconds_at_most():

@@ -72,7 +72,9 @@ def _refuse_taken_paths(kit: Kit, name: str, parts: Parts) -> None:
     for other, theirs in kit.parts.items():
         taken = theirs.paths.keys() & parts.paths.keys()
         if taken:
-            message = f"{other} and {name} both answer at {', '.join(sorted(taken))}: give one of them another path"
+            message = (
+                f"{other} and {name} both answer at {', '.join(sorted(taken))}: give one of them another path"
+            )
             raise InstallationError(message)
 
 

@@ -21,7 +21,7 @@ from prodkit.logs.processors import (
 from prodkit.logs.sink import SinkHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, MutableMapping
+    from collections.abc import Callable, MutableMapping, Sequence
 
     from structlog.typing import Processor
 
@@ -77,7 +77,7 @@ _undo: list[Callable[[], None]] = []
 
 
 def configure(
-    shape: str, level: int, sink: Sink, *, redacted_names: Iterable[str] = (), own_access_lines: bool = True
+    shape: str, level: int, sink: Sink, *, redacted_names: Sequence[str] = (), own_access_lines: bool = True
 ) -> Callable[[], None]:
     """Give every log line of the process one shape; return what undoes it.
 
@@ -116,7 +116,7 @@ def _remove_filters() -> None:
 
 
 def _take_over(
-    shape: str, level: int, sink: Sink, redacted_names: Iterable[str], *, own_access_lines: bool
+    shape: str, level: int, sink: Sink, redacted_names: Sequence[str], *, own_access_lines: bool
 ) -> Callable[[], None]:
     taken = (*_SERVER_LOGGERS, *(_SERVER_ACCESS_LOGGERS if own_access_lines else ()))
     saved = [_Saved(name) for name in ("", *taken)]
@@ -140,7 +140,11 @@ def _take_over(
     ours = not structlog.is_configured()
     if ours:
         structlog.configure(
-            processors=[structlog.stdlib.filter_by_level, *_before(), ProcessorFormatter.wrap_for_formatter],
+            processors=[
+                structlog.stdlib.filter_by_level,
+                *_before(redacted_names),
+                ProcessorFormatter.wrap_for_formatter,
+            ],
             logger_factory=structlog.stdlib.LoggerFactory(),
             wrapper_class=structlog.stdlib.BoundLogger,
             # A logger made by somebody's import would keep what was configured then.
@@ -163,8 +167,8 @@ def _is_console(handler: logging.Handler) -> bool:
     return handler.stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
 
 
-def _before() -> list[Processor]:
-    """What happens where a line is logged, so that the request it belongs to is known."""
+def _before(redacted_names: Sequence[str]) -> list[Processor]:
+    """What happens where a line is logged: there its request is known, and no handler has seen a secret yet."""
     return [
         structlog.contextvars.merge_contextvars,
         add_request_context,
@@ -173,11 +177,12 @@ def _before() -> list[Processor]:
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.StackInfoRenderer(),
         add_timestamp,
+        render_exception,
+        Redact(redacted_names),
     ]
 
 
-def _handler(shape: str, sink: Sink, redacted_names: Iterable[str]) -> logging.Handler:
-    redaction: list[Processor] = [_clean, render_exception, Redact(redacted_names)]
+def _handler(shape: str, sink: Sink, redacted_names: Sequence[str]) -> logging.Handler:
     last: list[Processor]
     if shape == "console":
         colors = sink.is_terminal() and "NO_COLOR" not in os.environ
@@ -187,7 +192,9 @@ def _handler(shape: str, sink: Sink, redacted_names: Iterable[str]) -> logging.H
         last = [_json_line]
     handler = SinkHandler(sink)
     handler.setFormatter(
-        ProcessorFormatter(foreign_pre_chain=[ExtraAdder(), *_before()], processors=[*redaction, *last])
+        ProcessorFormatter(
+            foreign_pre_chain=[ExtraAdder(), *_before(redacted_names)], processors=[_clean, *last]
+        )
     )
     return handler
 

@@ -33,6 +33,8 @@ __all__ = [
 _MAX_FRAMES: Final = 40
 _MAX_EXCEPTION: Final = 12_000
 _HEAD: Final = 2_000
+# Looking through more would hold up the event loop.
+_MAX_REDACTED: Final = 200_000
 
 # C0, DEL, C1, and the two separators that some viewers break lines at; tab is harmless.
 _CONTROLS: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
@@ -79,12 +81,19 @@ def render_exception(
     told = traceback.TracebackException(
         type(error), error, error.__traceback__, limit=-_MAX_FRAMES, capture_locals=False, compact=True
     )
-    text = redact_text("".join(told.format()).rstrip("\n"))
-    if len(text) > _MAX_EXCEPTION:
-        cut = len(text) - _MAX_EXCEPTION
-        text = f"{text[:_HEAD]}\n... {cut} characters left out ...\n{text[_HEAD + cut :]}"
-    event["exception"] = text
+    event["exception"] = _bounded("".join(told.format()).rstrip("\n"))
     return event
+
+
+def _bounded(text: str) -> str:
+    """*text* redacted and cut in the middle. Redacted first, because half a credential no longer looks like one."""
+    if len(text) > _MAX_REDACTED:
+        text = f"{text[:_MAX_REDACTED].rpartition(' ')[0]} ..."
+    text = redact_text(text)
+    cut = len(text) - _MAX_EXCEPTION
+    if cut <= 0:
+        return text
+    return f"{text[:_HEAD]}\n... {cut} characters left out ...\n{text[_HEAD + cut :]}"
 
 
 class Redact:

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.rate_limiting.answers import SLACK_SECONDS, report
 from prodkit.rate_limiting.partition import HIGHEST_IPV4, Token, ipv6_token, store_key
 
 if TYPE_CHECKING:
@@ -17,22 +18,12 @@ if TYPE_CHECKING:
     from prodkit.core.context import RequestContext
     from prodkit.rate_limiting.limiter import RateLimiter
     from prodkit.rate_limiting.policy import Policy
-    from prodkit.stores import Ask, Decision, RateLimitStore
+    from prodkit.stores import Ask, RateLimitStore
 
-__all__ = ["Limit", "report", "whole_seconds"]
+__all__ = ["Limit"]
 
 # Remembered asks of one policy, about 300 bytes each: a flood of addresses costs a digest each, and no more memory.
 _MAX_REMEMBERED: Final = 4096
-
-
-SLACK_SECONDS: Final = 3e-6
-"""What stores and floats round up by. Without taking it off, a window of 60 s would be told as 61; a client that waits
-for the whole seconds it is told has received them later than by this."""
-
-
-def whole_seconds(seconds: float) -> int:
-    """*seconds* rounded up, as headers carry them."""
-    return max(0, math.ceil(seconds - SLACK_SECONDS))
 
 
 class Limit:
@@ -161,29 +152,3 @@ class Limit:
         )
         self._asks[token] = asks
         return asks
-
-
-def report(limit: Limit, decision: Decision, headers: dict[bytes, bytes]) -> None:
-    """Add what became of *limit* to what other stages, or an outer application, already reported.
-
-    Of two limits of one name the stricter is shown: a list with two entries of one name could not be read.
-    """
-    item = b"%s;r=%d;t=%d" % (limit.quoted, decision.remaining, whole_seconds(decision.reset_seconds))
-    if b"ratelimit" not in headers:
-        headers[b"ratelimit-policy"] = limit.text
-        headers[b"ratelimit"] = item
-        return
-    reported = headers[b"ratelimit"].split(b", ")
-    texts = headers[b"ratelimit-policy"].split(b", ")
-    for index, other in enumerate(reported):
-        if other.startswith(limit.quoted + b";"):
-            remaining = int(other.split(b";r=")[1].split(b";")[0])
-            if decision.remaining >= remaining:
-                return
-            reported[index], texts[index] = item, limit.text
-            break
-    else:
-        reported.append(item)
-        texts.append(limit.text)
-    headers[b"ratelimit"] = b", ".join(reported)
-    headers[b"ratelimit-policy"] = b", ".join(texts)

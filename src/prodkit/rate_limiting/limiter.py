@@ -1,20 +1,16 @@
-"""The limits of one application: deciding several together, and what happens while the store does not answer.
-
-Source: draft-ietf-httpapi-ratelimit-headers-11, section 5 (problem type quota-exceeded, `violated-policies`);
-RFC 9110, 10.2.3 (Retry-After).
-"""
+"""The limits of one application: deciding several together, and what happens while the store does not answer."""
 
 from __future__ import annotations
 
 import logging
-import math
 from typing import TYPE_CHECKING, Final, Literal
 
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.core.exceptions import InstallationError, StoreUnavailableError
 from prodkit.core.features import Sample
-from prodkit.core.problems import QUOTA_EXCEEDED, STORE_UNAVAILABLE, Problem
-from prodkit.rate_limiting.limit import Limit, report, whole_seconds
+from prodkit.core.problems import STORE_UNAVAILABLE, Problem
+from prodkit.rate_limiting.answers import refusal, report, report_legacy
+from prodkit.rate_limiting.limit import Limit
 from prodkit.rate_limiting.partition import UNIDENTIFIED, Token, ipv6_token, peer_address
 from prodkit.stores.memory import MemoryRateLimitStore
 
@@ -211,10 +207,10 @@ class RateLimiter:
         for limit, decision in zip(limits, decisions, strict=True):
             report(limit, decision, headers)
             if self._legacy:
-                _report_legacy(limit, decision, headers)
+                report_legacy(limit, decision, headers)
             refused = refused or not decision.allowed
         if refused:
-            raise _refusal(limits, decisions)
+            raise refusal(limits, decisions)
         for limit in limits:
             limit.allowed += 1
 
@@ -230,7 +226,7 @@ class RateLimiter:
         if self._fallback is not None:
             decisions = self._fallback.hit_many(asks)
             if not all(decision.allowed for decision in decisions):
-                raise _refusal(limits, decisions)
+                raise refusal(limits, decisions)
         for limit in limits:
             limit.degraded += 1
         if self._on_store_error == "closed":
@@ -282,29 +278,3 @@ class RateLimiter:
             message = "no store is bound"
             raise InstallationError(message)
         return self._store
-
-
-def _refusal(limits: Sequence[Limit], decisions: Sequence[Decision]) -> Problem:
-    violated: list[str] = []
-    wait = 0.0
-    for limit, decision in zip(limits, decisions, strict=True):
-        if not decision.allowed:
-            limit.denied += 1
-            violated.append(limit.policy.name)
-            wait = max(wait, decision.retry_seconds)
-    headers: dict[str, str] = {}
-    detail = f"Used up: {', '.join(violated)}."
-    if math.isfinite(wait):
-        seconds = max(1, whole_seconds(wait))
-        headers["Retry-After"] = str(seconds)
-        detail = f"{detail} Try again in {seconds} s."
-    extensions: dict[str, object] = {"violated-policies": violated}
-    return Problem(QUOTA_EXCEEDED, detail, headers=headers, **extensions)
-
-
-def _report_legacy(limit: Limit, decision: Decision, headers: dict[bytes, bytes]) -> None:
-    """`X-RateLimit-*` know one policy: the one with the fewest left, and `Reset` in seconds from now."""
-    if int(headers.get(b"x-ratelimit-remaining", decision.remaining)) >= decision.remaining:
-        headers[b"x-ratelimit-limit"] = b"%d" % limit.policy.refill.limit
-        headers[b"x-ratelimit-remaining"] = b"%d" % decision.remaining
-        headers[b"x-ratelimit-reset"] = b"%d" % whole_seconds(decision.reset_seconds)

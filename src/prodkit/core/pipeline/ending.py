@@ -37,7 +37,12 @@ def finish(
             ended_at = kit.clock.monotonic()
         if context.outcome is None:
             status = context.status
-            if context.ended_at is not None and status is not None and status < 400 and not context.disconnected:
+            if (
+                context.ended_at is not None
+                and status is not None
+                and status < 400
+                and not context.disconnected
+            ):
                 context.outcome = "ok"  # the common case, without a call
             else:
                 context.outcome = _outcome(context)

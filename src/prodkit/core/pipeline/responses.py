@@ -21,6 +21,8 @@ def merge_headers(
     theirs: Iterable[tuple[bytes, bytes]], mine: Mapping[bytes, bytes], vary: Sequence[bytes] = ()
 ) -> Headers:
     """*theirs*, then what of *mine* they do not have; `Vary` alone is joined (RFC 9110, 12.5.5)."""
+    if b"vary" in mine:
+        vary = (*vary, mine[b"vary"].lower())
     merged = list(theirs)
     present = {name for name, _ in merged}
     merged.extend((name, value) for name, value in mine.items() if name not in present)
