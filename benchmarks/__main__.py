@@ -78,12 +78,18 @@ def _parser() -> argparse.ArgumentParser:
         help="list the calls a request makes beyond a bare one; NAME is an application, or `only:FEATURE+FEATURE`",
     )
     what.add_argument("--render", action="store_true", help="fill the performance page from benchmarks/data/")
-    what.add_argument("--check", action="store_true", help="exit 1 when the performance page is not so filled")
-    parser.add_argument("--figures", nargs="+", choices=figures.KINDS, default=figures.KINDS, help="default: all")
+    what.add_argument(
+        "--check", action="store_true", help="exit 1 when the performance page is not so filled"
+    )
+    parser.add_argument(
+        "--figures", nargs="+", choices=figures.KINDS, default=figures.KINDS, help="default: all"
+    )
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), help="default: all")
     parser.add_argument("--rounds", type=int, default=20, help="of times and of load pairs; default 20")
     parser.add_argument("--seconds", type=float, default=2, help="of each load; default 2")
-    parser.add_argument("--save", action="store_true", help="keep the raw figures in benchmarks/data/ and fill the page")
+    parser.add_argument(
+        "--save", action="store_true", help="keep the raw figures in benchmarks/data/ and fill the page"
+    )
     return parser
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.params import Depends
@@ -68,9 +68,10 @@ def bare(routes: int = 1, dependencies: Sequence[Depends] = ()) -> FastAPI:
     """A plain application of *routes* routes, each with a path parameter and a small JSON answer."""
     app = FastAPI(dependencies=dependencies)
     for number in range(1, routes + 1):
-
-        @app.get(f"/resource{number}/{{item_id}}")
-        async def read(item_id: int):
+        # No response model: the answer goes through FastAPI's general encoder. With one, a bare request makes a sixth
+        # fewer calls, and the same addition is a little more in percent.
+        @app.get(f"/resource{number}/{{item_id}}", response_model=None)
+        async def read(item_id: int) -> dict[str, int | str]:
             return {"item_id": item_id, "name": "a small thing", "state": "ready"}
 
     return app
@@ -103,9 +104,12 @@ def _harden(app: FastAPI, store: str, *, everything: bool) -> None:
     from prodkit.hardening import harden
     from prodkit.settings import Settings
 
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "rate_limiting": {"address": RATE},
-        "authentication": {"mode": "keys", "static_keys": {"benchmark": {"sha256": sha256(KEY.encode()).hexdigest()}}},
+        "authentication": {
+            "mode": "keys",
+            "static_keys": {"benchmark": {"sha256": sha256(KEY.encode()).hexdigest()}},
+        },
     }
     if everything:
         values["rate_limiting"] = {"address": RATE, "default": RATE}
@@ -155,10 +159,20 @@ VARIANTS: Final = {
     for variant in (
         Variant("core", "`harden()`, core set, memory", core, WITH_KEY),
         Variant("all-memory", "everything on, memory", everything_on_memory, PROXIED),
-        Variant("all-memory-origin", "everything on, memory, request with `Origin`", everything_on_memory, FROM_BROWSER),
+        Variant(
+            "all-memory-origin",
+            "everything on, memory, request with `Origin`",
+            everything_on_memory,
+            FROM_BROWSER,
+        ),
         Variant("all-sqlite", "everything on, SQLite", everything_on_sqlite, PROXIED),
         Variant("glue", "the usual glue", glue, WITH_KEY),
-        Variant("glue-origin", "the usual glue, request with `Origin`", glue, (*WITH_KEY, (b"origin", ORIGIN.encode()))),
+        Variant(
+            "glue-origin",
+            "the usual glue, request with `Origin`",
+            glue,
+            (*WITH_KEY, (b"origin", ORIGIN.encode())),
+        ),
         Variant("other", "PyPI `prodkit` 0.4.0 (not ours)", other_package, COMMON, own_environment=True),
     )
 }

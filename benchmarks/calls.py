@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
     from benchmarks.driver import Driver
 
-__all__ = ["Call", "beyond", "calls_of", "count_calls", "garbage_of", "render"]
+__all__ = [
+    "Call",
+    "beyond",
+    "bytecodes_of",
+    "calls_of",
+    "count_calls",
+    "garbage_of",
+    "render",
+    "render_bytecodes",
+]
 
 WARM_UP = 30
 
@@ -104,10 +113,41 @@ def beyond(ours: list[Call], bare: list[Call]) -> list[Call]:
 
 def render(calls: list[Call]) -> str:
     """One line a call, in order, and how many each file makes."""
-    lines = [f"{number:4}  {call.callee:<72} from {call.caller}:{call.line}" for number, call in enumerate(calls, 1)]
+    lines = [
+        f"{number:4}  {call.callee:<72} from {call.caller}:{call.line}"
+        for number, call in enumerate(calls, 1)
+    ]
     lines.append("")
-    lines.extend(f"{count:4}  calls made by {file}" for file, count in Counter(c.caller for c in calls).most_common())
+    lines.extend(
+        f"{count:4}  calls made by {file}" for file, count in Counter(c.caller for c in calls).most_common()
+    )
     return "\n".join(lines)
+
+
+async def bytecodes_of(driver: Driver) -> Counter[str]:
+    """How many bytecodes each function executes in one request: where the time goes that is not in a call."""
+    await driver.requests(WARM_UP)
+    counts: Counter[str] = Counter()
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:  # Any: the type of itself
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            counts[f"{_file(frame.f_code.co_filename)}:{frame.f_code.co_qualname}"] += 1
+        return trace
+
+    sys.settrace(trace)
+    try:
+        await driver.request()
+    finally:
+        sys.settrace(None)
+    return counts
+
+
+def render_bytecodes(ours: Counter[str], bare: Counter[str]) -> str:
+    """The bytecodes of *ours* beyond *bare* by function, the most first."""
+    more = ours - bare
+    lines = [f"{count:6}  bytecodes of {name}" for name, count in more.most_common()]
+    return "\n".join([*lines, f"{more.total():6}  bytecodes in all"])
 
 
 async def garbage_of(driver: Driver, requests: int = 100) -> int:

@@ -66,7 +66,9 @@ async def requests_per_second(port: int, connections: int, seconds: float, head:
 
 def main() -> None:
     port, connections, seconds, head = sys.argv[1:]
-    print(asyncio.run(requests_per_second(int(port), int(connections), float(seconds), head.encode("latin-1"))))
+    print(
+        asyncio.run(requests_per_second(int(port), int(connections), float(seconds), head.encode("latin-1")))
+    )
 
 
 if __name__ == "__main__":

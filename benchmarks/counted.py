@@ -11,10 +11,11 @@ import json
 import os
 import sys
 import traceback
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from benchmarks.applications import VARIANTS, bare, path_at
+from benchmarks.applications import bare, path_at
 from benchmarks.driver import Driver
 from benchmarks.worker import silenced, variant_named
 
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    Headers = tuple[tuple[bytes, bytes], ...]
+
 WARM_UP = 30
 
 
-async def _requests(app: ASGIApp, headers: tuple[tuple[bytes, bytes], ...], path: str, count: int) -> None:
+async def _requests(app: ASGIApp, headers: Headers, path: str, count: int) -> None:
     async with Driver(app, headers, path) as driver:
         await driver.requests(WARM_UP)
         # When a collection falls due depends on everything allocated before; what is left to it is measured apart.
@@ -36,11 +39,9 @@ async def _requests(app: ASGIApp, headers: tuple[tuple[bytes, bytes], ...], path
 
 
 def _fork(work: Callable[[], object]) -> int:
-    """Run *work* in a child that ends without going through our own exit."""
+    """Run *work* in a child that ends without going through our own exit; return the child's process id."""
     child = os.fork()
-    if child:
-        return child
-    _finish(work)
+    return child or _finish(work)
 
 
 def _finish(work: Callable[[], object]) -> NoReturn:
@@ -59,33 +60,33 @@ def _wait(children: list[int]) -> None:
             raise SystemExit(1)
 
 
+def _run(app: ASGIApp, headers: Headers, path: str, count: int) -> None:
+    asyncio.run(_requests(app, headers, path, count))
+
+
 def _job(name: str, headers_of: str, routes: int, short: int, long: int, result: int) -> None:
     """Build the application and fork the two runs; write their process ids to *result*."""
-    variant = variant_named(headers_of)
+    headers = variant_named(headers_of).headers
     app = bare(routes) if name == "bare" else variant_named(name).build(routes)
     gc.collect()
     gc.freeze()
-    children = [
-        _fork(lambda count=count: asyncio.run(_requests(app, variant.headers, path_at(routes), count)))
-        for count in (short, long)
-    ]
+    children = [_fork(partial(_run, app, headers, path_at(routes), count)) for count in (short, long)]
     os.write(result, json.dumps(children).encode())
     _wait(children)
 
 
 def main() -> None:
     jobs = json.loads(sys.argv[1])
-    for module in ("prodkit", "benchmarks.glue"):  # imported once for all jobs that use it
-        if any(VARIANTS.get(job["name"]) is not None and not VARIANTS[job["name"]].own_environment for job in jobs):
-            import_module(module)
-    pipes = []
-    children = []
-    workers = os.cpu_count() or 1
+    if not variant_named(jobs[0]["headers_of"]).own_environment:
+        for module in ("prodkit.hardening", "benchmarks.glue"):
+            import_module(module)  # once for all jobs: nothing is as dear under cachegrind as an import
+    pipes: list[int] = []
+    children: list[int] = []
     for job in jobs:
-        if len(children) >= workers:
+        if len(children) >= (os.cpu_count() or 1):
             _wait([children.pop(0)])
         ours, theirs = os.pipe()
-        children.append(_fork(lambda job=job, result=theirs: _job(**job, result=result)))
+        children.append(_fork(partial(_job, **job, result=theirs)))
         os.close(theirs)
         pipes.append(ours)
     _wait(children)

@@ -56,7 +56,9 @@ class Driver:
         if answer["type"] != f"{message}.complete":
             raise UnexpectedAnswerError(str(answer))
 
-    async def request(self, headers: Iterable[tuple[bytes, bytes]] | None = None, path: str | None = None) -> int:
+    async def request(
+        self, headers: Iterable[tuple[bytes, bytes]] | None = None, path: str | None = None
+    ) -> int:
         """Send one GET and return the status.
 
         Every bytes object is made anew, as it is when it comes from a socket: a `bytes` keeps its hash, and headers

@@ -42,7 +42,10 @@ def calls(names: Iterable[str], routes: Iterable[int] = (1, MANY_ROUTES)) -> Fig
                 continue
             try:
                 with Worker(name, count) as worker:
-                    found.setdefault(name, {})[str(count)] = {**worker.ask("calls"), "garbage": worker.ask("garbage")}
+                    found.setdefault(name, {})[str(count)] = {
+                        **worker.ask("calls"),
+                        "garbage": worker.ask("garbage"),
+                    }
             except NotMeasuredError as error:
                 _tell(f"not measured: {error}")
     return found
@@ -115,7 +118,10 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "connections": CONNECTIONS,
-        "versions": {name: _version(name) for name in ("fastapi", "starlette", "pydantic", "uvicorn", "uvloop", "httptools")},
+        "versions": {
+            name: _version(name)
+            for name in ("fastapi", "starlette", "pydantic", "uvicorn", "uvloop", "httptools")
+        },
     }
 
 
@@ -131,7 +137,9 @@ def save(result: Figures) -> Path:
 def kept() -> dict[str, Figures]:
     """What was saved, by kind; a kind that never was is absent."""
     files = {kind: DATA / f"{kind}.json" for kind in KINDS}
-    return {kind: json.loads(path.read_text(encoding="utf-8")) for kind, path in files.items() if path.is_file()}
+    return {
+        kind: json.loads(path.read_text(encoding="utf-8")) for kind, path in files.items() if path.is_file()
+    }
 
 
 def typical(counts: list[int]) -> int:
@@ -144,7 +152,9 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or "unknown"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
+    )
 
 
 def _version(distribution: str) -> str | None:

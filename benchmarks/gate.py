@@ -59,7 +59,9 @@ class Verdict:
 
     def __str__(self) -> str:
         found = "not measured" if self.found is None else f"{self.found:g}{self.unit}"
-        return f"{'ok    ' if self.passed else 'FAILED'}  {self.what}: {found}, at most {self.bar:g}{self.unit}"
+        return (
+            f"{'ok    ' if self.passed else 'FAILED'}  {self.what}: {found}, at most {self.bar:g}{self.unit}"
+        )
 
 
 def verdicts(calls: Mapping[str, Any], instructions: Mapping[str, Any]) -> Iterator[Verdict]:
@@ -73,7 +75,9 @@ def verdicts(calls: Mapping[str, Any], instructions: Mapping[str, Any]) -> Itera
             yield Verdict(f"{name}: calls added at {many} routes", added.get(many), added["1"])
         for routes in ("1", many):
             garbage = at.get(routes, {}).get("garbage", {}).get("ours")
-            yield Verdict(f"{name}: objects left to the collector by 100 requests, {routes} routes", garbage, 0)
+            yield Verdict(
+                f"{name}: objects left to the collector by 100 requests, {routes} routes", garbage, 0
+            )
     for name, bar in BARS.items():
         at = instructions.get(name, {})
         pair = at.get("1")

@@ -44,7 +44,7 @@ class Job:
 
 
 def instructions(jobs: Sequence[Job], timeout_seconds: float = 600) -> list[float]:
-    """Instructions per request of each of *jobs*, all of which run in the environment of the first.
+    """Instructions per request of each of *jobs*, all of which run in the environment that the first asks for.
 
     Raises:
         NotMeasuredError: there is no valgrind, or an application failed.
@@ -53,7 +53,7 @@ def instructions(jobs: Sequence[Job], timeout_seconds: float = 600) -> list[floa
     if valgrind is None:
         message = "valgrind is not installed"
         raise NotMeasuredError(message)
-    python = python_for(jobs[0].name)
+    python = python_for(jobs[0].headers_of)
     environment = environment_of()
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         command = [valgrind, "--quiet", "--tool=cachegrind", "--cache-sim=no", "--branch-sim=no"]
@@ -61,7 +61,13 @@ def instructions(jobs: Sequence[Job], timeout_seconds: float = 600) -> list[floa
         command += [python, "-m", "benchmarks.counted", json.dumps([asdict(job) for job in jobs])]
         try:
             done = subprocess.run(
-                command, check=True, capture_output=True, text=True, timeout=timeout_seconds, cwd=SCRATCH, env=environment
+                command,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=timeout_seconds,
+                cwd=SCRATCH,
+                env=environment,
             )
         except subprocess.TimeoutExpired as error:
             message = f"not done within {timeout_seconds:.0f} s"

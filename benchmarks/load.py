@@ -143,4 +143,6 @@ def _processor(number: int) -> str:
 def _run_on(processor: str, command: list[str]) -> subprocess.CompletedProcess[str]:
     if processor != "-" and shutil.which("taskset"):
         command = ["taskset", "-c", processor, *command]
-    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=SCRATCH, env=environment_of())
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=SCRATCH, env=environment_of()
+    )

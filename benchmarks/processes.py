@@ -68,7 +68,9 @@ class Worker:
 
     def _read(self) -> dict[str, Any]:
         line = self._process.stdout.readline() if self._process.stdout is not None else ""
-        answer: dict[str, Any] = json.loads(line) if line else {"failed": f"it ended with {self._process.wait()}"}
+        answer: dict[str, Any] = (
+            json.loads(line) if line else {"failed": f"it ended with {self._process.wait()}"}
+        )
         if "failed" in answer:
             self.close()
             message = f"{self.name}: {answer['failed']}"

@@ -28,7 +28,13 @@ def table(results: Mapping[str, Figures]) -> str:
     """The comparison as a Markdown table: one row an application, every figure relative to the bare one."""
     found = {kind: results.get(kind, {}).get("figures", {}) for kind in KINDS}
     rows = [
-        ["added to one request of the bare application", "calls", "instructions", "µs", "requests/s, % of bare"],
+        [
+            "added to one request of the bare application",
+            "calls",
+            "instructions",
+            "µs",
+            "requests/s, % of bare",
+        ],
         ["---", "--:", "--:", "--:", "--:"],
         ["bare", *_bare(found)],
     ]
@@ -39,7 +45,13 @@ def table(results: Mapping[str, Figures]) -> str:
         row.append(_load(found["load"].get(name)))
         rows.append(row)
     rows.append(
-        ["control: bare against bare", "0", "", _microseconds(_controls(found)), _load(found["load"].get(CONTROL))]
+        [
+            "control: bare against bare",
+            "0",
+            "",
+            _microseconds(_controls(found)),
+            _load(found["load"].get(CONTROL)),
+        ]
     )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -47,7 +59,10 @@ def table(results: Mapping[str, Figures]) -> str:
 def routes_table(results: Mapping[str, Figures]) -> str:
     """What is added at one route and at many."""
     many = str(MANY_ROUTES)
-    rows = [["", "calls, 1 route", f"{many} routes", "instructions, 1 route", f"{many} routes"], ["---", *["--:"] * 4]]
+    rows = [
+        ["", "calls, 1 route", f"{many} routes", "instructions, 1 route", f"{many} routes"],
+        ["---", *["--:"] * 4],
+    ]
     for name, variant in VARIANTS.items():
         if name.endswith("-origin") or variant.own_environment:
             continue
@@ -67,7 +82,7 @@ def machine_lines(results: Mapping[str, Figures]) -> str:
     for kind, result in results.items():
         on = result["on"]
         versions = ", ".join(f"{name} {number}" for name, number in on["versions"].items() if number)
-        where = f"Python {on['python']}, {on['system']}, {on['processors']} × {on['processor']}"
+        where = f"Python {on['python']}, {on['system']}, {on['processors']} x {on['processor']}"
         lines.append(f"* {kind}: {where}; {versions}.")
     return "\n".join(lines)
 
@@ -113,7 +128,11 @@ def _microseconds(rounds: Sequence[Figures] | None) -> str:
 
 def _controls(found: Mapping[str, Figures]) -> list[Figures]:
     """The rounds of all workers with the second bare application in the place of ours."""
-    return [{"bare": one["bare"], "ours": one["control"]} for all_of in found["microseconds"].values() for one in all_of]
+    return [
+        {"bare": one["bare"], "ours": one["control"]}
+        for all_of in found["microseconds"].values()
+        for one in all_of
+    ]
 
 
 def _load(rounds: Sequence[Figures] | None) -> str:

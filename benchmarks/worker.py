@@ -18,11 +18,13 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.applications import VARIANTS, Variant, bare, only, path_at
-from benchmarks.calls import beyond, calls_of, count_calls, garbage_of, render
+from benchmarks.calls import beyond, bytecodes_of, calls_of, count_calls, garbage_of, render, render_bytecodes
 from benchmarks.driver import Driver
 
 if TYPE_CHECKING:
     from typing import TextIO
+
+    from starlette.types import ASGIApp
 
 __all__ = ["silenced", "variant_named"]
 
@@ -59,8 +61,12 @@ class _Commands:
         return {name: await garbage_of(self._drivers[name]) for name in ("bare", "ours")}
 
     async def profile(self) -> dict[str, Any]:
-        """The listing of calls beyond bare."""
-        return {"listing": render(beyond(await calls_of(self._drivers["ours"]), await calls_of(self._drivers["bare"])))}
+        """The listing of calls and bytecodes beyond bare."""
+        ours, bare_one = self._drivers["ours"], self._drivers["bare"]
+        calls = render(beyond(await calls_of(ours), await calls_of(bare_one)))
+        return {
+            "listing": f"{calls}\n\n{render_bytecodes(await bytecodes_of(ours), await bytecodes_of(bare_one))}"
+        }
 
     async def time(self, requests: int, turn: int) -> dict[str, Any]:
         """Microseconds per request over *requests* requests of each; *turn* rotates who is first."""
@@ -74,20 +80,29 @@ class _Commands:
             taken[name] = (time.perf_counter() - started) / requests * 1e6
         return taken
 
-    async def answer(self) -> dict[str, Any]:
-        """What a client gets."""
+    async def answer(self, *, with_key: bool = True) -> dict[str, Any]:
+        """What a client gets, and what one that sends no key does."""
         driver = self._drivers["ours"]
-        await driver.request()
+        await driver.request(
+            None if with_key else [pair for pair in driver.headers if pair[0] != b"x-api-key"]
+        )
         return {
             "status": driver.status,
-            "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in driver.response_headers],
+            "headers": [
+                [name.decode("latin-1").lower(), value.decode("latin-1")]
+                for name, value in driver.response_headers
+            ],
             "body": driver.body.decode(),
         }
 
 
 async def _serve(variant: Variant, routes: int, answers: TextIO) -> None:
     path = path_at(routes)
-    applications = {"bare": bare(routes), "control": bare(routes), "ours": variant.build(routes)}
+    applications: dict[str, ASGIApp] = {
+        "bare": bare(routes),
+        "control": bare(routes),
+        "ours": variant.build(routes),
+    }
     async with contextlib.AsyncExitStack() as stack:
         drivers = {
             name: await stack.enter_async_context(Driver(app, variant.headers, path))

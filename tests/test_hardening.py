@@ -40,7 +40,7 @@ def test_with_nothing_set():
         for probe in ("/livez", "/readyz", "/startupz"):
             assert client.get(probe).status_code == 200
         assert client.get("/metrics").status_code == 404
-    assert "authentication" not in kit.features
+    assert not kit.parts["authentication"].guards
 
 
 def test_what_is_absent_is_said_once(capsys):
@@ -276,3 +276,27 @@ def test_problem_from_an_own_guard():
     harden(app, guarding(Layer.EDGE, closed, "lunch"))
     response = TestClient(app).get("/")
     assert (response.status_code, response.headers["retry-after"]) == (503, "3600")
+
+
+def test_public_endpoint_of_a_mounted_hardened_application():
+    """What is public in a hardened application stays public where both it and its host ask for keys, and nothing else."""
+    keys: dict[str, Any] = {"mode": "keys", "static_keys": {"alice": {"sha256": KEY.sha256}}}
+    inner, outer = FastAPI(), FastAPI()
+
+    @inner.get("/open")
+    @public
+    async def is_open() -> str:
+        return "open"
+
+    @inner.get("/closed")
+    async def closed() -> str:
+        return "closed"
+
+    harden(inner, Authentication(**keys))
+    outer.mount("/sub", inner)
+    harden(outer, Authentication(**keys))
+    client = TestClient(outer)
+    assert client.get("/sub/open").json() == "open"
+    assert client.get("/sub/closed").status_code == 401
+    assert client.get("/sub/closed", headers={"X-API-Key": KEY.key}).json() == "closed"
+    assert client.get("/sub/nothing").status_code == 401

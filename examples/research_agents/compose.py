@@ -19,6 +19,9 @@ _MOST_SENTENCES = 3  # for each part of the question: a quick cited answer, not 
 _FROM_ONE = 2  # of them from the source that answers best
 _OPENS = 0.25  # head start of the first sentence of an excerpt
 _DEFINES = 0.6  # and where the title is all that is asked for
+_RANK = (
+    0.3  # what each place further down the results costs: the search saw whole passages, this sees excerpts
+)
 _FOLLOWS = 0.3  # head start of the sentence after the best one: "It ...", "Such a ...", "This ..."
 _SECOND_VOICE = (
     0.5  # another source is heard when the best sentence holds less of the question than this, and it more
@@ -102,7 +105,7 @@ def _choose(query: str, results: Sequence[Mapping[str, Any]]) -> list[_Sentence]
     def value(sentence: _Sentence) -> float:
         shy = 0.3 if sentence.text.endswith(":") else 0.0
         opening = 0.0 if not sentence.opening else _DEFINES if sentence.titled else _OPENS
-        return share(sentence.held) + opening - 0.12 * sentence.rank - shy
+        return share(sentence.held) + opening - _RANK * sentence.rank - shy
 
     chosen = [max(pool, key=value)]
     best = chosen[0]

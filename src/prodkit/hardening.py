@@ -63,7 +63,7 @@ def harden(
         assemble(features)  # raises, and names the double
     chosen: list[Feature] = []
     absent: list[str] = []
-    for name, build in _standard(settings):
+    for name, build in _standard(settings, clock):
         feature = given.pop(name, None) or build()
         if feature is None:
             absent.append(name)
@@ -76,13 +76,13 @@ def harden(
     return kit
 
 
-def _standard(settings: Settings) -> list[tuple[str, Callable[[], Feature | None]]]:
+def _standard(settings: Settings, clock: Clock | None) -> list[tuple[str, Callable[[], Feature | None]]]:
     """Every standard feature with how to build it; None where it is off until it is given a value.
 
     The order matters where two share a layer: the peer's trust is known before its correlation id is believed.
     """
     return [
-        ("shared_store", lambda: SharedStore(settings.store)),
+        ("shared_store", lambda: SharedStore(settings.store, clock=clock)),
         ("operations", lambda: Operations.from_settings(settings.operations)),
         ("proxies", lambda: Proxies.from_settings(settings.proxies)),
         ("correlation", lambda: Correlation.from_settings(settings.correlation)),
@@ -101,14 +101,7 @@ def _standard(settings: Settings) -> list[tuple[str, Callable[[], Feature | None
         ("security_headers", lambda: SecurityHeaders.from_settings(settings.security_headers)),
         ("request_limits", lambda: RequestLimits.from_settings(settings.request_limits)),
         ("rate_limiting", lambda: RateLimiting.from_settings(settings.rate_limiting)),
-        (
-            "authentication",
-            lambda: (
-                Authentication.from_settings(settings.authentication)
-                if settings.authentication.is_on
-                else None
-            ),
-        ),
+        ("authentication", lambda: Authentication.from_settings(settings.authentication)),
     ]
 
 
@@ -122,12 +115,12 @@ class _Absent:
         self._names = names
 
     def parts(self, kit: Kit) -> Parts:
-        del kit
-
         @asynccontextmanager
         async def lifespan() -> AsyncIterator[None]:
-            if self._names:
-                names = ", ".join(self._names)
+            # Authentication is always asked, since another feature may bring an authenticator; without one it does nothing.
+            absent = self._names if kit.parts["authentication"].guards else [*self._names, "authentication"]
+            if absent:
+                names = ", ".join(absent)
                 LOGGER.warning("not configured, hence off: %s (`prodkit config` shows the settings)", names)
             yield
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from prodkit.core.clock import SYSTEM_CLOCK
+from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.core.features import HealthCheck, Parts
 from prodkit.stores.urls import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from prodkit.core.clock import Clock
     from prodkit.core.features import Kit
 
 __all__ = ["SharedStore"]
+
+LOGGER = logging.getLogger("prodkit")
 
 
 class SharedStore:
@@ -21,6 +27,7 @@ class SharedStore:
 
     Args:
         url: as `PRODKIT_STORE`: `memory://` or `sqlite:///path/to/file.db`.
+        clock: the time of stores that have none of their own.
 
     Raises:
         SettingsError: the URL names no known kind of store.
@@ -28,16 +35,21 @@ class SharedStore:
 
     name = "shared_store"
 
-    def __init__(self, url: str = "memory://") -> None:
-        self._stores = open_store(url)
+    def __init__(self, url: str = "memory://", *, clock: Clock | None = None) -> None:
+        self._stores = open_store(url, clock=clock or SYSTEM_CLOCK)
         self.provides: Sequence[object] = (self._stores.limits, self._stores.keys)
 
     def parts(self, kit: Kit) -> Parts:
-        """A health check where the store is outside this process, and closing it after the last request."""
+        """A health check where the store is outside this process; opening it ahead and closing it at the end."""
         del kit
 
         @asynccontextmanager
         async def lifespan() -> AsyncIterator[None]:
+            try:
+                await self._stores.check()
+            except StoreUnavailableError as error:
+                # Readiness says so too, and every feature has its own answer to it: not a reason to stay down.
+                LOGGER.warning("the store is not available at start-up: %s", error)
             try:
                 yield
             finally:

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 
 from prodkit.authentication import Authentication, StaticKeys, public, require_any_scope, require_scopes
-from prodkit.core.context import CurrentContext, CurrentPrincipal, RequestContext
+from prodkit.core.context import CurrentContext, CurrentPrincipal
 from prodkit.correlation import Correlation
 from prodkit.installation import install
 from tests.authentication.secured import BEARER, KEYS, secured
@@ -148,9 +148,6 @@ class TestDefaultDeny:
         _, client, _ = secured(app, public_docs=True)
         assert client.get("/mine").status_code == 401
 
-    @pytest.mark.skipif(
-        "route_check" not in RequestContext.__slots__, reason="the core cannot confirm a route yet"
-    )
     def test_a_path_rewritten_behind_the_gate_opens_nothing(self):
         """A middleware that rewrites a public path into a private one is noticed where the router stands."""
         app = FastAPI()

@@ -35,6 +35,20 @@ def test_a_missing_docs_folder_is_no_error(tmp_path: Path) -> None:
     assert not [document for document in documents(tmp_path / "none") if document.url.startswith("docs:")]
 
 
+def test_nothing_is_quoted_that_python_help_does_not_say() -> None:
+    """Every paragraph of every topic stands in its source, character for character but for blanks."""
+    source = {document.url: "".join(document.text.split()) for document in documents()}
+    wrong = [
+        (passage.url, paragraph)
+        for passage in passages()
+        if passage.url.startswith("pydoc:")
+        or ("#readme" not in passage.url and passage.url.startswith("package:"))
+        for paragraph in passage.paragraphs
+        if "".join(paragraph.split()) not in source[passage.url.split("#")[0]]
+    ]
+    assert wrong == []
+
+
 def test_shared_text_is_kept_once() -> None:
     """Long topics repeat short ones; a search must not return the same sentences twice."""
     texts = [passage.text for passage in passages()]

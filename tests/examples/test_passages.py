@@ -95,12 +95,23 @@ def test_urls_are_distinct_and_begin_with_the_document() -> None:
 
 def test_markup_is_not_quoted() -> None:
     """Badges, links, emphasis and fenced code do not reach the running text."""
-    found = list(passages_of("package:thing", "thing", README, trusted=False))
+    found = list(passages_of("package:thing", "thing", README, trusted=False, markup=True))
     prose = [paragraph for passage in found for paragraph in passage.paragraphs]
     assert prose == ["thing is a library.", "Run it like any other program."]
 
 
 def test_licence_sections_of_readmes_are_left_out() -> None:
     """They answer nothing and hold every word."""
-    assert not any("License" in passage.title for passage in passages_of("p", "thing", README, trusted=False))
-    assert any("License" in passage.title for passage in passages_of("p", "thing", README, trusted=True))
+    assert not any(
+        "License" in passage.title
+        for passage in passages_of("p", "thing", README, trusted=False, markup=True)
+    )
+    assert any(
+        "License" in passage.title for passage in passages_of("p", "thing", README, trusted=True, markup=True)
+    )
+
+
+def test_plain_text_is_quoted_as_it_was_written() -> None:
+    """What looks like markup is none there: a version range, a keyword argument, a subscript."""
+    text = "It takes **kwargs and *args, needs x<3,>=2.1 and calls table[0](value) <lambda>."
+    assert next(iter(passages_of("p", "P", text))).paragraphs == [text]

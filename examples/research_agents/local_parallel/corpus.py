@@ -32,6 +32,7 @@ class Document:
         url: where it can be looked up again, e.g. `pydoc:nonlocal` (`python -c "help('nonlocal')"`).
         title: what a reader would call it.
         text: reStructuredText or Markdown.
+        markup: whether links, tags and emphasis are markup; see `passages_of`.
         trusted: ours or the language's own, preferred to a package's self-description when both answer.
     """
 
@@ -39,6 +40,7 @@ class Document:
     title: str
     text: str
     trusted: bool = True
+    markup: bool = False
 
 
 def documents(docs_folder: Path | None = None) -> Iterator[Document]:
@@ -54,7 +56,9 @@ def documents(docs_folder: Path | None = None) -> Iterator[Document]:
         for path in sorted(docs_folder.rglob("*.md")):
             relative = path.relative_to(docs_folder).as_posix()
             text = path.read_text(encoding="utf-8", errors="replace")
-            yield Document(f"docs:{relative}", f"prodkit docs: {relative.removesuffix('.md')}", text)
+            yield Document(
+                f"docs:{relative}", f"prodkit docs: {relative.removesuffix('.md')}", text, markup=True
+            )
     yield from _distributions()
 
 
@@ -72,7 +76,7 @@ def _distributions() -> Iterator[Document]:
         readme = str(metadata.get_payload() or metadata.get("Description") or "")
         if len(readme) > 200:  # "UNKNOWN" and one-line leftovers say nothing
             text = _TABLE_ROW.sub("", readme[:_LARGEST_README])
-            yield Document(f"package:{name}#readme", f"README of {name}", text, trusted=False)
+            yield Document(f"package:{name}#readme", f"README of {name}", text, trusted=False, markup=True)
 
 
 def _facts(name: str, metadata: Message) -> str:
@@ -102,7 +106,9 @@ def passages(docs_folder: Path | None = None) -> Iterator[Passage]:
     """Every document of `documents`, cut into passages; a text that several documents share is kept once."""
     seen: set[int] = set()
     for document in documents(docs_folder):
-        for passage in passages_of(document.url, document.title, document.text, trusted=document.trusted):
+        for passage in passages_of(
+            document.url, document.title, document.text, trusted=document.trusted, markup=document.markup
+        ):
             key = hash(passage.text)
             if key not in seen:
                 seen.add(key)

@@ -63,21 +63,32 @@ class Passage:
         return sum(map(len, self.paragraphs)) + sum(map(len, self.code))
 
 
-def passages_of(url: str, title: str, text: str, *, trusted: bool = True) -> Iterator[Passage]:
-    """The passages of *text* in order. Sections about licences, sponsors and the like are left out of READMEs."""
+def passages_of(
+    url: str, title: str, text: str, *, trusted: bool = True, markup: bool = False
+) -> Iterator[Passage]:
+    """The passages of *text* in order.
+
+    Args:
+        url: the document's.
+        title: the document's.
+        text: what it says.
+        trusted: see `Document`; of others, sections about licences, sponsors and the like are left out.
+        markup: whether links, tags and emphasis are markup to take away. In plain text they are what the author wrote:
+            `<2,>` is a version and `**kwargs` a name, and a quotation that loses them is false.
+    """
     number = 0
-    for heading, body in _sections(_strip_fences(text)):
+    for heading, body in _sections(_unmarked(text) if markup else text.expandtabs(4)):
         if not trusted and _BORING.search(heading):
             continue
         full = f"{title} - {heading}" if heading and heading.lower() not in title.lower() else title
-        for passage in _cut(full, body):
+        for passage in _cut(full, body, markup=markup):
             number += 1
             passage.url = url if number == 1 else f"{url}{'.' if '#' in url else '#'}{number}"
             passage.trusted = trusted
             yield passage
 
 
-def _strip_fences(text: str) -> str:
+def _unmarked(text: str) -> str:
     """Indent fenced code, so that one rule recognises code everywhere, and drop badges, links and tags outside it."""
     lines: list[str] = []
     fenced = False
@@ -86,11 +97,11 @@ def _strip_fences(text: str) -> str:
             fenced = not fenced
             lines.append("")
         else:
-            lines.append("        " + line if fenced else _unmarked(line))
+            lines.append("        " + line if fenced else _unmarked_line(line))
     return "\n".join(lines)
 
 
-def _unmarked(line: str) -> str:
+def _unmarked_line(line: str) -> str:
     """One line with the text of its links and without badges, tags and directives."""
     return _MARKUP.sub(
         " ", _LINK.sub(lambda match: match[1] or match[2], _BADGE.sub("", html.unescape(line)))
@@ -147,7 +158,7 @@ def _blocks(lines: list[str]) -> Iterator[list[str]]:
         yield block
 
 
-def _cut(title: str, lines: list[str]) -> Iterator[Passage]:
+def _cut(title: str, lines: list[str], *, markup: bool) -> Iterator[Passage]:
     """The passages of one section: a definition with its indented body is one, other text is cut by length.
 
     Definitions nest: the methods of a class stand indented in its body, and their titles name it as code would: `dict.get(key)`.
@@ -172,7 +183,7 @@ def _cut(title: str, lines: list[str]) -> Iterator[Passage]:
             place = f"{title} - {outer}{nesting[-1][1]}" if nesting else title
             current = Passage("", place, first=names is not None)
         if names is None:
-            _add(current, block, base=_deepest(nesting))
+            _add(current, block, base=_deepest(nesting), markup=markup)
     if current.paragraphs or current.code:
         yield current
 
@@ -182,11 +193,12 @@ def _deepest(nesting: list[tuple[int, str]]) -> int:
     return nesting[-1][0] + 3 if nesting else 0
 
 
-def _add(passage: Passage, block: list[str], *, base: int) -> None:
+def _add(passage: Passage, block: list[str], *, base: int, markup: bool) -> None:
     """Add *block* to the running text or the code of *passage*."""
     joined = _joined(block)
     if _is_prose(joined, _indent(block), base=base):
-        passage.paragraphs.append(_spoken(_LIST_ITEM.sub("", joined)))
+        text = _LIST_ITEM.sub("", joined)
+        passage.paragraphs.append(_spoken(text) if markup else text)
     else:
         passage.code.append("\n".join(block))
 
@@ -201,7 +213,7 @@ _REFERENCE = re.compile(r"(?<=[A-Za-z0-9])_(?=[\s.,;:)]|$)")
 
 
 def _spoken(text: str) -> str:
-    """Running text without emphasis and reference marks, and with literals in plain quotes."""
+    """Text of a README without emphasis and reference marks, and with literals in plain quotes."""
     return _REFERENCE.sub("", _EMPHASIS.sub(r"\1", text)).replace("**", "").replace("``", '"')
 
 

@@ -147,8 +147,7 @@ class Gate:
                 self.denied += 1
                 raise self.refusal(sent=False)
 
-        if hasattr(context, "route_check"):
-            setattr(context, "route_check", confirm)  # noqa: B010 - a slot that core is about to get
+        context.route_check = confirm
 
     def refusal(self, *, sent: bool) -> Problem:
         """The 401 of this application.

@@ -13,7 +13,7 @@ from prodkit.core.problems import TYPE_BASE
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from prodkit.core.features import Feature, Guard, MiddlewareFactory
+    from prodkit.core.features import Feature, Guard, MiddlewareFactory, Parts
 
 __all__ = ["Plan", "assemble", "plan_of"]
 

@@ -53,6 +53,8 @@ class RequestContext:
         outcome: how it ended, None before. Writer: pipeline.
         route: the route template with its full prefix; `(unmatched)` where no route is, `(unrouted)` where the answer
             was given before routing. None until the end. Writer: pipeline.
+        route_check: called with the scope that reaches the router, behind the user's own middleware; may raise
+            `Problem`. Writer: authentication.
         routed: whether the request came as far as the router. Writer: pipeline.
         bytes_received, bytes_sent: body bytes so far, as the application saw or sent them. Writer: pipeline.
         first_byte_at, ended_at: monotonic seconds of the response's start and of its last byte. Writer: pipeline.
@@ -82,6 +84,7 @@ class RequestContext:
         "principal",
         "response_headers",
         "route",
+        "route_check",
         "routed",
         "scheme",
         "scope",
@@ -111,6 +114,7 @@ class RequestContext:
         self.status: int | None = None
         self.outcome: Outcome | None = None
         self.route: str | None = None
+        self.route_check: Callable[[Scope], None] | None = None
         self.routed = False
         self.bytes_received = 0
         self.bytes_sent = 0

@@ -256,8 +256,8 @@ def _find(routes: Sequence[BaseRoute], scope: Scope) -> object | None:
         endpoint: object = child_scope.get("endpoint", context.endpoint)
         if isinstance(context.original_route, (Mount, Host)):
             mounted = getattr(context, "starlette_route", None) or context.original_route
-            subroutes: Sequence[BaseRoute] = getattr(mounted, "routes", None) or ()
-            if subroutes:
+            subroutes = getattr(mounted, "routes", None)
+            if subroutes and isinstance(subroutes, (list, tuple)):
                 return _find(subroutes, {**scope, **child_scope})
             return endpoint
         if match is Match.FULL:

@@ -129,7 +129,7 @@ class Pipeline:
                     message, replaced_body = {"type": kind, "body": replaced_body}, b""
                 if "body" in message:
                     context.bytes_sent += len(message["body"])
-                if "more_body" in message and message["more_body"]:
+                if message.get("more_body"):
                     streaming = True
                 elif context.ended_at is None:
                     # A body in one piece goes out with its start: one reading of the clock serves for both.

@@ -37,6 +37,11 @@ class InnermostScope:
         context: RequestContext = scope["state"]["context"]
         context.scope = scope
         context.routed = True
+        check = context.route_check
+        if check is not None:
+            # Once: an application mounted in this one would ask with a path that is not ours.
+            context.route_check = None
+            check(scope)
         if scope["type"] != "http":
             return self.app(scope, receive, send)
         kit = self.kit

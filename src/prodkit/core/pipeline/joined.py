@@ -23,6 +23,8 @@ async def serve_joined(pipeline: Pipeline, scope: Scope, receive: Receive, send:
     context: RequestContext = scope["state"]["context"]
     # The inner application knows its routes better; what it adds is merged by the outer sender.
     context.response_headers.update(pipeline.static_headers)
+    # What a guard looks up, such as the endpoint that would be chosen, it looks up as this application sees the request.
+    context.scope = scope
     try:
         for guard in pipeline.inner_guards:
             answer: Any = guard(context)
