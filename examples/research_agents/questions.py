@@ -33,16 +33,18 @@ def split_question(message: str) -> list[str]:
     for each side.
     """
     parts: list[str] = []
-    pieces = _NEW_QUESTION.split(message.strip())
+    # One blank at a time: the patterns below would try each of a thousand blanks as the beginning of a match.
+    message = "\n".join(" ".join(line.split()) for line in message.splitlines() if line.strip())
+    pieces = _NEW_QUESTION.split(message)
     if any(_POINTING_BACK.search(piece) for piece in pieces[1:]):
         # "... and which Python does it need": alone, the second half asks about nothing.
-        pieces = [message.strip()]
+        pieces = [message]
     for piece in pieces:
         question = piece.strip(" \t?;,")
         if question:
             parts.extend(_expand(question))
     unique = list(dict.fromkeys(f"{part}?" for part in parts))
-    return unique[:MOST_PARTS] or [message.strip()]
+    return unique[:MOST_PARTS] or [message]
 
 
 def _expand(question: str) -> list[str]:

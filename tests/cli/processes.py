@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 SHOP = """
-import asyncio, os
+import asyncio, atexit, os, pathlib
 from fastapi import FastAPI, Request
 from prodkit.hardening import harden
 
 app = FastAPI()
 kit = harden(app)
+atexit.register(lambda: pathlib.Path(f"ended-{os.getpid()}").touch())
 
 @app.get("/")
 async def home(request: Request) -> dict[str, object]:

@@ -51,7 +51,7 @@ def in_background(call) -> tuple[threading.Thread, list[object]]:
 
 def test_what_production_needs(tmp_path):
     """No server header, a date, nobody's forwarding header believed, one access line by us and none by uvicorn."""
-    with served(tmp_path) as server:
+    with served(tmp_path, "--lame-duck", "0") as server:
         status, body, headers = server.get("/", {"X-Forwarded-For": "203.0.113.9"})
         assert status == 200
         assert json.loads(body)["client"] == "127.0.0.1"
@@ -85,6 +85,8 @@ def test_sigterm_is_seen_by_probes_before_anything_stops(workers, tmp_path):
         assert results[0][1] == b'{"finished":true}'
         assert server.process.wait(20) == 0
         assert "Traceback" not in server.text()
+        # No process died of the signal; the supervisor has imported the application as well.
+        assert len(list(tmp_path.glob("ended-*"))) == workers + (workers > 1)
 
 
 def test_sigint_does_not_wait_for_a_load_balancer(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,3 +40,14 @@ def test_no_message_makes_many_searches(message: str) -> None:
 def test_many_questions_in_one_message_are_bounded() -> None:
     """Ten questions cause four searches."""
     assert len(split_question(" ".join(f"What is thing{number}?" for number in range(10)))) == MOST_PARTS
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["what is" + " " * 3900 + "!", "what " + "do " * 1300, "compare " + "a and " * 600, "\"'`" * 1300],
+)
+def test_no_message_holds_up_the_event_loop(message: str) -> None:
+    """The longest message allowed is split in milliseconds, whatever it is made of; quadratic blanks took 240."""
+    started = time.process_time()
+    split_question(message[:4000])
+    assert time.process_time() - started < 0.1

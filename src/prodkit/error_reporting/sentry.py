@@ -52,9 +52,7 @@ class SentryReporter:
                 environment=environment,
                 default_integrations=False,
                 auto_enabling_integrations=False,
-                send_default_pii=False,
                 include_local_variables=False,
-                max_request_body_size="never",
                 before_send=_redacted,
                 shutdown_timeout=_CLOSE_SECONDS,
             )

@@ -34,7 +34,7 @@ _MAX_FRAMES: Final = 40
 _MAX_EXCEPTION: Final = 12_000
 _HEAD: Final = 2_000
 # Looking through more would hold up the event loop.
-_MAX_REDACTED: Final = 200_000
+_MAX_REDACTED: Final = 64_000
 
 # C0, DEL, C1, and the two separators that some viewers break lines at; tab is harmless.
 _CONTROLS: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")

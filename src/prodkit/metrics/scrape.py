@@ -97,12 +97,12 @@ class Scrape:
         totals = Totals(self._cells.buckets)
         totals.http = self._cells.http()
         totals.sockets = self._cells.sockets()
-        totals.add_samples(self._of_kit())
         for source in kit.all(MetricSource):  # type: ignore[type-abstract] # a protocol is found by what it can do
             try:
                 totals.add_samples(source.samples())
             except Exception as error:  # noqa: BLE001 - one source's fault must not hide all metrics
                 kit.failed("metric source", error)
+        totals.add_samples(self._of_kit())
         return totals
 
     def _of_kit(self) -> Iterable[Sample]:
