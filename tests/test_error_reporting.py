@@ -193,6 +193,24 @@ def test_reporter_is_closed_off_the_loop() -> None:
     assert threads != loops
 
 
+def test_hanging_reporter_does_not_hold_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reporter that never finishes is left behind."""
+    monkeypatch.setattr("prodkit.error_reporting._CLOSE_SECONDS", 0.02)
+    release = threading.Event()
+
+    class Hanging(Collector):
+        def close(self) -> None:
+            release.wait(30)
+
+    client, _, _, kit = reporting(example(), Hanging())
+    try:
+        with client:
+            pass
+        assert kit.failures == {"error reporter": 1}
+    finally:
+        release.set()
+
+
 # ------------------------------------------------------------------------------------------------------ sentry
 
 

@@ -39,7 +39,8 @@ async def slow(seconds: float) -> dict[str, bool]:
 def environment(**more: str) -> dict[str, str]:
     """The environment of this process without settings of ours."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PRODKIT_")}
-    return kept | {"PRODKIT_SECRETS_DIR": "."} | more
+    # What a killed supervisor leaves behind is removed with the working directory of the test.
+    return kept | {"PRODKIT_SECRETS_DIR": ".", "TMPDIR": "."} | more
 
 
 def free_port() -> int:

@@ -171,3 +171,35 @@ async def test_watchdog_measures_the_lag(monkeypatch: pytest.MonkeyPatch) -> Non
     task.cancel()
     assert watchdog.lag_seconds == pytest.approx(3)
     assert [sample.value for sample in watchdog.samples()] == [pytest.approx(3)]
+
+
+async def test_interval_of_zero_does_not_spin() -> None:
+    """A check that shall always be fresh is not run all the time."""
+    calls: list[int] = []
+
+    async def count() -> None:
+        calls.append(1)
+
+    monitor = Monitor([HealthCheck(name="x", check=count, interval_seconds=0)], FakeClock().monotonic)
+    running = asyncio.create_task(monitor.run_for_ever())
+    for _ in range(50):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+    assert calls == [1]
+
+
+async def test_exhausted_threads_are_unhealthy_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a thread the check fails, and runs again when there is one."""
+    monitor = Monitor([HealthCheck(name="x", check=fine, interval_seconds=0)], FakeClock().monotonic)
+
+    def start(self: threading.Thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        await monitor.refresh(5)
+    assert (monitor.states[0].status, monitor.states[0].detail) == ("unhealthy", "RuntimeError")
+    await monitor.refresh(5)
+    assert monitor.states[0].status == "healthy"

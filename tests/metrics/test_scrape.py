@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -286,6 +290,22 @@ def test_metrics_of_the_application_are_there_too() -> None:
     finally:
         REGISTRY.unregister(counter)
         REGISTRY.unregister(double)
+
+
+def test_multiprocess_mode_of_prometheus_client_is_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its own directory the application's metrics come from there; a wrong one hides nothing else."""
+    program = "from prometheus_client import Counter; Counter('orders_of_workers', 'Orders.').inc(7)"
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=30)
+    client, kit, clock = measured(example())
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    assert scraped(client)["orders_of_workers_total", ()] == 7
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "absent"))
+    clock.advance(2)
+    assert ("http_server_active_requests", ()) in scraped(client)
+    assert kit.failures == {"PROMETHEUS_MULTIPROC_DIR": 1}
 
 
 def test_two_applications_do_not_mix() -> None:

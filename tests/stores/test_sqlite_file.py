@@ -14,7 +14,7 @@ import time
 import pytest
 
 from prodkit.core.exceptions import StoreIncompatibleError, StoreUnavailableError
-from prodkit.stores import KeyRecord, Rate
+from prodkit.stores import KeyRecord, Rate, sqlite_connection, sqlite_schema
 from prodkit.stores.sqlite import SqliteKeyStore, SqliteRateLimitStore
 from prodkit.stores.sqlite_schema import APPLICATION_ID, UPGRADES
 from prodkit.testing import hit
@@ -247,6 +247,27 @@ async def test_every_released_file_is_brought_up_to_date(path, version):
         "api_keys",
     }
     now.close()
+
+
+def test_an_upgrade_is_made_whole_or_not_at_all(path, monkeypatch):
+    """A step that fails leaves the file as it was, and it is tried again the next time."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    monkeypatch.setattr(sqlite_schema, "UPGRADES", (("CREATE TABLE one (x)",), ("NOT SQL",)))
+    with pytest.raises(sqlite3.OperationalError, match="syntax"):
+        sqlite_schema.upgrade(connection, "app.db")
+    assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    monkeypatch.setattr(sqlite_schema, "UPGRADES", (("CREATE TABLE one (x)",), ("CREATE TABLE two (x)",)))
+    sqlite_schema.upgrade(connection, "app.db")
+    assert sqlite_schema.is_current(connection, "app.db")
+    connection.close()
+
+
+def test_a_file_system_that_cannot_do_wal_is_named():
+    """SQLite stays in another mode without an error; we do not go on in it."""
+    connection = sqlite3.connect(":memory:")
+    with pytest.raises(StoreUnavailableError, match="local disk"):
+        sqlite_connection._switch_to_wal(connection, "app.db")
+    connection.close()
 
 
 def test_processes_may_make_the_file_at_the_same_moment(path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -90,7 +91,12 @@ def test_a_missing_directory_is_refused_with_the_cure(tmp_path):
 
 
 def test_only_what_is_used_is_loaded():
-    """A process with memory stores does not load sqlite3."""
-    code = "import sys; from prodkit.stores.urls import open_store; open_store('memory://'); print('sqlite3' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "False"
+    """A process with memory stores does not load the SQLite ones."""
+    code = """
+        import sys
+        from prodkit.stores.urls import open_store
+        open_store("memory://")
+        print("prodkit.stores.sqlite" in sys.modules)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"

@@ -85,8 +85,13 @@ def settings_of(kit: Kit) -> Settings | None:
 
 def absent_features(kit: Kit) -> list[str]:
     """Standard features that are off for want of a value."""
-    sections = [name for name, _ in _sections()]
-    return [name for name in sections if name not in kit.features]
+    return [name for name, section in _sections() if name not in kit.features or _is_idle(kit, name, section)]
+
+
+def _is_idle(kit: Kit, name: str, section: object) -> bool:
+    """Whether a feature that can be off is installed and does nothing, as authentication without an authenticator."""
+    parts = kit.parts[name]
+    return hasattr(section, "is_on") and not (parts.guards or parts.observers or parts.middleware)
 
 
 def process_facts(settings: Settings, kit: Kit) -> dict[str, str]:

@@ -19,6 +19,7 @@ from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.features import FeatureSettings, Parts, Sample
 from prodkit.core.methods import KNOWN_METHODS, OTHER_METHOD
 from prodkit.core.routes import UNROUTED
+from prodkit.core.threads import call_in_daemon_thread
 from prodkit.error_reporting.sentry import SentryReporter
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class ErrorReporting:
             finally:
                 try:
                     async with asyncio.timeout(_CLOSE_SECONDS):
-                        await asyncio.to_thread(self.reporter.close)
+                        await call_in_daemon_thread(self.reporter.close, "error-reporter-close")
                 except Exception as error:  # noqa: BLE001 - whatever the reporter does, the application has to stop
                     kit.failed("error reporter", error)
 

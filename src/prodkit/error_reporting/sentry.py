@@ -84,9 +84,22 @@ class SentryReporter:
 
 
 def _redacted(event: dict[str, Any], hint: object) -> dict[str, Any]:
-    """The event with credentials masked in the texts of its exceptions. Any: the SDK's event is a JSON document."""
+    """The event with credentials masked in messages and in the lines of source code around each frame.
+
+    Any: the SDK's event is a JSON document.
+    """
     del hint
     for exception in event.get("exception", {}).get("values", ()):
-        if isinstance(exception.get("value"), str):
-            exception["value"] = redact_text(exception["value"])
+        _redact_texts(exception, "value")
+        for frame in (exception.get("stacktrace") or {}).get("frames", ()):
+            _redact_texts(frame, "context_line", "pre_context", "post_context")
     return event
+
+
+def _redact_texts(place: dict[str, Any], *names: str) -> None:
+    for name in names:
+        found = place.get(name)
+        if isinstance(found, str):
+            place[name] = redact_text(found)
+        elif isinstance(found, list):
+            place[name] = [redact_text(line) if isinstance(line, str) else line for line in found]

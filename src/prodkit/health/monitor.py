@@ -7,11 +7,11 @@ import functools
 import inspect
 import logging
 import random
-import threading
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from prodkit.core.features import HealthCheck, HealthResult, Sample
 from prodkit.core.redaction import redact_text
+from prodkit.core.threads import call_in_daemon_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,8 +22,10 @@ LOGGER = logging.getLogger("prodkit.health")
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 
-_VALUES: dict[Status, float] = {"healthy": 1.0, "degraded": 0.5, "unhealthy": 0.0}
-_MAX_DETAIL = 500
+_VALUES: Final[dict[Status, float]] = {"healthy": 1.0, "degraded": 0.5, "unhealthy": 0.0}
+_MAX_DETAIL: Final = 500
+# An interval of 0 means "always fresh", and must not mean "all the time".
+_MIN_INTERVAL_SECONDS: Final = 0.25
 
 
 class CheckState:
@@ -47,7 +49,6 @@ class CheckState:
         self._recover_after = recover_after
         self._streak = 0
         self.run: asyncio.Task[None] | None = None
-        # A function that hangs in its thread keeps its place: a second thread would hang beside it.
         self.is_in_thread = False
 
     def record(self, result: HealthResult, now: float, duration_seconds: float) -> None:
@@ -130,7 +131,8 @@ class Monitor:
         while True:
             await asyncio.shield(self._begin(state))
             # Spread, so that the workers of a service do not ask its database in step.
-            await asyncio.sleep(state.check.interval_seconds * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
+            pause = max(_MIN_INTERVAL_SECONDS, state.check.interval_seconds)
+            await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311 - no secret
 
     async def refresh(self, within_seconds: float) -> None:
         """Run what is due and wait for it, but no longer than *within_seconds*; runs under way go on."""
@@ -213,41 +215,19 @@ def _is_coroutine_function(function: object) -> bool:
 
 
 async def _in_thread(state: CheckState) -> object:
-    """Call a plain function in a daemon thread of its own.
-
-    Not in a pool: a check must run also when the pool is busy, which is when it matters, and a thread that hangs must
-    not keep the process from ending.
-    """
+    """Call a plain function in a thread; not again before it came back, or a second thread would hang beside it."""
     if state.is_in_thread:
         return HealthResult("unhealthy", "the previous run has not come back")
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[object] = loop.create_future()
 
-    def settle(result: object, error: BaseException | None) -> None:
-        if not future.done():
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
-    def work() -> None:
-        result, failure = None, None
+    def work() -> object:
         try:
-            result = state.check.check()
-        except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
-            failure = error
-        state.is_in_thread = False
-        try:
-            loop.call_soon_threadsafe(settle, result, failure)
-        except RuntimeError:
-            # The loop is closed: nobody waits any more.
-            LOGGER.debug("health check %s came back after the end", state.check.name)
+            return state.check.check()
+        finally:
+            state.is_in_thread = False
 
-    thread = threading.Thread(target=work, name=f"health-{state.check.name}", daemon=True)
     state.is_in_thread = True
     try:
-        thread.start()
-    except RuntimeError:  # no thread to be had
-        state.is_in_thread = False
+        return await call_in_daemon_thread(work, f"health-{state.check.name}")
+    except RuntimeError:
+        state.is_in_thread = False  # no thread to be had; where the check itself raised, `work` has said so
         raise
-    return await future
