@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -220,7 +221,7 @@ class Envelopes:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.raw: list[bytes] = []
-        self.arrived = threading.Event()
+        self.delay_seconds = 0.0
 
     def take(self, body: bytes) -> None:
         self.raw.append(body)
@@ -228,7 +229,6 @@ class Envelopes:
         for header, payload in zip(lines[1::2], lines[2::2], strict=False):
             if header and json.loads(header)["type"] == "event":
                 self.events.append(json.loads(payload))
-                self.arrived.set()
 
 
 @pytest.fixture
@@ -239,6 +239,7 @@ def sentry() -> Iterator[tuple[str, Envelopes]]:
     class Endpoint(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            time.sleep(envelopes.delay_seconds)
             envelopes.take(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
             self.send_response(200)
             self.send_header("content-length", "2")
@@ -262,6 +263,7 @@ def sentry() -> Iterator[tuple[str, Envelopes]]:
 def test_sentry_is_sent_the_event(sentry: tuple[str, Envelopes]) -> None:
     """A real envelope arrives before the application has stopped: exception, route and ids, and no secret at all."""
     dsn, envelopes = sentry
+    envelopes.delay_seconds = 0.2
     app = example()
     install(app, Correlation(inbound="always"), ErrorReporting(sentry_dsn=dsn))
     client = TestClient(app, raise_server_exceptions=False)
@@ -326,7 +328,15 @@ def test_it_is_off_until_told_where_to() -> None:
 
 
 @pytest.mark.parametrize(
-    "dsn", ["key@host/1", "https://host/1", "https://secret-key@host", "ftp://secret-key@host/1"]
+    "dsn",
+    [
+        "key@host/1",
+        "https://host/1",
+        "https://secret-key@host/no-number",
+        "https://secret-key@:99999/1",
+        "https://secret-key@host",
+        "ftp://secret-key@host/1",
+    ],
 )
 def test_wrong_dsn_is_refused_without_being_shown(dsn: str) -> None:
     """What is no DSN stops the start, and its key is not repeated."""

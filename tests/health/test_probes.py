@@ -16,6 +16,7 @@ from prodkit.core.problems import Problem
 from prodkit.health import Health, HealthCheck, HealthResult
 from prodkit.installation import install
 from prodkit.operations import Operations
+from tests.support.asgi import http_scope
 
 TOKEN = "an-operations-token-of-length"
 OPERATOR = {"authorization": f"Bearer {TOKEN}"}
@@ -66,10 +67,20 @@ def test_other_methods_are_refused() -> None:
     assert answer.json()["title"] == "Method Not Allowed"
 
 
-def test_probes_work_below_a_root_path() -> None:
-    """An orchestrator asks the process itself; a server that prefixes paths must not hide the probes."""
+async def test_probes_work_below_a_root_path() -> None:
+    """An orchestrator asks the process itself; uvicorn puts its root path before whatever path was asked for."""
     app, _, _ = hardened()
-    assert TestClient(app, root_path="/api").get("/livez").status_code == 200
+    statuses: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await app(http_scope("/api/livez", root_path="/api"), receive, send)
+    assert statuses == [200]
 
 
 def test_similar_paths_are_the_applications() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -13,14 +14,16 @@ from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from prodkit.core.asgi import Answer
+from prodkit.core.assembly import assemble
 from prodkit.core.clock import FakeClock
 from prodkit.core.context import RequestContext
+from prodkit.core.events import RequestFinished
 from prodkit.core.features import Layer
 from prodkit.core.identity import Principal
 from prodkit.core.problems import TEMPORARY_REDUCED_CAPACITY, Problem
 from prodkit.correlation import Correlation
 from prodkit.installation import install
-from prodkit.logs import Logs
+from prodkit.logs import AccessLog, Logs, Sink
 from tests.support.asgi import http_scope
 from tests.support.logs import example, lines_of, logged, text_of
 from tests.support.recording import guarding
@@ -116,6 +119,21 @@ async def _call(app: Any, scope: dict[str, Any]) -> None:
     await app(scope, receive, send)
 
 
+def test_what_is_kept_is_bounded() -> None:
+    """Neither made-up methods nor made-up routes nor many addresses are remembered without end."""
+    sink = Sink(io.StringIO())
+    access = AccessLog(sink, FakeClock().wall)
+    kit = assemble([])
+    for number in range(5000):
+        context = RequestContext(kit, http_scope("/"), {}, 0.0)
+        context.client_ip = ip_address(number)
+        method = f"FOO{number}" if number % 2 else "GET"
+        access.json(RequestFinished(context, "http", method, f"/{number}", 200, "ok", 0.0, 0.0))
+    assert len(access._known) == 2000
+    assert len(access._addresses) < 4096 + 1
+    assert not any(key[1] != "GET" for key in access._known)
+
+
 def test_level_says_whose_fault_it_was() -> None:
     """A refusal is information, shedding a warning, a failure of ours an error."""
     app = example()
@@ -184,6 +202,23 @@ def test_sampling_spares_what_matters() -> None:
         client.get(path)
     statuses = [line["status"] for line in lines_of(logs) if line["event"] == "request"]
     assert statuses == [404, 500]
+
+
+def test_console_line_reads_well() -> None:
+    """For people: time, level, what was asked, how it ended and how long it took; sampled and skipped alike."""
+    client, logs = logged(
+        example(),
+        guarding(Layer.IDENTITY, _identify),
+        format="console",
+        access_sample=0,
+        skip_routes=["/boom"],
+    )
+    for path in ("/items/1", "/boom", "/nowhere"):
+        client.get(path, headers={"X-Request-ID": "given-id-1"})
+    assert text_of(logs) == (
+        "15:06:40 info     GET /nowhere 404 refused 0.0 ms route=(unmatched) client=None "
+        'principal="ann \\"the admin\\"" id=given-id-1\n'
+    )
 
 
 def test_sampling_is_by_correlation_id() -> None:

@@ -15,15 +15,19 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
+from prodkit.core.clock import FakeClock
 from prodkit.core.exceptions import SettingsError
 from prodkit.installation import install
 from prodkit.metrics import Metrics
 from prodkit.metrics.directory import SharedDirectory
 from prodkit.metrics.totals import Totals
+from prodkit.operations import Operations
 from tests.support.server import wait_until
 
 BUCKETS = (0.1, 1.0)
+TOKEN = "an-operations-token-of-length"
 KEY = ("GET", "/", 200, "ok")
 
 
@@ -168,6 +172,40 @@ def test_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="PRODKIT_METRICS__DIRECTORY"):
         install(FastAPI(), Metrics(directory=tmp_path / "file" / "below"))
+
+
+def test_scrape_adds_what_others_left(tmp_path: Path) -> None:
+    """An application that starts where others have counted shows them, and leaves its own counts when it stops."""
+    buckets = Metrics().settings.buckets_seconds
+    earlier = Totals(buckets)
+    earlier.http["GET", "/pid", 200, "ok"] = [0, 0, 5, *[0] * (1 + 2 * len(buckets))]
+    dead_file(tmp_path, earlier)
+    app = FastAPI()
+    app.get("/pid")(lambda: 1)
+    kit = install(app, Operations(token=TOKEN), Metrics(directory=tmp_path), clock=FakeClock())
+    with TestClient(app, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        client.get("/pid")
+        page = client.get("/metrics").text
+        assert count_of(page) == 6
+        assert "process_cpu_seconds_total" not in page, "it would be of one worker among many"
+    own = [json.loads(file.read_text()) for file in tmp_path.glob("*-*.json")]
+    assert [
+        requests for document in own for (_, requests) in document["http"] if requests[2:19].count(0) < 17
+    ]
+    assert kit.failures == {}
+
+
+def test_directory_that_vanishes_costs_the_sum_only(tmp_path: Path) -> None:
+    """Without it the page shows this process, and the failure is counted."""
+    app = FastAPI()
+    app.get("/pid")(lambda: 1)
+    clock = FakeClock()
+    kit = install(app, Operations(token=TOKEN), Metrics(directory=tmp_path / "shared"), clock=clock)
+    client = TestClient(app, headers={"Authorization": f"Bearer {TOKEN}"})
+    client.get("/pid")
+    (tmp_path / "shared").rmdir()
+    assert count_of(client.get("/metrics").text) == 1
+    assert kit.failures == {"metrics directory": 1}
 
 
 APPLICATION = """

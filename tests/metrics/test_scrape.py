@@ -130,6 +130,13 @@ def test_duration_is_a_histogram() -> None:
     assert page[f"{first}_sum", labels(**of_route)] == pytest.approx(0.125)
 
 
+def test_bucket_holds_its_own_bound() -> None:
+    """`le` means less or equal, for the duration and for the first byte."""
+    cells = Cells((1.0, 2.0), 10)
+    cells.observe(finished("GET", "/", seconds=1.0))
+    assert list(cells.http().values()) == [[1.0, 1.0, 1, 0, 0, 1, 0, 0]]
+
+
 def test_socket_lifetime_is_apart() -> None:
     """A WebSocket that lives for an hour does not make the service look slow."""
     app = FastAPI()

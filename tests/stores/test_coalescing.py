@@ -281,7 +281,7 @@ def test_one_loop_after_the_other():
 
 
 async def test_each_is_sent_once_whatever_happens():
-    """A thousand asks, a third of them cancelled at some moment: none is sent twice, all others are answered."""
+    """A thousand asks, a third of them cancelled some time: none is sent twice, all others are answered."""
     sent = []
 
     async def send(batch):

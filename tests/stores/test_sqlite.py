@@ -138,7 +138,7 @@ async def test_the_loop_executes_no_sql(path, monkeypatch):
 
 
 async def test_a_held_lock_delays_nobody_past_the_bound(path):
-    """Another program keeps the write lock: an error in time, a loop that goes on, recovery when it lets go."""
+    """Another program keeps the write lock: an error in time, a live loop, recovery when it lets go."""
     patient = SqliteRateLimitStore(path, timeout_seconds=5.0)
     store = SqliteRateLimitStore(path, timeout_seconds=0.2)
     await hit(patient, ("k", HOURLY, 1))

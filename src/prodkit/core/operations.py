@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORWARDING_HEADERS",
-    "AnsweredRoute",
     "OperationsAccess",
     "answering_guard",
     "refuse_other_methods",

@@ -135,7 +135,7 @@ class ErrorReporting:
             found = "neither a reporter nor a DSN is" if reporter is None else "both a reporter and a DSN are"
             fault = SettingsFault("ErrorReporting(...)", f"{found} given.", "Give one of the two.")
             raise SettingsError([fault])
-        self.reporter: ErrorReporter = reporter if reporter is not None else SentryReporter(dsn or "")
+        self.reporter: ErrorReporter = reporter if reporter is not None else _sentry(dsn)
         self._counts = _Counts()
         self.provides: Sequence[object] = (self._counts,)
 
@@ -168,6 +168,16 @@ class ErrorReporting:
             ],
             lifespan=lifespan,
         )
+
+
+def _sentry(dsn: SecretStr | None) -> SentryReporter:
+    try:
+        return SentryReporter(dsn or "")
+    except ValueError as error:
+        cure = "Copy it from the project's settings: https://KEY@HOST/PROJECT."
+        raise SettingsError(
+            [SettingsFault("PRODKIT_ERROR_REPORTING__SENTRY_DSN", f"{error}.", cure)]
+        ) from None
 
 
 class _Counts:

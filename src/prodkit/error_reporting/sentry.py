@@ -56,8 +56,9 @@ class SentryReporter:
                 before_send=_redacted,
                 shutdown_timeout=_CLOSE_SECONDS,
             )
-        except utils.BadDsn as error:
-            message = f"the DSN cannot be used: {redact_text(str(error))}"
+        except (utils.BadDsn, ValueError):
+            # Not what the SDK says: it may repeat the key.
+            message = "the Sentry SDK does not take the DSN"
             raise ValueError(message) from None
 
     def report(self, error: BaseException, facts: ErrorFacts) -> None:

@@ -146,10 +146,10 @@ def _visible(match: re.Match[str]) -> str:
 def to_json(event: Mapping[str, Any], **_: object) -> str:
     """*event* as one line of ASCII JSON; cannot fail: what JSON does not know is written as its redacted `repr`."""
     try:
-        return json.dumps(event, default=_shown, allow_nan=False)
+        return json.dumps(event, default=_shown, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
         # A key that is no text, a number that is none, a cycle.
-        return json.dumps({str(key): _simple(value) for key, value in event.items()})
+        return json.dumps({str(key): _simple(value) for key, value in event.items()}, separators=(",", ":"))
 
 
 def _simple(value: object) -> object:

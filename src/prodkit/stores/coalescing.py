@@ -97,7 +97,7 @@ class _Lane(Generic[T, R]):
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.busy = False
-        # Whether company is to be expected. A task per ask would cost a lone caller a fifth of its time, so
+        # Whether company is to be expected. A task per ask would be wasted on a lone caller, so
         # it sends in its own; but in a crowd the first one leaving alone would double the number of trips.
         self.crowded = False
         self._send_batch = send_batch

@@ -35,8 +35,8 @@ def decide(
         asks: what is asked; asks that share a key are counted one after the other.
 
     Returns:
-        One decision per ask, and the new moments of the keys that changed. If any ask was refused these are only
-        the moments that no bucket of its rate can have, cut to an empty bucket.
+        One decision per ask, and the new moments of the keys that changed. If any ask was refused these are
+        only the moments that no bucket of its rate can have, cut to an empty bucket.
 
     Raises:
         ValueError: a cost is negative.

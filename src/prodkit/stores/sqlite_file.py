@@ -6,8 +6,8 @@ it is in.
 
 `synchronous` is switched per job, not per file: `NORMAL` for what a power cut may take (a rate limit), `FULL`
 for what it may not (keys, later the ledger). Two files would be two threads and two settings, and two
-connections to one file would wait for each other; the switch is a PRAGMA of two microseconds, made only when
-the kind changes.
+connections to one file would wait for each other; the switch is a PRAGMA of a few microseconds, made only
+when the kind changes.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class SqliteFile:
     def _require_same_file(self) -> None:
         # A deleted file goes on working for those who have it open, and for nobody else: a key revoked in the
         # new one would stay valid here. It cannot be healed from here either: closing the old file deletes
-        # the -wal of the new one, by name. One stat per transaction costs about two microseconds.
+        # the -wal of the new one, by name. One stat per transaction costs a few microseconds.
         identity = _identity(self.path)
         if identity is None or identity != self._opened_file:
             message = (
@@ -280,7 +280,7 @@ def _attempt(connection: sqlite3.Connection, job: _Job[R]) -> R:
 
 def _identity(path: str) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)  # noqa: PTH116  a Path costs three times as much
+        status = os.stat(path)  # noqa: PTH116  a Path costs a third more, in every transaction
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
