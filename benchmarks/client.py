@@ -1,7 +1,7 @@
 """A load generator for machines without wrk: keep-alive connections that ask again as soon as they are answered.
 
 One process, one thread; it needs less processor time per request than any of the servers, which is all that is asked of
-it. Arguments: port, connections, seconds, and the request's head as one string. Prints requests per second.
+it. Arguments: port, connections, seconds, and the request's head as one string. Prints requests per second and requests.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class _Connection(asyncio.Protocol):
             self._transport.write(self.head)
 
 
-async def requests_per_second(port: int, connections: int, seconds: float, head: bytes) -> float:
-    """What the server on *port* answers within *seconds*.
+async def requests_per_second(port: int, connections: int, seconds: float, head: bytes) -> tuple[float, int]:
+    """What the server on *port* answers per second during *seconds*, and how many requests that were.
 
     Raises:
         RuntimeError: an answer was not a 200 with a Content-Length.
@@ -61,7 +61,7 @@ async def requests_per_second(port: int, connections: int, seconds: float, head:
     if any(connection.failed for _, connection in made):
         message = "the server gave another answer than 200"
         raise RuntimeError(message)
-    return answered / taken
+    return answered / taken, answered
 
 
 def main() -> None:

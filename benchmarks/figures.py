@@ -95,7 +95,7 @@ def timed(names: Iterable[str], rounds: int, requests: int = 200) -> Figures:
 
 
 def loaded(names: Iterable[str], rounds: int, seconds: float) -> Figures:
-    """`NAME or "control" -> [{first, bare, ours: requests per second} for each pair]`."""
+    """`NAME or "control" -> [{first, bare, ours: {per_second, processor_microseconds}} for each pair]`."""
     return pairs([name for name in names if not name.endswith("-origin")], rounds, seconds, _tell)
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from benchmarks.applications import VARIANTS, path_at
@@ -21,7 +22,7 @@ CONNECTIONS: Final = 32
 CONTROL: Final = "control"
 """A second bare application: what it differs from the first is what the machine's noise makes of no difference."""
 
-_WRK_RATE = re.compile(r"^Requests/sec:\s*([0-9.]+)", re.MULTILINE)
+_WRK_RATE = re.compile(r"^\s*(\d+) requests in .*^Requests/sec:\s*([0-9.]+)", re.MULTILINE | re.DOTALL)
 
 
 class Server:
@@ -49,6 +50,17 @@ class Server:
             raise NotMeasuredError(message)
         self.port = int(line)
 
+    def processor_seconds(self) -> float | None:
+        """Processor time used so far by all of its threads; None where there is no /proc."""
+        try:
+            fields = (
+                Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            )
+        except OSError:
+            return None
+        # proc_pid_stat(5): utime and stime are the 14th and 15th field, of which two come before the bracket
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def close(self) -> None:
         """End it; takes as long as its shutdown does."""
         for pipe in (self._process.stdin, self._process.stdout):
@@ -67,8 +79,8 @@ class Server:
         self.close()
 
 
-def load(port: int, headers: Iterable[tuple[bytes, bytes]], seconds: float) -> float:
-    """Requests per second of what listens on *port*.
+def load(port: int, headers: Iterable[tuple[bytes, bytes]], seconds: float) -> tuple[float, int]:
+    """Requests per second of what listens on *port*, and how many were answered.
 
     Raises:
         NotMeasuredError: not every answer was a 200.
@@ -87,17 +99,27 @@ def load(port: int, headers: Iterable[tuple[bytes, bytes]], seconds: float) -> f
     if done.returncode != 0 or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise NotMeasuredError(done.stderr.strip() or done.stdout.strip())
     if wrk is None:
-        return float(done.stdout)
-    rate = _WRK_RATE.search(done.stdout)
-    if rate is None:
+        rate, answered = done.stdout.split()
+        return float(rate), int(answered)
+    found = _WRK_RATE.search(done.stdout)
+    if found is None:
         raise NotMeasuredError(done.stdout)
-    return float(rate[1])
+    return float(found[2]), int(found[1])
+
+
+def _side(server: Server, headers: Iterable[tuple[bytes, bytes]], seconds: float) -> dict[str, float | None]:
+    """One half of a pair: requests per second, and microseconds of the server's processor time for each."""
+    before = server.processor_seconds()
+    rate, answered = load(server.port, headers, seconds)
+    after = server.processor_seconds()
+    processor = None if before is None or after is None else (after - before) / answered * 1e6
+    return {"per_second": rate, "processor_microseconds": processor}
 
 
 def pairs(
     names: Iterable[str], rounds: int, seconds: float, tell: Callable[[str], None] = print
 ) -> dict[str, list[dict[str, Any]]]:
-    """For each of *names* and the control, *rounds* pairs of rates: `bare` and `ours`, measured one after the other.
+    """For each of *names* and the control, *rounds* pairs, `bare` and `ours`, measured one after the other.
 
     Who is first changes from round to round; a name that cannot be served is left out, and *tell* says why.
     """
@@ -118,7 +140,7 @@ def pairs(
                 order = [("bare", bare), ("ours", server)]
                 if turn % 2:
                     order.reverse()
-                pair = {side: load(one.port, _headers(name), seconds) for side, one in order}
+                pair = {side: _side(one, _headers(name), seconds) for side, one in order}
                 found.setdefault(name, []).append({"first": order[0][0], **pair})
             tell(f"round {turn + 1} of {rounds}")
     finally:

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Final
 from prodkit.core.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-    from prodkit.core.asgi import Answer
     from prodkit.core.context import RequestContext
 
 __all__ = [
     "FORWARDING_HEADERS",
     "OperationsAccess",
-    "answering_guard",
     "refuse_other_methods",
 ]
 
@@ -108,29 +106,6 @@ def _names_this_machine(host: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def answering_guard(
-    answers: Mapping[str, Callable[[RequestContext], Answer | Awaitable[Answer]]],
-) -> Callable[[RequestContext], Answer | Awaitable[Answer] | None]:
-    """A guard that answers exactly the paths in *answers*; any other request costs it two membership tests.
-
-    Paths are compared below the server's `root_path`. The request is counted and logged under that path as its route.
-    """
-
-    def guard(context: RequestContext) -> Answer | Awaitable[Answer] | None:
-        scope = context.scope
-        if scope is None or scope["type"] != "http":
-            return None
-        path: str = scope["path"]
-        if scope["root_path"]:
-            path = path.removeprefix(scope["root_path"])
-        if path not in answers:
-            return None
-        context.route = path
-        return answers[path](context)
-
-    return guard
 
 
 def refuse_other_methods(context: RequestContext) -> None:

@@ -30,7 +30,7 @@ _HARMLESS_NAME = frozenset({"input_tokens", "output_tokens", "total_tokens", "ma
 _SHAPES: Final = (
     # scheme://user:password@host
     (
-        re.compile(r"(?P<keep>[a-z][a-z0-9+.\-]*://[^\s/:@]*:)[^\s@/]+(?=@)", re.IGNORECASE),
+        re.compile(r"(?P<keep>(?<![a-z0-9+.\-])[a-z0-9+.\-]++://[^\s/:@]*+:)[^\s@/]++(?=@)", re.IGNORECASE),
         r"\g<keep>" + MASK,
     ),
     # Authorization: Bearer x, Basic x
@@ -38,8 +38,14 @@ _SHAPES: Final = (
         re.compile(r"(?P<keep>\b(?:bearer|basic)\s+)[A-Za-z0-9\-._~+/]{8,}=*", re.IGNORECASE),
         r"\g<keep>" + MASK,
     ),
-    # a JSON Web Token
-    (re.compile(r"\beyJ[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]{5,}\.[A-Za-z0-9_\-]*"), MASK),
+    # a JSON Web Token; looked for once in each run of its characters, so that a long text takes linear time
+    (
+        re.compile(
+            r"(?<![A-Za-z0-9_\-])(?=[A-Za-z0-9_\-]++\.[A-Za-z0-9_\-]{5,}+\.)"
+            r"[A-Za-z0-9_\-]*?eyJ[A-Za-z0-9_\-]{5,}+\.[A-Za-z0-9_\-]{5,}+\.[A-Za-z0-9_\-]*+"
+        ),
+        MASK,
+    ),
     # name=value and "name": "value" inside a text
     (
         re.compile(

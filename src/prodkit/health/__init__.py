@@ -25,7 +25,7 @@ from pydantic import Field
 from prodkit.core.asgi import Answer
 from prodkit.core.exceptions import InstallationError
 from prodkit.core.features import FeatureSettings, HealthCheck, HealthResult, Layer, Parts
-from prodkit.core.operations import OperationsAccess, answering_guard, refuse_other_methods
+from prodkit.core.operations import OperationsAccess, refuse_other_methods
 from prodkit.health.monitor import Monitor
 from prodkit.health.watchdog import Watchdog
 
@@ -126,12 +126,7 @@ class Health:
         self._watchdog = Watchdog(kit.clock.monotonic)
         probes = _Probes(self, kit, self._watchdog)
         return Parts(
-            guards=[
-                (
-                    Layer.PROBES,
-                    answering_guard({_LIVE: probes.live, _READY: probes.ready, _STARTED: probes.started}),
-                )
-            ],
+            paths={_LIVE: probes.live, _READY: probes.ready, _STARTED: probes.started},
             health_checks=self.checks,
             lifespan=probes.lifespan,
             order={Layer.PROBES: f"{_LIVE}, {_READY}, {_STARTED}"},

@@ -20,7 +20,7 @@ from pydantic import Field, field_validator
 from prodkit.core.events import RequestFinished
 from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.features import FeatureSettings, Layer, Parts
-from prodkit.core.operations import OperationsAccess, answering_guard, refuse_other_methods
+from prodkit.core.operations import OperationsAccess, refuse_other_methods
 from prodkit.core.problems import Problem
 from prodkit.metrics.cells import Cells
 from prodkit.metrics.directory import SharedDirectory
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from prodkit.core.asgi import Answer
     from prodkit.core.context import RequestContext
-    from prodkit.core.features import Guard, Kit
+    from prodkit.core.features import Kit
 
 __all__ = ["Cells", "Metrics", "MetricsSettings"]
 
@@ -171,16 +171,11 @@ class Metrics:
                 await asyncio.wait([writing])
                 await asyncio.to_thread(_write, kit, scrape)
 
-        guards: list[tuple[Layer, Guard]] = []
-        order = {}
-        if settings.path:
-            guards.append((Layer.PROBES, answering_guard({settings.path: answer})))
-            order[Layer.PROBES] = f"metrics for operators at {settings.path}"
         return Parts(
-            guards=guards,
+            paths={settings.path: answer} if settings.path else {},
             observers=[(RequestFinished, self.cells.observe)],
             lifespan=None if directory is None else lifespan,
-            order=order,
+            order={Layer.PROBES: f"metrics for operators at {settings.path}"} if settings.path else {},
         )
 
 

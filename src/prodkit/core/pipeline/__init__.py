@@ -157,7 +157,7 @@ class Pipeline:
             return send(message)
 
         try:
-            path = scope["path"]
+            path: str = scope["path"].removeprefix(root_path) if root_path else scope["path"]
             guards = self.guards
             if path in self.guards_at:
                 guards, context.route = self.guards_at[path], path

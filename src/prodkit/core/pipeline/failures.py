@@ -62,7 +62,8 @@ class Failures:
             # Nobody is left to answer, and nothing went wrong here.
             context.disconnected = True
             return True
-        if context.ended_at is not None:
+        # A 500 that is complete was sent by a mounted application, which then raises like any other.
+        if context.ended_at is not None and (context.status or 0) < 500:
             context.kit.emit(BackgroundFailed(context, error))
             return False
         if context.status is None and isinstance(cause, HTTPException):
