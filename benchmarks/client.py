@@ -21,6 +21,10 @@ class _Connection(asyncio.Protocol):
         self.failed = 0
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio.Protocol's
+        self.lost.set_result(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.Transport):
@@ -58,6 +62,7 @@ async def requests_per_second(port: int, connections: int, seconds: float, head:
     taken = time.perf_counter() - started
     for transport, _ in made:
         transport.close()
+    await asyncio.gather(*(connection.lost for _, connection in made))
     if any(connection.failed for _, connection in made):
         message = "the server gave another answer than 200"
         raise RuntimeError(message)

@@ -34,15 +34,16 @@ def table(results: Mapping[str, Figures]) -> str:
             "instructions",
             "µs",
             "requests/s, % of bare",
+            "processor time",
         ],
-        ["---", "--:", "--:", "--:", "--:"],
+        ["---", *["--:"] * 5],
         ["bare", *_bare(found)],
     ]
     for name, variant in VARIANTS.items():
         row = [variant.title, _calls(found["calls"].get(name, {}).get("1"))]
         row.append(_instructions(found["instructions"].get(name, {}).get("1")))
         row.append(_microseconds(found["microseconds"].get(name)))
-        row.append(_load(found["load"].get(name)))
+        row += _load(found["load"].get(name))
         rows.append(row)
     rows.append(
         [
@@ -50,7 +51,7 @@ def table(results: Mapping[str, Figures]) -> str:
             "0",
             "",
             _microseconds(_controls(found)),
-            _load(found["load"].get(CONTROL)),
+            *_load(found["load"].get(CONTROL)),
         ]
     )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -102,11 +103,16 @@ def _bare(found: Mapping[str, Figures]) -> list[str]:
     counted = found["instructions"].get("core", {}).get("1")
     times = found["microseconds"].get("core")
     rates = found["load"].get(CONTROL)
+    used = [one["bare"]["processor_microseconds"] for one in rates or ()]
+    processor = statistics.median(used) if used and None not in used else None
     return [
         NOT_MEASURED if calls is None else f"({typical(calls['bare'])})",
         NOT_MEASURED if counted is None else f"({counted['bare'] / 1000:.0f}k)",
         NOT_MEASURED if not times else f"({statistics.median(one['bare'] for one in times):.0f})",
-        NOT_MEASURED if not rates else f"({statistics.median(one['bare'] for one in rates):.0f}/s)",
+        NOT_MEASURED
+        if not rates
+        else f"({statistics.median(one['bare']['per_second'] for one in rates):.0f}/s)",
+        NOT_MEASURED if processor is None else f"({processor:.0f} µs)",
     ]
 
 
@@ -135,8 +141,15 @@ def _controls(found: Mapping[str, Figures]) -> list[Figures]:
     ]
 
 
-def _load(rounds: Sequence[Figures] | None) -> str:
-    return NOT_MEASURED if not rounds else _spread([one["ours"] / one["bare"] * 100 for one in rounds])
+def _load(rounds: Sequence[Figures] | None) -> list[str]:
+    """Requests per second as a share of bare, and processor time per request beyond bare."""
+    if not rounds:
+        return [NOT_MEASURED, NOT_MEASURED]
+    rates = _spread([one["ours"]["per_second"] / one["bare"]["per_second"] * 100 for one in rounds])
+    used = [(one["ours"]["processor_microseconds"], one["bare"]["processor_microseconds"]) for one in rounds]
+    if any(None in pair for pair in used):
+        return [rates, NOT_MEASURED]
+    return [rates, f"{_spread([ours / bare * 100 - 100 for ours, bare in used])} %"]
 
 
 def _spread(values: Sequence[float]) -> str:

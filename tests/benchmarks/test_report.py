@@ -22,8 +22,10 @@ def row(table: str, title: str) -> list[str]:
 def test_nothing_measured_is_said() -> None:
     """A figure that could not be measured reads so; there is no dash and no zero."""
     table = report.table({})
+    header, line, *_ = table.splitlines()
+    assert header.count("|") == line.count("|") == 7
     for variant in VARIANTS.values():
-        assert row(table, variant.title) == [report.NOT_MEASURED] * 4
+        assert row(table, variant.title) == [report.NOT_MEASURED] * 5
     assert report.machine_lines({}) == "All figures: not measured."
 
 
@@ -40,14 +42,28 @@ def test_figures_are_relative_to_the_bare_application() -> None:
         },
         "load": {
             "on": ON,
-            "figures": {"core": [{"bare": 1000, "ours": rate} for rate in (100, 790, 800, 810, 820)]},
+            "figures": {
+                "core": [
+                    {
+                        "bare": {"per_second": 1000, "processor_microseconds": 100},
+                        "ours": {"per_second": rate, "processor_microseconds": 120},
+                    }
+                    for rate in (100, 790, 800, 810, 820)
+                ]
+            },
         },
     }
     table = report.table(results)
-    assert row(table, VARIANTS["core"].title) == ["40", "12.5 %", "10 (9 to 11)", "80 (79 to 81)"]
-    assert row(table, "bare") == ["(400)", "(100k)", "(50)", "not measured"]
-    assert row(table, "control: bare against bare") == ["0", "", "1 (1 to 1)", "not measured"]
-    assert row(table, VARIANTS["glue"].title) == [report.NOT_MEASURED] * 4
+    assert row(table, VARIANTS["core"].title) == [
+        "40",
+        "12.5 %",
+        "10 (9 to 11)",
+        "80 (79 to 81)",
+        "20 (20 to 20) %",
+    ]
+    assert row(table, "bare") == ["(400)", "(100k)", "(50)", "not measured", "not measured"]
+    assert row(table, "control: bare against bare") == ["0", "", "1 (1 to 1)", "not measured", "not measured"]
+    assert row(table, VARIANTS["glue"].title) == [report.NOT_MEASURED] * 5
     assert "fastapi 0.1" in report.machine_lines(results)
     assert "uvloop" not in report.machine_lines(results)
 

@@ -42,25 +42,33 @@ class InnermostScope:
             # Once: an application mounted in this one would ask with a path that is not ours.
             context.route_check = None
             check(scope)
-        if scope["type"] != "http":
+        headers = context.headers
+        if scope["type"] != "http" or (
+            scope["method"] == "GET" and b"content-length" not in headers and b"transfer-encoding" not in headers
+        ):
+            # No body whose reading a rule would have to precede: dependencies enforce their rules themselves.
             return self.app(scope, receive, send)
-        kit = self.kit
-        asked = False
+        return self.app(scope, _enforcing(self.kit, context, scope, receive), send)
 
-        async def checked() -> Message:
-            nonlocal asked
-            if not asked:
-                asked = True
-                if kit.routes is not None:
-                    for rule in kit.routes.rules(scope):
-                        await context.enforce(rule)
-            try:
-                return await receive()
-            except BaseExceptionGroup as group:
-                # A task group in between wraps what our receiver raised, and FastAPI takes a group for a broken body.
-                error = sole(group)
-                if error is group:
-                    raise
-                raise error from None
 
-        return self.app(scope, checked, send)
+def _enforcing(kit: Kit, context: RequestContext, scope: Scope, receive: Receive) -> Receive:
+    """*receive*, preceded once by the rules of the route that was chosen."""
+    asked = False
+
+    async def checked() -> Message:
+        nonlocal asked
+        if not asked:
+            asked = True
+            if kit.routes is not None:
+                for rule in kit.routes.rules(scope):
+                    await context.enforce(rule)
+        try:
+            return await receive()
+        except BaseExceptionGroup as group:
+            # A task group in between wraps what our receiver raised, and FastAPI takes a group for a broken body.
+            error = sole(group)
+            if error is group:
+                raise
+            raise error from None
+
+    return checked
