@@ -139,7 +139,7 @@ class TestCredentials:
                     seen += [response.text, str(response.headers)]
         keys = StaticKeys(KEYS)
         principal = keys.authenticate(
-            RequestContext(kit, http_scope("/", headers=[(b"x-api-key", CANARY.encode())]), {}, 0)
+            RequestContext(kit, http_scope("/", headers=[(b"x-api-key", CANARY.encode())]), 0)
         )
         assert principal is not None
         made = StaticKeys.generate()

@@ -37,7 +37,7 @@ def client_of(*features: Any, peer: str = "10.0.0.1") -> TestClient:
 def identified(
     headers: list[tuple[bytes, bytes]], *, trusted: bool = False, **options: Any
 ) -> RequestContext:
-    context = RequestContext(assemble([]), http_scope("/", headers=headers), {}, 0.0)
+    context = RequestContext(assemble([]), http_scope("/", headers=headers), 0.0)
     context.peer_trusted = trusted
     CorrelationIds(CorrelationSettings(**options), lambda count: b"\xab" * count).guard(context)
     return context

@@ -299,7 +299,7 @@ def test_socket_without_a_host():
     """Two empty names are not the same host."""
     scope = websocket_scope("/ws", [(b"origin", b"nonsense")])
     scope["headers"] = scope["headers"][1:]
-    context = RequestContext(assemble([]), scope, {}, 0.0)
+    context = RequestContext(assemble([]), scope, 0.0)
     with pytest.raises(Problem):
         CrossOrigin(CORSSettings(origins=(APP,))).guard(context)
 
@@ -356,7 +356,7 @@ def test_origins_as_browsers_send_them(origin: str):
 def test_arbitrary_origins_are_not_allowed(origin: bytes):
     """Only what is listed or matches is allowed, whatever bytes come."""
     cross_origin = CrossOrigin(CORSSettings(origins=(APP,), origin_regex=r"^https://[a-z]{4}\.example\.org$"))
-    context = RequestContext(assemble([]), http_scope("/", headers=[(b"origin", origin)]), {}, 0.0)
+    context = RequestContext(assemble([]), http_scope("/", headers=[(b"origin", origin)]), 0.0)
     cross_origin.guard(context)
     assert (b"access-control-allow-origin" in context.response_headers) is (origin == APP.encode())
 

@@ -22,7 +22,7 @@ def request(
 ) -> RequestContext:
     lines = [(b"host", host), *headers]
     full = {"type": "http", "method": "GET", "scheme": "http", "headers": lines, "client": client, **scope}
-    return RequestContext(KIT, full, {}, 0.0)
+    return RequestContext(KIT, full, 0.0)
 
 
 def access(**options: object) -> OperationsAccess:

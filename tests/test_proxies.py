@@ -35,7 +35,7 @@ def asked(
 
 def resolved(scope: Any, **options: Any) -> RequestContext:
     kit = assemble([])
-    context = RequestContext(kit, scope, {}, 0.0)
+    context = RequestContext(kit, scope, 0.0)
     ClientAddress(ProxiesSettings(**options)).guard(context)
     return context
 
@@ -347,7 +347,7 @@ def test_memory_is_bounded():
         name = str(ip_address(number + 2**32))
         for peer, line in ((name, name), (PROXY, name), (PROXY, f"{'9' * 70}, {name}")):
             scope = http_scope("/", headers=[(b"x-forwarded-for", line.encode())], client=(peer, 1))
-            addresses.guard(RequestContext(kit, scope, {}, 0.0))
+            addresses.guard(RequestContext(kit, scope, 0.0))
     assert 0 < len(addresses._peers) <= 4096
     assert 0 < len(addresses._resolved) <= 4096
     assert max(len(key) for key in addresses._resolved) <= 64

@@ -144,7 +144,7 @@ def test_declared_size_against_limit(size: int):
 
 def decide(scope: Any, **options: Any) -> RequestContext:
     kit = assemble([])
-    context = RequestContext(kit, scope, {}, 0.0)
+    context = RequestContext(kit, scope, 0.0)
     settings = RequestLimitsSettings(**{"max_header_bytes": 1_000_000} | options)
     Limiter(settings, kit, Refusals()).guard(context)
     return context
@@ -153,7 +153,7 @@ def decide(scope: Any, **options: Any) -> RequestContext:
 def test_stricter_limit_stays():
     """What another guard has put in force is only ever made smaller."""
     for before, after in ((None, 100), (50, 50), (200, 100)):
-        context = RequestContext(assemble([]), http_scope("/"), {}, 0.0)
+        context = RequestContext(assemble([]), http_scope("/"), 0.0)
         context.max_body_bytes = before
         Limiter(RequestLimitsSettings(max_body_bytes=100), context.kit, Refusals()).guard(context)
         assert context.max_body_bytes == after

@@ -14,7 +14,7 @@ from tests.support.asgi import http_scope
 def make(clock: FakeClock | None = None) -> RequestContext:
     clock = clock or FakeClock()
     return RequestContext(
-        assemble((), clock=clock), http_scope("/", headers=[(b"a", b"1")]), {}, clock.monotonic()
+        assemble((), clock=clock), http_scope("/", headers=[(b"a", b"1")]), clock.monotonic()
     )
 
 

@@ -125,7 +125,7 @@ def test_what_is_kept_is_bounded() -> None:
     access = AccessLog(sink, FakeClock().wall)
     kit = assemble([])
     for number in range(5000):
-        context = RequestContext(kit, http_scope("/"), {}, 0.0)
+        context = RequestContext(kit, http_scope("/"), 0.0)
         context.client_ip = ip_address(number)
         method = f"FOO{number}" if number % 2 else "GET"
         access.json(RequestFinished(context, "http", method, f"/{number}", 200, "ok", 0.0, 0.0))

@@ -64,7 +64,7 @@ class Bench:
     def context(
         self, address: str | None = "203.0.113.7", principal: Principal | None = None
     ) -> RequestContext:
-        context = RequestContext(self.kit, http_scope("/"), {}, 0.0)
+        context = RequestContext(self.kit, http_scope("/"), 0.0)
         context.client_ip = None if address is None else ip_address(address)
         if principal is not None:
             context.principal = principal
@@ -209,7 +209,7 @@ def test_one_policy_costs_few_calls(principal, most):
         if event in {"call", "c_call"}:
             calls.append(frame.f_code.co_name if event == "call" else argument.__name__)
 
-    contexts = [RequestContext(kit, http_scope("/"), {}, 0.0) for _ in range(2)]
+    contexts = [RequestContext(kit, http_scope("/"), 0.0) for _ in range(2)]
     for context in contexts:
         context.client_ip = ip_address("203.0.113.7")
         context.principal = principal or context.principal

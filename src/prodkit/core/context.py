@@ -26,6 +26,9 @@ __all__ = ["CurrentContext", "CurrentPrincipal", "Outcome", "RequestContext", "c
 
 T = TypeVar("T")
 
+REMOVED = b"\x00removed"
+"""In `response_headers`: a static header that shall not be sent. No header value can be this one."""
+
 Outcome = Literal["ok", "error", "refused", "timeout", "disconnected", "aborted", "shed"]
 
 
@@ -47,7 +50,8 @@ class RequestContext:
         principal: who is calling. Writer: authentication.
         deadline: monotonic seconds at which the time for this request is over, or None. Writer: timeouts.
         max_body_bytes: the most the body may hold, or None. Writer: request limits.
-        response_headers: added to the response where the route set none of that name. Any guard, own names only.
+        response_headers: added to the response where the route set none of that name; they win over the static headers
+            of features. Any guard, own names only.
         vary: request header names the response depends on, merged into the route's own `Vary`.
         status: the status sent, None before. Writer: pipeline.
         outcome: how it ended, None before. Writer: pipeline.
@@ -94,15 +98,13 @@ class RequestContext:
         "vary",
     )
 
-    def __init__(
-        self, kit: Kit, scope: Scope, response_headers: dict[bytes, bytes], started_at: float
-    ) -> None:
+    def __init__(self, kit: Kit, scope: Scope, started_at: float) -> None:
         self.kit = kit
         self.scope: Scope | None = scope
         self.headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:  # a third of what dict() costs for pairs
             self.headers[name] = value
-        self.response_headers = response_headers
+        self.response_headers: dict[bytes, bytes] = {}
         self.started_at = started_at
         self.scheme: str = scope["scheme"] if "scheme" in scope else "http"  # noqa: SIM401 - get() is a call
         self.correlation_id = ""
@@ -164,6 +166,10 @@ class RequestContext:
             message = f"response header {name!r} cannot be sent: {fault}"
             raise ValueError(message)
         self.response_headers[raw_name] = raw_value
+
+    def remove_response_header(self, name: str) -> None:
+        """Have no header *name* of ours on the response, also where a feature declares it for every response."""
+        self.response_headers[name.lower().encode("latin-1")] = REMOVED
 
     def vary_on(self, name: bytes) -> None:
         """Say that the response depends on the request header *name*."""

@@ -112,8 +112,6 @@ class CrossOrigin:
             self._check_websocket(context, origin)
             return None
         is_preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in context.headers
-        if not self._is_public:
-            context.vary_on(b"origin")
         if not self.allows(origin):
             if is_preflight:
                 self._decisions["preflight", "denied"] += 1
@@ -134,7 +132,7 @@ class CrossOrigin:
     def _preflight_answer(self, context: RequestContext) -> Answer:
         """The permissions as they are, whatever was asked: the browser compares, and names what is missing."""
         self._decisions["preflight", "allowed"] += 1
-        context.response_headers.pop(b"access-control-expose-headers", None)
+        context.remove_response_header("access-control-expose-headers")
         answer = Answer(204, b"", self._preflight)
         if (
             self._allow_private_network

@@ -70,6 +70,9 @@ class Pipeline:
         self.guards_at = plan.guards_at
         self.inner_guards = plan.inner_guards
         self.static_headers = plan.response_headers
+        self._watch: bool | None = None
+        pairs = tuple(plan.response_headers.items())
+        self._static = (plan.response_headers, frozenset(plan.response_headers), pairs)
         self.failures = Failures(kit)
         self._observers = kit.observers_of(RequestFinished)
         self._monotonic = kit.clock.monotonic
@@ -96,14 +99,19 @@ class Pipeline:
 
         kit = self.kit
         monotonic = self._monotonic
+        fixed = self._static
         root_path: str = scope["root_path"]
-        context = RequestContext(kit, scope, self.static_headers.copy(), monotonic())
+        context = RequestContext(kit, scope, monotonic())
         scope["state"]["context"] = context
         token = CURRENT.set(context)
         kit.in_flight += 1
         replaced_body: bytes | None = None
         streaming = False
-        if "asgi" in scope and "spec_version" in scope["asgi"] and scope["asgi"]["spec_version"] >= "2.4":
+        watch = self._watch
+        if watch is None:
+            # One server speaks one version of the protocol: asked once, and not on every request.
+            watch = self._watch = scope.get("asgi", {}).get("spec_version", "2.0") >= "2.4"
+        if watch:
             send = watched_send(context, send)
 
         async def receiver() -> Message:
@@ -143,15 +151,23 @@ class Pipeline:
                 context.status = status
                 context.first_byte_at = monotonic()
                 mine = context.response_headers
+                static, static_names, static_pairs = fixed
                 headers = message["headers"] if "headers" in message else ()  # noqa: SIM401 - get() is a call
-                for pair in headers:
-                    if pair[0] in mine:
-                        message = {**message, "headers": merge_headers(headers, mine)}
+                for name, _ in headers:
+                    if name in static or name in mine:
+                        plain = False
                         break
                 else:
-                    message = {**message, "headers": [*headers, *mine.items()]}
-                if context.vary:
-                    message["headers"] = merge_headers(message["headers"], {}, context.vary)
+                    plain = static_names.isdisjoint(mine) and not context.vary
+                if plain:
+                    merged = [*headers, *static_pairs, *mine.items()]
+                else:
+                    merged = merge_headers(headers, {**static, **mine}, context.vary)
+                # A new message: a module-level one would collect the ids of other callers.
+                if "trailers" in message:
+                    message = {**message, "headers": merged}
+                else:
+                    message = {"type": kind, "status": status, "headers": merged}
             elif kind == "http.response.pathsend":
                 context.ended_at = monotonic()
             return send(message)

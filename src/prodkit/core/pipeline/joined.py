@@ -22,7 +22,7 @@ async def serve_joined(pipeline: Pipeline, scope: Scope, receive: Receive, send:
     """Serve *scope* inside the context it already has."""
     context: RequestContext = scope["state"]["context"]
     # The inner application knows its routes better; what it adds is merged by the outer sender.
-    context.response_headers.update(pipeline.static_headers)
+    context.response_headers = {**pipeline.static_headers, **context.response_headers}
     # What a guard looks up, such as the endpoint that would be chosen, it looks up as this application sees the request.
     context.scope = scope
     try:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
+from prodkit.core.context import REMOVED
 from prodkit.core.problems import Problem, problem_answer
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ def merge_headers(
     theirs: Iterable[tuple[bytes, bytes]], mine: Mapping[bytes, bytes], vary: Sequence[bytes] = ()
 ) -> Headers:
     """*theirs*, then what of *mine* they do not have; `Vary` alone is joined (RFC 9110, 12.5.5)."""
-    if b"vary" in mine:
+    if b"vary" in mine and mine[b"vary"] is not REMOVED:
         vary = (*vary, mine[b"vary"].lower())
     merged = list(theirs)
     present = {name for name, _ in merged}
-    merged.extend((name, value) for name, value in mine.items() if name not in present)
+    merged.extend(
+        (name, value) for name, value in mine.items() if name not in present and value is not REMOVED
+    )
     if vary:
         lines = [value for name, value in merged if name == b"vary"]
         known = {part.strip().lower() for line in lines for part in line.split(b",")}

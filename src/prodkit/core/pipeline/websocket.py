@@ -35,7 +35,7 @@ async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, se
     if "root_path" not in scope:
         scope["root_path"] = ""
     root_path: str = scope["root_path"]
-    context = RequestContext(kit, scope, pipeline.static_headers.copy(), monotonic())
+    context = RequestContext(kit, scope, monotonic())
     scope.setdefault("state", {})["context"] = context
     token = CURRENT.set(context)
     kit.in_flight += 1
@@ -103,7 +103,7 @@ class _Socket:
         if kind == "websocket.accept":
             context.status = 101
             context.first_byte_at = self._monotonic()
-            headers = merge_headers(message.get("headers", ()), context.response_headers)
+            headers = merge_headers(message.get("headers", ()), self._headers())
             message = {**message, "headers": headers}
         elif kind == "websocket.send":
             context.bytes_sent += len(message.get("bytes") or message.get("text") or b"")
@@ -120,13 +120,16 @@ class _Socket:
                 self._closed = True
                 await self._send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
                 return
-            headers = merge_headers(message.get("headers", ()), context.response_headers, context.vary)
+            headers = merge_headers(message.get("headers", ()), self._headers(), context.vary)
             message = {**message, "headers": headers}
         elif kind == "websocket.http.response.body":
             context.bytes_sent += len(message.get("body", b""))
             if not message.get("more_body"):
                 context.ended_at = self._monotonic()
         await self._send(message)
+
+    def _headers(self) -> dict[bytes, bytes]:
+        return {**self._pipeline.static_headers, **self._context.response_headers}
 
     async def _refused_by_application(self) -> None:
         """A close before the accept: the router's way to say that nothing is there, or the handler's to say no."""
