@@ -22,6 +22,10 @@ class Clock(Protocol):
         """Seconds that never go backwards; only differences mean something, and only on one machine."""
 
     @property
+    def monotonic_ns(self) -> Callable[[], int]:
+        """The same reading as `monotonic`, in whole nanoseconds."""
+
+    @property
     def wall(self) -> Callable[[], float]:
         """Seconds since 1970-01-01T00:00Z; may jump when the machine's clock is set."""
 
@@ -32,6 +36,7 @@ class SystemClock:
     __slots__ = ()
 
     monotonic: Callable[[], float] = staticmethod(time.monotonic)
+    monotonic_ns: Callable[[], int] = staticmethod(time.monotonic_ns)
     wall: Callable[[], float] = staticmethod(time.time)
 
 
@@ -52,6 +57,10 @@ class FakeClock:
     def monotonic(self) -> float:
         """Seconds advanced so far, from an arbitrary origin of 1000."""
         return 1000.0 + self._elapsed
+
+    def monotonic_ns(self) -> int:
+        """`monotonic` in nanoseconds."""
+        return int(self.monotonic() * 1e9)
 
     def wall(self) -> float:
         """Unix seconds."""

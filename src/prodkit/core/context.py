@@ -45,6 +45,7 @@ class RequestContext:
         trace_id: 32 hexadecimal digits of the W3C trace context, or None. Writer: correlation.
         started_at: monotonic seconds. Writer: pipeline.
         client_ip: the caller's address as the trusted proxies tell it, or None when there is none. Writer: proxies.
+        client_text: `client_ip` as text, for logs and look-ups that should not convert it again. Writer: proxies.
         scheme: `http`, `https`, `ws` or `wss`, likewise. Writer: proxies.
         peer_trusted: whether the directly connected peer is one of the trusted proxies. Writer: proxies.
         principal: who is calling. Writer: authentication.
@@ -53,6 +54,7 @@ class RequestContext:
         response_headers: added to the response where the route set none of that name; they win over the static headers
             of features. Any guard, own names only.
         vary: request header names the response depends on, merged into the route's own `Vary`.
+        plain_headers: whether `response_headers` only add to the static ones. Writer: this class.
         status: the status sent, None before. Writer: pipeline.
         outcome: how it ended, None before. Writer: pipeline.
         route: the route template with its full prefix; `(unmatched)` where no route is, `(unrouted)` where the answer
@@ -74,6 +76,7 @@ class RequestContext:
         "bytes_received",
         "bytes_sent",
         "client_ip",
+        "client_text",
         "correlation_id",
         "deadline",
         "disconnected",
@@ -85,6 +88,7 @@ class RequestContext:
         "max_body_bytes",
         "outcome",
         "peer_trusted",
+        "plain_headers",
         "principal",
         "response_headers",
         "route",
@@ -110,11 +114,13 @@ class RequestContext:
         self.correlation_id = ""
         self.trace_id: str | None = None
         self.client_ip: IPv4Address | IPv6Address | None = None
+        self.client_text: str | None = None
         self.peer_trusted = False
         self.principal: Principal = ANONYMOUS
         self.deadline: float | None = None
         self.max_body_bytes: int | None = None
         self.vary: tuple[bytes, ...] = ()
+        self.plain_headers = True
         self.status: int | None = None
         self.outcome: Outcome | None = None
         self.route: str | None = None
@@ -170,11 +176,13 @@ class RequestContext:
     def remove_response_header(self, name: str) -> None:
         """Have no header *name* of ours on the response, also where a feature declares it for every response."""
         self.response_headers[name.lower().encode("latin-1")] = REMOVED
+        self.plain_headers = False
 
     def vary_on(self, name: bytes) -> None:
         """Say that the response depends on the request header *name*."""
         if name not in self.vary:
             self.vary = (*self.vary, name)
+            self.plain_headers = False
 
     def on_end(self, callback: Callable[[], Awaitable[None] | None]) -> None:
         """Have *callback* called once when the response is over, whatever its outcome.

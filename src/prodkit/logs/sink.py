@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from io import TextIOWrapper
+from os import write
 from typing import TYPE_CHECKING, TextIO
 
 from prodkit.core.features import Sample
@@ -24,11 +26,36 @@ class Sink:
         lost: lines that could not be written.
     """
 
-    __slots__ = ("lost", "stream")
+    __slots__ = ("_descriptor", "_descriptor_of", "lost", "stream")
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream
         self.lost = 0
+        self._descriptor = -1
+        self._descriptor_of: TextIO | None = None
+
+    def write_line(self, line: str) -> None:
+        """Write *line*, ASCII with its line end, past the stream's buffers: a third of the cost of `write`.
+
+        Nothing of ours is left in those buffers, because `write` flushes. Where the stream has no file descriptor,
+        as in tests, this is `write`.
+        """
+        stream = self.stream or sys.stdout
+        if stream is not self._descriptor_of:
+            self._descriptor, self._descriptor_of = _descriptor_of(stream), stream
+        if self._descriptor < 0:
+            self.write(line)
+            return
+        try:
+            if stream.closed:  # its number may be somebody else's by now
+                self.lost += 1
+                return
+            data = line.encode("ascii")
+            rest = data[write(self._descriptor, data) :]
+            while rest:  # a signal or a full pipe cut it
+                rest = rest[write(self._descriptor, rest) :]
+        except OSError:
+            self.lost += 1
 
     def write(self, line: str) -> None:
         """Write *line*, which brings its own line end, and flush."""
@@ -58,6 +85,14 @@ class Sink:
             "counter",
             "Log lines that could not be written to standard output.",
         )
+
+
+def _descriptor_of(stream: TextIO | None) -> int:
+    """The file descriptor behind *stream*, or -1 where writing to it would not be writing to the stream."""
+    try:
+        return stream.fileno() if type(stream) is TextIOWrapper else -1
+    except (OSError, ValueError):
+        return -1
 
 
 class SinkHandler(logging.Handler):

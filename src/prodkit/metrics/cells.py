@@ -57,11 +57,13 @@ class Cells:
             self._observe_socket(event.route, seconds)
             seconds = first
         buckets = self.buckets
+        bucket = bisect_left(buckets, seconds)
         cell[0] += seconds
-        cell[2 + bisect_left(buckets, seconds)] += 1
+        cell[2 + bucket] += 1
         if first is not None:
             cell[1] += first
-            cell[self._first + bisect_left(buckets, first)] += 1
+            # An answer in one piece has one moment for both.
+            cell[self._first + (bucket if first == seconds else bisect_left(buckets, first))] += 1
 
     def _cell(self, key: HttpKey) -> list[float]:
         method, route, status, outcome = key

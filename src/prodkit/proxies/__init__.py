@@ -137,7 +137,7 @@ class ClientAddress:
         self._is_list = self._is_forwarded or self._header == b"x-forwarded-for"
         # A proxy that writes Forwarded says the scheme there; X-Forwarded-Proto would then be the caller's own.
         self._proto_header = None if self._is_forwarded else b"x-forwarded-proto"
-        self._peers: dict[str, tuple[Address | None, bool]] = {}
+        self._peers: dict[str, tuple[Address | None, str | None, bool]] = {}
         self._resolved: dict[bytes, tuple[Address, tuple[str, int]]] = {}
         self._has_warned = False
 
@@ -150,8 +150,9 @@ class ClientAddress:
             self._peerless(context, scope, client)
             return
         host = client[0]
-        address, trusted = self._peers[host] if host in self._peers else self._learn(host)
-        context.client_ip = address
+        context.client_ip, context.client_text, trusted = (
+            self._peers[host] if host in self._peers else self._learn(host)
+        )
         if trusted:
             self._believe(context, scope)
 
@@ -186,14 +187,15 @@ class ClientAddress:
             return None if node is None else parse_address(node.decode("latin-1"))
         return parse_address(entry.strip(b" \t").decode("latin-1"))
 
-    def _learn(self, host: str) -> tuple[Address | None, bool]:
+    def _learn(self, host: str) -> tuple[Address | None, str | None, bool]:
         address = parse_address(host)
         trusted = self._hops is not None or (address is not None and self.trusts(address))
         if len(self._peers) >= _MAX_REMEMBERED:
             self._peers.clear()
+        found = (address, None if address is None else str(address), trusted)
         if len(host) <= _MAX_REMEMBERED_KEY:
-            self._peers[host] = (address, trusted)
-        return address, trusted
+            self._peers[host] = found
+        return found
 
     def _believe(self, context: RequestContext, scope: Scope) -> None:
         """Take caller and scheme from what the trusted peer sent along."""
@@ -209,6 +211,7 @@ class ClientAddress:
             found = self._resolved[value] if value in self._resolved else self._resolve(value)
         if found is not None:
             context.client_ip = found[0]
+            context.client_text = found[1][0]
             if PEER_SCOPE_KEY not in scope:
                 scope[PEER_SCOPE_KEY] = scope["client"] if "client" in scope else None  # noqa: SIM401 - a call less
             scope["client"] = found[1]
@@ -237,7 +240,8 @@ class ClientAddress:
                 self._believe(context, scope)
             return
         # The peer is lost, so nothing can be checked against it: what the server found stands, if it is an address.
-        context.client_ip = parse_address(client[0])
+        context.client_ip = address = parse_address(client[0])
+        context.client_text = None if address is None else str(address)
         if not self._has_warned:
             self._has_warned = True
             LOGGER.warning(

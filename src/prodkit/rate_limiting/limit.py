@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.rate_limiting.answers import SLACK_SECONDS, report
-from prodkit.rate_limiting.partition import HIGHEST_IPV4, Token, ipv6_token, store_key
+from prodkit.rate_limiting.partition import UNIDENTIFIED, Token, store_key
+from prodkit.stores import Decision, ImmediateStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -24,6 +25,7 @@ __all__ = ["Limit"]
 
 # Remembered asks of one policy, about 300 bytes each: a flood of addresses costs a digest each, and no more memory.
 _MAX_REMEMBERED: Final = 4096
+_SLACK_NS: Final = round(SLACK_SECONDS * 1e9)
 
 
 class Limit:
@@ -38,9 +40,12 @@ class Limit:
     """
 
     __slots__ = (
+        "_admit",
         "_asks",
         "_by_address",
+        "_by_caller",
         "_hit",
+        "_item",
         "_limiter",
         "allowed",
         "bypassed",
@@ -64,7 +69,10 @@ class Limit:
         self._by_address = policy.by == "address"
         self._limiter = limiter
         self._hit = store.hit_many
+        self._admit = store.admit if isinstance(store, ImmediateStore) else None
+        self._item = self.quoted + b";r=%d;t=%d"
         self._asks: dict[Token, tuple[Ask]] = {}
+        self._by_caller: dict[Token, tuple[Ask]] = {}
         self.is_simple = (
             policy.enforce and isinstance(policy.cost, int) and policy.by in ("address", "principal")
         )
@@ -72,21 +80,40 @@ class Limit:
     def guard(self, context: RequestContext) -> Awaitable[None] | None:
         """Decide this policy alone; the common case of `RateLimiter.decide`, written out.
 
-        With a store in memory it costs six function calls, the header included, where the general way costs twenty.
+        With a store in memory it costs three function calls, the header included, where the general way costs twenty.
         """
         principal = context.principal
         if self._by_address or principal.kind == "anonymous":
-            address = context.client_ip
-            if address is None:
+            token: Token | None = context.client_text
+            if token is None:
                 return self._limiter.decide((self,), context)
-            number = int(address)
-            if number > HIGHEST_IPV4:
-                number = ipv6_token(number, self._limiter.ipv6_prefix)
-            token: Token = number
         else:
             token = (principal.kind, principal.id)
-        remembered = self._asks
-        asks = remembered[token] if token in remembered else self._remember(token)
+        remembered = self._by_caller
+        asks = remembered[token] if token in remembered else self._remember_caller(token, context)
+        limiter = self._limiter
+        headers = context.response_headers
+        if self._admit is not None and not limiter.is_special:
+            key, rate, cost = asks[0]
+            full_in_ns = self._admit(key, rate, cost)
+            if full_in_ns is not None:
+                self.allowed += 1
+                remaining = (rate.capacity_ns - full_in_ns) // rate.interval_ns
+                # -(-x // n) rounds up without a call; see SLACK_SECONDS
+                item = self._item % (remaining, -((_SLACK_NS - full_in_ns) // 1_000_000_000))
+                if b"ratelimit" not in headers:
+                    headers[b"ratelimit-policy"] = self.text
+                    headers[b"ratelimit"] = item
+                elif self.quoted in headers[b"ratelimit"]:
+                    report(self, Decision(True, remaining, full_in_ns * 1e-9, 0.0), headers)
+                else:
+                    headers[b"ratelimit-policy"] += b", " + self.text
+                    headers[b"ratelimit"] += b", " + item
+                return None
+        return self._decide(context, asks)
+
+    def _decide(self, context: RequestContext, asks: tuple[Ask]) -> Awaitable[None] | None:
+        """`guard` where the store has to be asked in full."""
         try:
             decisions = self._hit(asks)
         except StoreUnavailableError as error:
@@ -100,21 +127,7 @@ class Limit:
             limiter.conclude((self,), context, decisions)
             return None
         self.allowed += 1
-        headers = context.response_headers
-        # -(-x // 1) rounds up without a call; see SLACK_SECONDS
-        item = b"%s;r=%d;t=%d" % (
-            self.quoted,
-            decision.remaining,
-            -((SLACK_SECONDS - decision.reset_seconds) // 1),
-        )
-        if b"ratelimit" not in headers:
-            headers[b"ratelimit-policy"] = self.text
-            headers[b"ratelimit"] = item
-        elif self.quoted in headers[b"ratelimit"]:
-            report(self, decision, headers)
-        else:
-            headers[b"ratelimit-policy"] += b", " + self.text
-            headers[b"ratelimit"] += b", " + item
+        report(self, decision, context.response_headers)
         return None
 
     def ask(self, context: RequestContext) -> Ask | None:
@@ -142,6 +155,15 @@ class Limit:
         if isinstance(policy.cost, int):
             return asks[0]
         return asks[0][0], policy.refill, policy.cost(context)
+
+    def _remember_caller(self, token: Token, context: RequestContext) -> tuple[Ask]:
+        """The ask of a caller as `guard` looks it up: by the text of the address, not by the bucket it shares."""
+        if len(self._by_caller) >= _MAX_REMEMBERED:
+            self._by_caller.clear()
+        shared = self._limiter.address_token(context) if isinstance(token, str) else token
+        asks = self._remember(UNIDENTIFIED if shared is None else shared)
+        self._by_caller[token] = asks
+        return asks
 
     def _remember(self, token: Token) -> tuple[Ask]:
         if len(self._asks) >= _MAX_REMEMBERED:

@@ -42,7 +42,6 @@ _POLICIES: Final = ("method", "url", "headers", "query", "body")
 
 # Bound once: this runs on every request.
 _flatten = chain.from_iterable
-_join = b"".join
 
 
 class RequestLimitsSettings(FeatureSettings):
@@ -153,7 +152,7 @@ class Limiter:
         headers, query = scope["headers"], scope["query_string"]
         if headers[self._max_headers :]:
             self._refuse("headers", 431, f"More than {self._max_headers} header lines.")
-        if _join(_flatten(headers))[self._max_header_bytes :]:
+        if sum(map(len, _flatten(headers))) > self._max_header_bytes:
             self._refuse("headers", 431, f"More than {self._max_header_bytes} bytes of header fields.")
         path = (scope["raw_path"] if "raw_path" in scope else None) or scope["path"].encode()  # noqa: SIM401 - as above
         if query:

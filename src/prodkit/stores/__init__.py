@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-__all__ = ["Ask", "Decision", "KeyRecord", "KeyStore", "Rate", "RateLimitStore", "Store"]
+__all__ = ["Ask", "Decision", "ImmediateStore", "KeyRecord", "KeyStore", "Rate", "RateLimitStore", "Store"]
 
 _NANOSECONDS = 1_000_000_000
 # The wall clock is a float of about 1.8e9 seconds, which resolves a quarter of a microsecond: a shorter
@@ -163,6 +163,18 @@ class RateLimitStore(Store, Protocol):
 
     async def reset(self, key: str) -> None:
         """Make the bucket of *key* full again."""
+
+
+@runtime_checkable
+class ImmediateStore(Protocol):
+    """What a store that answers without I/O may offer in addition, for the path of every request."""
+
+    def admit(self, key: str, rate: Rate, cost: int) -> int | None:
+        """Consume *cost* and return the nanoseconds until the bucket is full again, if that is quickly decided.
+
+        None means that nothing was consumed and `hit_many` has to be asked: the ask is refused, or it is not an everyday
+        one. What is admitted is exactly what `hit_many` would have admitted.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,13 +40,13 @@ class MemoryRateLimitStore:
 
     Args:
         max_keys: how many buckets at most; 100 000 are 15 to 20 MB.
-        clock: where `monotonic` is read.
+        clock: where `monotonic_ns` is read.
 
     Raises:
         ValueError: *max_keys* is under 1.
     """
 
-    __slots__ = ("_full_at", "_max_keys", "_monotonic", "_rounds")
+    __slots__ = ("_full_at", "_max_keys", "_now_ns", "_rounds")
 
     def __init__(self, *, max_keys: int = 100_000, clock: Clock = SYSTEM_CLOCK) -> None:
         """Start with every bucket full."""
@@ -58,7 +58,7 @@ class MemoryRateLimitStore:
         # entry is found by walking over all deleted ones, which turns a sweep from the front quadratic.
         self._rounds: deque[str] = deque()
         self._max_keys = max_keys
-        self._monotonic = clock.monotonic
+        self._now_ns = clock.monotonic_ns
 
     def __len__(self) -> int:
         """How many buckets are kept, the stale ones included."""
@@ -66,7 +66,7 @@ class MemoryRateLimitStore:
 
     def hit_many(self, asks: Sequence[Ask]) -> tuple[Decision, ...]:
         """Decide at once; see `RateLimitStore.hit_many`. One ask costs four function calls."""
-        now = int(self._monotonic() * 1e9)
+        now = self._now_ns()
         full_at = self._full_at
         if len(asks) != 1:
             decisions, changed = decide(full_at, now, asks)
@@ -97,9 +97,25 @@ class MemoryRateLimitStore:
             full_at[key] = now + after
         return (Decision(True, (capacity - after) // rate.interval_ns, after * 1e-9, 0.0),)
 
+    def admit(self, key: str, rate: Rate, cost: int) -> int | None:
+        """See `ImmediateStore.admit`. It costs two function calls."""
+        full_at = self._full_at
+        if key not in full_at or cost < 0:
+            return None
+        now = self._now_ns()
+        moment = full_at[key]
+        if moment < now:
+            moment = now
+        moment += cost * rate.interval_ns
+        after = moment - now
+        if after > rate.capacity_ns:
+            return None
+        full_at[key] = moment
+        return after
+
     async def peek(self, key: str, rate: Rate) -> Decision:
         """See `RateLimitStore.peek`."""
-        now = int(self._monotonic() * 1e9)
+        now = self._now_ns()
         return look(self._full_at.get(key, now), now, rate)
 
     async def reset(self, key: str) -> None:

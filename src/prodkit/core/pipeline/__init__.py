@@ -158,7 +158,7 @@ class Pipeline:
                         plain = False
                         break
                 else:
-                    plain = static_names.isdisjoint(mine) and not context.vary
+                    plain = context.plain_headers and static_names.isdisjoint(mine)
                 if plain:
                     merged = [*headers, *static_pairs, *mine.items()]
                 else:
