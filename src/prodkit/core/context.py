@@ -103,6 +103,10 @@ class RequestContext:
     )
 
     def __init__(self, kit: Kit, scope: Scope, started_at: float) -> None:
+        self.begin(kit, scope, started_at)
+
+    def begin(self, kit: Kit, scope: Scope, started_at: float) -> None:
+        """Fill a new context; for the pipeline, which makes one on every request and saves the call of the class."""
         self.kit = kit
         self.scope: Scope | None = scope
         self.headers: dict[bytes, bytes] = {}

@@ -113,8 +113,10 @@ class AccessLog:
         if second != self._second:
             self._tick(second)
         if self._with_path and context.scope is not None:
-            path = context.scope["path"]
-            head = f'{head}"path":{quoted(path[:_MAX_PATH] if path[_MAX_PATH:] else path)},'
+            path = quoted(context.scope["path"])
+            if len(path) > _MAX_PATH:
+                path = quoted(context.scope["path"][:_MAX_PATH])
+            head = f'{head}"path":{path},'
         principal = context.principal
         if principal is ANONYMOUS:
             who = "null"
@@ -157,6 +159,7 @@ class AccessLog:
 
     def _tick(self, second: float) -> None:
         self._second = second
+        self._sink.look_again()
         self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
 
     def _quoted(self, name: str) -> str:

@@ -47,13 +47,11 @@ class Sink:
             self.write(line)
             return
         try:
-            if stream.closed:  # its number may be somebody else's by now
-                self.lost += 1
-                return
-            data = line.encode("ascii")
-            rest = data[write(self._descriptor, data) :]
-            while rest:  # a signal or a full pipe cut it
-                rest = rest[write(self._descriptor, rest) :]
+            data = line.encode()
+            written = write(self._descriptor, data)
+            while written < len(data):  # a signal or a full pipe cut it
+                data = data[written:]
+                written = write(self._descriptor, data)
         except OSError:
             self.lost += 1
 
@@ -67,6 +65,10 @@ class Sink:
             self.write(line.encode(error.encoding, "backslashreplace").decode(error.encoding))
         except (OSError, ValueError, AttributeError):  # a broken pipe, a closed stream, no stream at all
             self.lost += 1
+
+    def look_again(self) -> None:
+        """Forget the file descriptor: a closed stream's number may be somebody else's by now. Called every second."""
+        self._descriptor_of = None
 
     def is_terminal(self) -> bool:
         """Whether a person is looking."""

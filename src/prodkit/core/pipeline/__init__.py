@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["InnermostScope", "Pipeline"]
 
 
+_new = object.__new__
+
+
 class Pipeline:
     """Runs all guards and observers of one application.
 
@@ -101,7 +104,8 @@ class Pipeline:
         monotonic = self._monotonic
         fixed = self._static
         root_path: str = scope["root_path"]
-        context = RequestContext(kit, scope, monotonic())
+        context = _new(RequestContext)
+        context.begin(kit, scope, monotonic())
         scope["state"]["context"] = context
         token = CURRENT.set(context)
         kit.in_flight += 1
