@@ -126,9 +126,8 @@ class CorrelationIds:
         return None
 
     def _batch(self) -> list[tuple[str, bytes]]:
-        text = self._random(16 * _BATCH).hex()
-        raw = text.encode()
-        return [(text[at : at + 32], raw[at : at + 32]) for at in range(0, 32 * _BATCH, 32)]
+        text = self._random(16 * _BATCH).hex(" ", 16)
+        return list(zip(text.split(), text.encode().split(), strict=True))
 
     def _forget(self) -> None:
         self._ids = []

@@ -18,7 +18,7 @@ from prodkit.core.methods import KNOWN_METHODS
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from prodkit.core.context import Outcome
+    from prodkit.core.context import Outcome, RequestContext
     from prodkit.core.events import RequestFinished
     from prodkit.logs.sink import Sink
 
@@ -28,10 +28,11 @@ ACCESS_LOGGER: Final = "prodkit.access"
 
 # Routes are bounded by the code of the application; these bounds hold where it makes them up as it goes.
 _MAX_KNOWN: Final = 2000
-_MAX_NAMES: Final = 1024
+_MAX_CALLERS: Final = 4096
 _MAX_PATH: Final = 2048
 _MAX_METHOD: Final = 32
 
+_PATH: Final = '"path":'
 _THOUSANDTHS: Final = tuple(f"{number:03d}" for number in range(1000))
 
 
@@ -76,98 +77,109 @@ class AccessLog:
         self._with_path = with_path
         self._slow_seconds = slow_seconds
         self._skip_routes = frozenset(skip_routes)
-        self._known: dict[tuple[object, ...], tuple[str, bool] | None] = {}
-        self._names: dict[str, str] = {}
+        self._samples = self._threshold < 2**32
+        self._known: dict[tuple[object, ...], str | None] = {}
+        self._callers: dict[tuple[str | None, str], str] = {}
         self._write = sink.write_line
         self._second = -1.0
-        self._second_text = ""
+        self._prefix = ""
 
     # ------------------------------------------------------------------------------------------------ JSON
 
     def json(self, event: RequestFinished) -> None:
         """Write *event* as one line of JSON.
 
-        An observer: the clock, one escape, one conversion, encoding and writing are all it calls. `first_byte_ms` stands
-        only where it differs from `duration_ms`: where a body was streamed.
+        An observer: the clock, one escape, encoding and writing are all it calls. `first_byte_ms` stands only where it
+        differs from `duration_ms`: where a body was streamed.
         """
         key = (event.route, event.method, event.status, event.outcome, event.kind)
         known = self._known
-        entry = known[key] if key in known else self._json_entry(key)
-        if entry is None:
+        head = known[key] if key in known else self._json_head(key)
+        if head is None:
             return
         context = event.context
         duration = event.duration_seconds
-        first = event.first_byte_seconds
-        head, may_skip = entry
-        tail = "}\n"
-        if first is not None and first >= self._slow_seconds:
-            tail = ',"slow":true}\n'
-        elif may_skip and crc32(context.correlation_id.encode()) >= self._threshold:
+        if self._samples and self._skips(event):
             return
-        if context.trace_id is not None:
-            tail = f',"trace_id":"{context.trace_id}"{tail}'
-        if first is not None and first != duration:
-            tail = f',"first_byte_ms":{first * 1000:.3f}{tail}'
+        tail = "}\n"
+        if (
+            duration >= self._slow_seconds
+            or event.first_byte_seconds is not duration
+            or context.trace_id is not None
+        ):
+            tail = self._json_tail(event)
         now = self._wall()
         second = now // 1
         if second != self._second:
             self._tick(second)
+        who = (context.client_text, context.principal.id)
+        callers = self._callers
+        caller = callers[who] if who in callers else self._json_caller(who, context)
+        path = ""
         if self._with_path and context.scope is not None:
             path = quoted(context.scope["path"])
             if len(path) > _MAX_PATH:
                 path = quoted(context.scope["path"][:_MAX_PATH])
-            head = f'{head}"path":{path},'
-        principal = context.principal
-        if principal is ANONYMOUS:
-            who = "null"
-        else:
-            name = principal.id
-            who = self._names[name] if name in self._names else self._quoted(name)
-        client = context.client_text
-        if client is not None:
-            client = f'"{client}"'
-        elif context.client_ip is None:
-            client = "null"
-        else:
-            client = f'"{context.client_ip}"'
         micros = int(duration * 1e6)
         self._write(
-            f'{{"timestamp":"{self._second_text}.{_THOUSANDTHS[int((now - second) * 1000)]}Z",{head}'
-            f'"duration_ms":{micros // 1000}.{_THOUSANDTHS[micros % 1000]},'
-            f'"bytes_received":{context.bytes_received},"bytes_sent":{context.bytes_sent},"client_ip":{client},'
-            f'"principal":{who},"correlation_id":"{context.correlation_id}"{tail}'
+            f"{self._prefix}{_THOUSANDTHS[int((now - second) * 1000)]}{head}{path}{caller}"
+            f'"duration_ms":{micros // 1000}.{_THOUSANDTHS[micros % 1000]},"bytes_received":{context.bytes_received},'
+            f'"bytes_sent":{context.bytes_sent},"correlation_id":"{context.correlation_id}"{tail}'
         )
 
-    def _json_entry(self, key: tuple[str, str, int | None, Outcome, str]) -> tuple[str, bool] | None:
+    def _skips(self, event: RequestFinished) -> bool:
+        """Whether sampling leaves out *event*: never what was refused, failed, broken or slow."""
+        first = event.first_byte_seconds
+        if event.outcome != "ok" or event.status is None or (first is not None and first >= self._slow_seconds):
+            return False
+        return crc32(event.context.correlation_id.encode()) >= self._threshold
+
+    def _json_tail(self, event: RequestFinished) -> str:
+        """What only some lines have at their end."""
+        first, trace_id = event.first_byte_seconds, event.context.trace_id
+        tail = "}\n"
+        if first is not None and first >= self._slow_seconds:
+            tail = f',"slow":true{tail}'
+        if first is not None and first is not event.duration_seconds:
+            tail = f',"first_byte_ms":{first * 1000:.3f}{tail}'
+        return tail if trace_id is None else f',"trace_id":"{trace_id}"{tail}'
+
+    def _json_caller(self, who: tuple[str | None, str], context: RequestContext) -> str:
+        """Address and principal, kept: callers come again."""
+        address = context.client_text or context.client_ip
+        principal = context.principal
+        text = (
+            f',"client_ip":{"null" if address is None else quoted(str(address))},'
+            f'"principal":{"null" if principal is ANONYMOUS else quoted(principal.id)},'
+        )
+        if not self._with_path:
+            text = text[1:]
+        if context.client_text is not None or address is None:
+            if len(self._callers) >= _MAX_CALLERS:
+                self._callers.clear()
+            self._callers[who] = text
+        return text
+
+    def _json_head(self, key: tuple[str, str, int | None, Outcome, str]) -> str | None:
         route, method, status, outcome, kind = key
-        entry = None
+        head = None
         level = level_of(status, outcome)
         if route not in self._skip_routes and level >= self._level:
             shown = "null" if status is None else status
             socket = '"kind":"websocket",' if kind == "websocket" else ""
             head = (
-                f'"level":"{logging.getLevelName(level).lower()}","event":"request",{socket}'
+                f'Z","level":"{logging.getLevelName(level).lower()}","event":"request",{socket}'
                 f'"method":{quoted(method[:_MAX_METHOD])},"route":{quoted(route)},"status":{shown},"outcome":"{outcome}",'
+                f"{_PATH if self._with_path else ''}"
             )
-            entry = (head, self._may_skip(status, outcome))
         if method in KNOWN_METHODS and len(self._known) < _MAX_KNOWN:
-            self._known[key] = entry
-        return entry
-
-    def _may_skip(self, status: int | None, outcome: str) -> bool:
-        return outcome == "ok" and status is not None and self._threshold < 2**32
+            self._known[key] = head
+        return head
 
     def _tick(self, second: float) -> None:
         self._second = second
         self._sink.look_again()
-        self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
-
-    def _quoted(self, name: str) -> str:
-        """A principal's id in quotes, kept, since callers come again."""
-        if len(self._names) >= _MAX_NAMES:
-            self._names.clear()
-        text = self._names[name] = quoted(name)
-        return text
+        self._prefix = strftime('{"timestamp":"%Y-%m-%dT%H:%M:%S.', gmtime(second))
 
     # ----------------------------------------------------------------------------------- for people, and others
 
@@ -178,11 +190,7 @@ class AccessLog:
         slow = event.first_byte_seconds is not None and event.first_byte_seconds >= self._slow_seconds
         if event.route in self._skip_routes or level < self._level:
             return None
-        if (
-            not slow
-            and self._may_skip(event.status, event.outcome)
-            and crc32(context.correlation_id.encode()) >= self._threshold
-        ):
+        if self._samples and self._skips(event):
             return None
         first = event.first_byte_seconds
         fields: dict[str, object] = {

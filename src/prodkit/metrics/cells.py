@@ -63,7 +63,7 @@ class Cells:
         if first is not None:
             cell[1] += first
             # An answer in one piece has one moment for both.
-            cell[self._first + (bucket if first == seconds else bisect_left(buckets, first))] += 1
+            cell[self._first + (bucket if first is seconds else bisect_left(buckets, first))] += 1
 
     def _cell(self, key: HttpKey) -> list[float]:
         method, route, status, outcome = key

@@ -11,21 +11,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prodkit.core.assembly import assemble, plan_of
-from prodkit.core.context import CURRENT, RequestContext
+from prodkit.core.context import CURRENT
 from prodkit.core.events import RequestFinished
 from prodkit.core.exceptions import InstallationError
 from prodkit.core.pipeline.ending import finish, run_callbacks
+from prodkit.core.pipeline.exchange import Exchange, nobody_there, too_late
 from prodkit.core.pipeline.failures import Failures
 from prodkit.core.pipeline.innermost import InnermostScope
 from prodkit.core.pipeline.joined import serve_joined
-from prodkit.core.pipeline.responses import limiter_answer, merge_headers, watched_send
+from prodkit.core.pipeline.responses import watched_send
 from prodkit.core.pipeline.websocket import serve_websocket
-from prodkit.core.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Sequence
 
-    from prodkit.core.asgi import ASGIApp, Message, Receive, Scope, Send
+    from prodkit.core.asgi import ASGIApp, Receive, Scope, Send
     from prodkit.core.features import Feature, Guard, Kit, Layer
 
 __all__ = ["InnermostScope", "Pipeline"]
@@ -80,7 +80,7 @@ class Pipeline:
         self._observers = kit.observers_of(RequestFinished)
         self._monotonic = kit.clock.monotonic
 
-    async def __call__(  # noqa: C901, PLR0912, PLR0915 - one frame and two closures: every part of it split off is a call a request
+    async def __call__(  # noqa: C901, PLR0912, PLR0915 - in one frame: every part of it split off is a call on every request
         self, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Serve one connection. Lifespan and unknown scope types pass unchanged."""
@@ -101,16 +101,16 @@ class Pipeline:
             scope["root_path"] = ""
 
         kit = self.kit
-        monotonic = self._monotonic
-        fixed = self._static
         root_path: str = scope["root_path"]
-        context = _new(RequestContext)
+        context = _new(Exchange)
+        context._monotonic = monotonic = self._monotonic
+        context._static = self._static
+        context._is_streaming = False
+        context._replaced_body = None
         context.begin(kit, scope, monotonic())
         scope["state"]["context"] = context
         token = CURRENT.set(context)
         kit.in_flight += 1
-        replaced_body: bytes | None = None
-        streaming = False
         watch = self._watch
         if watch is None:
             # One server speaks one version of the protocol: asked once, and not on every request.
@@ -118,63 +118,8 @@ class Pipeline:
         if watch:
             send = watched_send(context, send)
 
-        async def receiver() -> Message:
-            message = await receive()
-            if message["type"] == "http.request":
-                if message.get("body"):
-                    context.bytes_received += len(message["body"])
-                    limit = context.max_body_bytes
-                    if limit is not None and context.bytes_received > limit:
-                        raise Problem(
-                            413, f"The request body is larger than {limit} bytes.", max_body_bytes=limit
-                        )
-            elif context.ended_at is None:
-                context.disconnected = True
-            return message
-
-        def sender(message: Message) -> Awaitable[None]:
-            # Not a coroutine function: it returns the server's awaitable, which saves a frame on every message.
-            nonlocal replaced_body, streaming
-            kind = message["type"]
-            if kind == "http.response.body":
-                if replaced_body is not None:
-                    message, replaced_body = {"type": kind, "body": replaced_body}, b""
-                if "body" in message:
-                    context.bytes_sent += len(message["body"])
-                if message.get("more_body"):
-                    streaming = True
-                elif context.ended_at is None:
-                    # A body in one piece goes out with its start: one reading of the clock serves for both.
-                    context.ended_at = monotonic() if streaming else context.first_byte_at
-            elif kind == "http.response.start":
-                status = message["status"]
-                if status == 413:
-                    own = limiter_answer(context, scope, message)
-                    if own is not None:
-                        message, replaced_body = own
-                context.status = status
-                context.first_byte_at = monotonic()
-                mine = context.response_headers
-                static, static_names, static_pairs = fixed
-                headers = message["headers"] if "headers" in message else ()  # noqa: SIM401 - get() is a call
-                for name, _ in headers:
-                    if name in static or name in mine:
-                        plain = False
-                        break
-                else:
-                    plain = context.plain_headers and static_names.isdisjoint(mine)
-                if plain:
-                    merged = [*headers, *static_pairs, *mine.items()]
-                else:
-                    merged = merge_headers(headers, {**static, **mine}, context.vary)
-                # A new message: a module-level one would collect the ids of other callers.
-                if "trailers" in message:
-                    message = {**message, "headers": merged}
-                else:
-                    message = {"type": kind, "status": status, "headers": merged}
-            elif kind == "http.response.pathsend":
-                context.ended_at = monotonic()
-            return send(message)
+        context._from_server, context._to_server = receive, send
+        receive, send = context.receive, context.send
 
         try:
             path: str = scope["path"].removeprefix(root_path) if root_path else scope["path"]
@@ -188,18 +133,20 @@ class Pipeline:
                         answer = await answer
                         if answer is None:
                             continue
-                    await answer(scope, receiver, sender)
+                    await answer(scope, receive, send)
                     break
             else:
-                await self.app(scope, receiver, sender)
+                await self.app(scope, receive, send)
         except Exception as error:
-            if not await self.failures.answer(error, context, scope, receiver, sender):
+            if not await self.failures.answer(error, context, scope, receive, send):
                 raise
         finally:
             kit.in_flight -= 1
             try:
-                if context._callbacks is not None:  # noqa: SLF001 - the pipeline is the context's owner
+                if context._callbacks is not None:
                     await run_callbacks(context)
             finally:
                 finish(context, "http", scope["method"], root_path, self._observers)
+                # The server's own object knows the scope, and so the context: a cycle, were it kept.
+                context._from_server, context._to_server = nobody_there, too_late
                 CURRENT.reset(token)

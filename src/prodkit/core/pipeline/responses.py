@@ -12,7 +12,7 @@ from prodkit.core.problems import Problem, problem_answer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from prodkit.core.asgi import Headers, Message, Scope, Send
+    from prodkit.core.asgi import Headers, Message, Send
     from prodkit.core.context import RequestContext
 
 __all__ = ["limiter_answer", "merge_headers", "watched_send"]
@@ -40,12 +40,12 @@ def merge_headers(
     return merged
 
 
-def limiter_answer(context: RequestContext, scope: Scope, start: Message) -> tuple[Message, bytes] | None:
+def limiter_answer(context: RequestContext, start: Message) -> tuple[Message, bytes] | None:
     """A problem in place of the plain 413 that Starlette's limiter sends past every handler, or None if it is not that.
 
     A route or router with `max_body_size=` answers so. The limiter marks the scope, and its text is always the same.
     """
-    if MAX_BODY_SIZE_SCOPE_KEY not in scope and MAX_BODY_SIZE_SCOPE_KEY not in (context.scope or ()):
+    if MAX_BODY_SIZE_SCOPE_KEY not in (context.scope or ()):
         return None
     headers = dict(start.get("headers", ()))
     if not headers.get(b"content-type", b"").startswith(b"text/plain"):
