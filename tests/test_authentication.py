@@ -294,7 +294,7 @@ def test_a_key_costs_few_calls():
     kit = assemble([Authentication(StaticKeys(KEYS))])
     ((_, guard),) = kit.parts["authentication"].guards
     context = RequestContext(
-        kit, http_scope("/", headers=[(b"authorization", b"Bearer " + CANARY.encode())]), {}, 0.0
+        kit, http_scope("/", headers=[(b"authorization", b"Bearer " + CANARY.encode())]), 0.0
     )
     calls: list[str] = []
 

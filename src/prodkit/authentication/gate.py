@@ -69,12 +69,11 @@ class Gate:
             Problem: 401 nobody was identified; 400 two different credentials; 503 an authenticator could not decide.
         """
         headers = context.headers
-        scope = context.scope
-        # The headers are a mapping of the last lines: a difference in length means that some line is repeated.
-        if scope is not None and (
-            len(headers) != len(scope["headers"]) or (b"x-api-key" in headers and b"authorization" in headers)
-        ):
-            _refuse_two(scope)
+        # The headers are a mapping of the last lines, which does not show that one is repeated.
+        if (
+            context.has_repeated_headers or (b"x-api-key" in headers and b"authorization" in headers)
+        ) and context.scope is not None:
+            _refuse_two(context.scope)
         index = 0
         refused = False
         for authenticate in self._authenticate:

@@ -32,6 +32,21 @@ REMOVED = b"\x00removed"
 Outcome = Literal["ok", "error", "refused", "timeout", "disconnected", "aborted", "shed"]
 
 
+class Rare:
+    """What only some requests have, apart, because every attribute of a context costs every request."""
+
+    __slots__ = ("callbacks", "deadline", "enforced", "parts", "route_check", "usage", "vary")
+
+    def __init__(self) -> None:
+        self.callbacks: list[Callable[[], Awaitable[None] | None]] = []
+        self.deadline: float | None = None
+        self.enforced: list[object] = []
+        self.parts: dict[type, object] = {}
+        self.route_check: Callable[[Scope], None] | None = None
+        self.usage: dict[str, int] = {}
+        self.vary: tuple[bytes, ...] = ()
+
+
 class RequestContext:
     """One request, or one WebSocket, from its first byte to the end of its background tasks.
 
@@ -41,6 +56,7 @@ class RequestContext:
         kit: what is installed in the outermost hardened application.
         scope: the innermost ASGI scope; None once the request is over.
         headers: the request's headers, lower-case name to the value of the *last* line of that name.
+        has_repeated_headers: whether some name stands on more than one line, so that `headers` does not tell all.
         correlation_id: 8 to 128 characters of `[A-Za-z0-9._-]`. Writer: correlation.
         trace_id: 32 hexadecimal digits of the W3C trace context, or None. Writer: correlation.
         started_at: monotonic seconds. Writer: pipeline.
@@ -49,18 +65,14 @@ class RequestContext:
         scheme: `http`, `https`, `ws` or `wss`, likewise. Writer: proxies.
         peer_trusted: whether the directly connected peer is one of the trusted proxies. Writer: proxies.
         principal: who is calling. Writer: authentication.
-        deadline: monotonic seconds at which the time for this request is over, or None. Writer: timeouts.
         max_body_bytes: the most the body may hold, or None. Writer: request limits.
         response_headers: added to the response where the route set none of that name; they win over the static headers
             of features. Any guard, own names only.
-        vary: request header names the response depends on, merged into the route's own `Vary`.
         plain_headers: whether `response_headers` only add to the static ones. Writer: this class.
         status: the status sent, None before. Writer: pipeline.
         outcome: how it ended, None before. Writer: pipeline.
         route: the route template with its full prefix; `(unmatched)` where no route is, `(unrouted)` where the answer
             was given before routing. None until the end. Writer: pipeline.
-        route_check: called with the scope that reaches the router, behind the user's own middleware; may raise
-            `Problem`. Writer: authentication.
         routed: whether the request came as far as the router. Writer: pipeline.
         bytes_received, bytes_sent: body bytes so far, as the application saw or sent them. Writer: pipeline.
         first_byte_at, ended_at: monotonic seconds of the response's start and of its last byte. Writer: pipeline.
@@ -69,20 +81,17 @@ class RequestContext:
     """
 
     __slots__ = (
-        "_callbacks",
-        "_enforced",
-        "_parts",
-        "_usage",
+        "_rare",
         "bytes_received",
         "bytes_sent",
         "client_ip",
         "client_text",
         "correlation_id",
-        "deadline",
         "disconnected",
         "ended_at",
         "error",
         "first_byte_at",
+        "has_repeated_headers",
         "headers",
         "kit",
         "max_body_bytes",
@@ -92,14 +101,12 @@ class RequestContext:
         "principal",
         "response_headers",
         "route",
-        "route_check",
         "routed",
         "scheme",
         "scope",
         "started_at",
         "status",
         "trace_id",
-        "vary",
     )
 
     def __init__(self, kit: Kit, scope: Scope, started_at: float) -> None:
@@ -109,9 +116,9 @@ class RequestContext:
         """Fill a new context; for the pipeline, which makes one on every request and saves the call of the class."""
         self.kit = kit
         self.scope: Scope | None = scope
-        self.headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:  # a third of what dict() costs for pairs
-            self.headers[name] = value
+        lines = scope["headers"]
+        self.headers = headers = dict(lines)
+        self.has_repeated_headers = len(headers) != len(lines)
         self.response_headers: dict[bytes, bytes] = {}
         self.started_at = started_at
         self.scheme: str = scope["scheme"] if "scheme" in scope else "http"  # noqa: SIM401 - get() is a call
@@ -121,14 +128,11 @@ class RequestContext:
         self.client_text: str | None = None
         self.peer_trusted = False
         self.principal: Principal = ANONYMOUS
-        self.deadline: float | None = None
         self.max_body_bytes: int | None = None
-        self.vary: tuple[bytes, ...] = ()
         self.plain_headers = True
         self.status: int | None = None
         self.outcome: Outcome | None = None
         self.route: str | None = None
-        self.route_check: Callable[[Scope], None] | None = None
         self.routed = False
         self.bytes_received = 0
         self.bytes_sent = 0
@@ -136,10 +140,7 @@ class RequestContext:
         self.ended_at: float | None = None
         self.disconnected = False
         self.error: BaseException | None = None
-        self._callbacks: list[Callable[[], Awaitable[None] | None]] | None = None
-        self._enforced: list[object] | None = None
-        self._parts: dict[type, object] | None = None
-        self._usage: dict[str, int] | None = None
+        self._rare: Rare | None = None
 
     def __repr__(self) -> str:
         """Only what is safe to write into a log."""
@@ -152,17 +153,47 @@ class RequestContext:
         return clock.wall() - (clock.monotonic() - self.started_at)
 
     @property
+    def rare(self) -> Rare:
+        """What few requests need; made when it is first asked for."""
+        if self._rare is None:
+            self._rare = Rare()
+        return self._rare
+
+    @property
     def usage(self) -> dict[str, int]:
         """Unit to amount of what this request used; money as integer nano-USD. Writer: metering."""
-        if self._usage is None:
-            self._usage = {}
-        return self._usage
+        return self.rare.usage
+
+    @property
+    def deadline(self) -> float | None:
+        """Monotonic seconds at which the time for this request is over, or None. Writer: timeouts."""
+        return None if self._rare is None else self._rare.deadline
+
+    @deadline.setter
+    def deadline(self, moment: float | None) -> None:
+        self.rare.deadline = moment
+
+    @property
+    def vary(self) -> tuple[bytes, ...]:
+        """Request header names the response depends on, merged into the route's own `Vary`. Written by `vary_on`."""
+        return () if self._rare is None else self._rare.vary
+
+    @property
+    def route_check(self) -> Callable[[Scope], None] | None:
+        """Called with the scope that reaches the router, behind the user's own middleware; may raise `Problem`.
+
+        Writer: authentication.
+        """
+        return None if self._rare is None else self._rare.route_check
+
+    @route_check.setter
+    def route_check(self, check: Callable[[Scope], None] | None) -> None:
+        self.rare.route_check = check
 
     def remaining_seconds(self) -> float | None:
         """Seconds until the deadline, never negative; None when there is no deadline."""
-        if self.deadline is None:
-            return None
-        return max(0.0, self.deadline - self.kit.clock.monotonic())
+        deadline = self.deadline
+        return None if deadline is None else max(0.0, deadline - self.kit.clock.monotonic())
 
     def set_response_header(self, name: str, value: str) -> None:
         """Have *name: value* on the response, in place of an earlier value of ours; the route's own still wins.
@@ -185,7 +216,7 @@ class RequestContext:
     def vary_on(self, name: bytes) -> None:
         """Say that the response depends on the request header *name*."""
         if name not in self.vary:
-            self.vary = (*self.vary, name)
+            self.rare.vary = (*self.vary, name)
             self.plain_headers = False
 
     def on_end(self, callback: Callable[[], Awaitable[None] | None]) -> None:
@@ -194,10 +225,7 @@ class RequestContext:
         Callbacks run in reverse order of registration, after the last byte or the abort, shielded from cancellation,
         at most one second each; a failure is counted and logged and never reaches the request.
         """
-        if self._callbacks is None:
-            self._callbacks = [callback]
-        else:
-            self._callbacks.append(callback)
+        self.rare.callbacks.append(callback)
 
     async def enforce(self, rule: RouteRule) -> None:
         """Enforce *rule* unless that was done for this request already.
@@ -205,26 +233,21 @@ class RequestContext:
         Raises:
             Problem: the rule does not hold.
         """
-        if self._enforced is None:
-            self._enforced = []
-        elif any(done is rule for done in self._enforced):
+        enforced = self.rare.enforced
+        if any(done is rule for done in enforced):
             return
-        self._enforced.append(rule)
+        enforced.append(rule)
         verdict = rule.enforce(self)
         if verdict is not None:
             await verdict
 
     def put(self, part: object) -> None:
         """Keep *part* for this request under its type, replacing an earlier one."""
-        if self._parts is None:
-            self._parts = {}
-        self._parts[type(part)] = part
+        self.rare.parts[type(part)] = part
 
     def get(self, part_type: type[T]) -> T | None:
         """What was `put` under exactly *part_type*, or None."""
-        if self._parts is None:
-            return None
-        return cast("T | None", self._parts.get(part_type))
+        return None if self._rare is None else cast("T | None", self._rare.parts.get(part_type))
 
 
 CURRENT: ContextVar[RequestContext | None] = ContextVar("prodkit_request_context", default=None)

@@ -58,12 +58,17 @@ class Cells:
             seconds = first
         buckets = self.buckets
         bucket = bisect_left(buckets, seconds)
+        if first is seconds:  # an answer in one piece: one moment for both
+            cell[0] += seconds
+            cell[1] += seconds
+            cell[2 + bucket] += 1
+            cell[self._first + bucket] += 1
+            return
         cell[0] += seconds
         cell[2 + bucket] += 1
         if first is not None:
             cell[1] += first
-            # An answer in one piece has one moment for both.
-            cell[self._first + (bucket if first is seconds else bisect_left(buckets, first))] += 1
+            cell[self._first + bisect_left(buckets, first)] += 1
 
     def _cell(self, key: HttpKey) -> list[float]:
         method, route, status, outcome = key

@@ -143,7 +143,7 @@ class Pipeline:
         finally:
             kit.in_flight -= 1
             try:
-                if context._callbacks is not None:
+                if context._rare is not None and context._rare.callbacks:
                     await run_callbacks(context)
             finally:
                 finish(context, "http", scope["method"], root_path, self._observers)

@@ -34,37 +34,33 @@ def finish(
     """
     kit = context.kit
     try:
-        ended_at = context.ended_at
+        ended_at, status, outcome = context.ended_at, context.status, context.outcome
+        if outcome is None:
+            if ended_at is None or status is None or status >= 400 or context.disconnected:
+                outcome = _outcome(context)
+            else:
+                outcome = "ok"  # the common case, without a call
+            context.outcome = outcome
         if ended_at is None:
             ended_at = kit.clock.monotonic()
-        if context.outcome is None:
-            status = context.status
-            if (
-                context.ended_at is not None
-                and status is not None
-                and status < 400
-                and not context.disconnected
-            ):
-                context.outcome = "ok"  # the common case, without a call
-            else:
-                context.outcome = _outcome(context)
-        scope = context.scope
-        route = context.route or UNROUTED
-        if context.routed and kit.routes is not None and scope is not None:
-            route = kit.routes.template(scope, root_path)
-        context.route = route
-        first = context.first_byte_at
+        route = context.route
+        if route is None:
+            route = UNROUTED
+            if context.routed and kit.routes is not None and context.scope is not None:
+                route = kit.routes.template(context.scope, root_path)
+            context.route = route
         # Filled in here: calling the class would cost three times as much, on every request.
         event = _new(RequestFinished)
         event.context = context
         event.kind = kind
         event.method = method
         event.route = route
-        event.status = context.status
-        event.outcome = context.outcome
+        event.status = status
+        event.outcome = outcome
+        first = context.first_byte_at
         started_at = context.started_at
         event.duration_seconds = duration = ended_at - started_at
-        if first == ended_at:
+        if first is ended_at:
             event.first_byte_seconds = duration  # the same number, so that observers can tell an answer in one piece
         else:
             event.first_byte_seconds = None if first is None else first - started_at
@@ -92,8 +88,7 @@ def _outcome(context: RequestContext) -> Outcome:
 
 async def run_callbacks(context: RequestContext) -> None:
     """Call what `context.on_end` registered, last first; survives the cancellation of the request."""
-    callbacks = context._callbacks or []  # noqa: SLF001 - the pipeline is the context's owner
-    context._callbacks = None  # noqa: SLF001
+    callbacks, context.rare.callbacks = context.rare.callbacks, []
     run = asyncio.ensure_future(_run(context, callbacks))
     await asyncio.shield(run)
 

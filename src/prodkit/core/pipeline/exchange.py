@@ -79,38 +79,36 @@ class Exchange(RequestContext):
                 message, self._replaced_body = {"type": kind, "body": self._replaced_body}, b""
             if "body" in message:
                 self.bytes_sent += len(message["body"])
-            if message.get("more_body"):
+            if "more_body" in message and message["more_body"]:  # noqa: RUF019 - get() is a call
                 self._is_streaming = True
             elif self.ended_at is None:
                 # A body in one piece goes out with its start: one reading of the clock serves for both.
                 self.ended_at = self._monotonic() if self._is_streaming else self.first_byte_at
         elif kind == "http.response.start":
-            message = self._started(message)
+            status = message["status"]
+            if status == 413:
+                own = limiter_answer(self, message)
+                if own is not None:
+                    message, self._replaced_body = own
+            self.status = status
+            self.first_byte_at = self._monotonic()
+            mine = self.response_headers
+            static, static_names, static_pairs = self._static
+            headers = message["headers"] if "headers" in message else ()  # noqa: SIM401 - get() is a call
+            plain = self.plain_headers and static_names.isdisjoint(mine)
+            for name, _ in headers:
+                if name in static or name in mine:
+                    plain = False
+                    break
+            if plain:
+                merged = [*headers, *static_pairs, *mine.items()]
+            else:
+                merged = merge_headers(headers, {**static, **mine}, self.vary)
+            # A new message: a module-level one would collect the ids of other callers.
+            if "trailers" in message:
+                message = {**message, "headers": merged}
+            else:
+                message = {"type": kind, "status": status, "headers": merged}
         elif kind == "http.response.pathsend":
             self.ended_at = self._monotonic()
         return self._to_server(message)
-
-    def _started(self, message: Message) -> Message:
-        kind, status = message["type"], message["status"]
-        if status == 413:
-            own = limiter_answer(self, message)
-            if own is not None:
-                message, self._replaced_body = own
-        self.status = status
-        self.first_byte_at = self._monotonic()
-        mine = self.response_headers
-        static, static_names, static_pairs = self._static
-        headers = message["headers"] if "headers" in message else ()  # noqa: SIM401 - get() is a call
-        plain = self.plain_headers and static_names.isdisjoint(mine)
-        for name, _ in headers:
-            if name in static or name in mine:
-                plain = False
-                break
-        if plain:
-            merged = [*headers, *static_pairs, *mine.items()]
-        else:
-            merged = merge_headers(headers, {**static, **mine}, self.vary)
-        # A new message: a module-level one would collect the ids of other callers.
-        if "trailers" in message:
-            return {**message, "headers": merged}
-        return {"type": kind, "status": status, "headers": merged}

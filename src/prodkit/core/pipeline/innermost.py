@@ -32,15 +32,16 @@ class InnermostScope:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass everything on; not a coroutine function, which saves a frame."""
-        if "state" not in scope or "context" not in scope["state"]:
+        try:
+            context: RequestContext = scope["state"]["context"]
+        except KeyError:  # lifespan, or a server of one's own
             return self.app(scope, receive, send)
-        context: RequestContext = scope["state"]["context"]
         context.scope = scope
         context.routed = True
-        check = context.route_check
-        if check is not None:
+        rare = context._rare
+        if rare is not None and rare.route_check is not None:
             # Once: an application mounted in this one would ask with a path that is not ours.
-            context.route_check = None
+            check, rare.route_check = rare.route_check, None
             check(scope)
         headers = context.headers
         if scope["type"] != "http" or (

@@ -56,7 +56,7 @@ async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, se
     finally:
         kit.in_flight -= 1
         try:
-            if context._callbacks is not None:  # noqa: SLF001 - the pipeline is the context's owner
+            if context._rare is not None and context._rare.callbacks:
                 await run_callbacks(context)
         finally:
             finish(context, "websocket", "GET", root_path, kit.observers_of(RequestFinished))
