@@ -25,8 +25,6 @@ __all__ = ["Limit"]
 
 # Remembered asks of one policy, about 300 bytes each: a flood of addresses costs a digest each, and no more memory.
 _MAX_REMEMBERED: Final = 4096
-# More seconds than any bucket takes to refill, so that one number stands for what remains and when it is reset.
-_RESETS: Final = 1 << 32
 _SLACK_NS: Final = round(SLACK_SECONDS * 1e9)
 
 
@@ -48,7 +46,6 @@ class Limit:
         "_by_caller",
         "_hit",
         "_item",
-        "_items",
         "_limiter",
         "allowed",
         "bypassed",
@@ -76,7 +73,6 @@ class Limit:
         self._item = self.quoted + b";r=%d;t=%d"
         self._asks: dict[Token, tuple[Ask]] = {}
         self._by_caller: dict[Token, tuple[Ask]] = {}
-        self._items: dict[int, bytes] = {}
         self.is_simple = (
             policy.enforce and isinstance(policy.cost, int) and policy.by in ("address", "principal")
         )
@@ -104,10 +100,7 @@ class Limit:
                 self.allowed += 1
                 remaining = (rate.capacity_ns - full_in_ns) // rate.interval_ns
                 # -(-x // n) rounds up without a call; see SLACK_SECONDS
-                reset = -((_SLACK_NS - full_in_ns) // 1_000_000_000)
-                number = remaining * _RESETS + reset
-                items = self._items
-                item = items[number] if number in items else self._new_item(number, remaining, reset)
+                item = self._item % (remaining, -((_SLACK_NS - full_in_ns) // 1_000_000_000))
                 if b"ratelimit" not in headers:
                     headers[b"ratelimit-policy"] = self.text
                     headers[b"ratelimit"] = item
@@ -118,13 +111,6 @@ class Limit:
                     headers[b"ratelimit"] += b", " + item
                 return None
         return self._decide(context, asks)
-
-    def _new_item(self, number: int, remaining: int, reset: int) -> bytes:
-        """The header's text, kept: most callers are far from their limit, and see the same few numbers."""
-        if len(self._items) >= _MAX_REMEMBERED:
-            self._items.clear()
-        item = self._items[number] = self._item % (remaining, reset)
-        return item
 
     def _decide(self, context: RequestContext, asks: tuple[Ask]) -> Awaitable[None] | None:
         """`guard` where the store has to be asked in full."""
