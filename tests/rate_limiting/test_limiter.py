@@ -197,11 +197,8 @@ async def test_keys_show_nothing_of_the_caller():
 @pytest.mark.parametrize(("principal", "most"), [(None, 3), (Principal(id="a", kind="test"), 3)])
 def test_one_policy_costs_few_calls(principal, most):
     """An allowed request costs one policy at most three function calls, the store's and the header's included."""
-    clock = FakeClock()
-    store = MemoryRateLimitStore(clock=clock)
-    kit = assemble(
-        [Contributes("stores", provides=[store]), RateLimiting("100/minute", address=None)], clock=clock
-    )
+    store = MemoryRateLimitStore()
+    kit = assemble([Contributes("stores", provides=[store]), RateLimiting("100/minute", address=None)])
     ((_, guard),) = kit.parts["rate_limiting"].guards
     calls: list[str] = []
 

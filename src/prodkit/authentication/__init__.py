@@ -10,7 +10,7 @@ Source: RFC 6750 (bearer tokens), RFC 9110, 11 (authentication); OWASP API Secur
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence  # noqa: TC003 - pydantic resolves annotations
+from collections.abc import Callable, Mapping, Sequence  # noqa: TC003 - pydantic resolves annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -137,6 +137,7 @@ class Authentication:
         given = list(authenticators)
         if self.settings.mode == "keys":
             given.append(StaticKeys(self.settings.static_keys))
+        self._belongs_to_us: Callable[[object], bool] = lambda _: False
         self._gate = Gate(realm, self._may_be_called_by_all)
         self.provides: Sequence[object] = (*given, self._gate)
 
@@ -158,6 +159,10 @@ class Authentication:
         def document(schema: dict[str, Any], kit: Kit) -> None:
             document_security(schema, kit, authenticators)
 
+        def belongs_to_us(endpoint: object) -> bool:
+            return kit.routes is not None and kit.routes.holds(endpoint)
+
+        self._belongs_to_us = belongs_to_us
         self._gate.open(authenticators, find)
         schemes = ", ".join(authenticator.scheme for authenticator in authenticators)
         return Parts(
@@ -169,7 +174,10 @@ class Authentication:
         )
 
     def _may_be_called_by_all(self, endpoint: object) -> bool:
-        return is_public(endpoint) or (self.settings.public_docs and _is_docs(endpoint))
+        if is_public(endpoint):
+            return True
+        # The pages of a mounted application were not meant by whoever opened those of this one.
+        return self.settings.public_docs and _is_docs(endpoint) and self._belongs_to_us(endpoint)
 
 
 def _is_docs(endpoint: object) -> bool:

@@ -1,11 +1,13 @@
 """What is known about the request under way: one mutable object that every layer of the application shares.
 
-It lies in `scope["state"]["context"]`, hence at `request.state.context`, and behind one ContextVar that carries the
-*object*: a copied context (a thread, a task, a `BaseHTTPMiddleware`) sees what the others wrote.
+It lies in `scope["state"]` under a name of its own, at `request.state.context` too unless the application has something
+there, and behind one ContextVar that carries the *object*: a copied context (a thread, a task, a `BaseHTTPMiddleware`)
+sees what the others wrote.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
@@ -26,6 +28,9 @@ __all__ = ["CurrentContext", "CurrentPrincipal", "Outcome", "RequestContext", "c
 
 T = TypeVar("T")
 
+STATE_KEY = "prodkit_context"
+"""Where the context lies in `scope["state"]`. The name `context` is shared with the application, and may be its own."""
+
 REMOVED = b"\x00removed"
 """In `response_headers`: a static header that shall not be sent. No header value can be this one."""
 
@@ -35,9 +40,10 @@ Outcome = Literal["ok", "error", "refused", "timeout", "disconnected", "aborted"
 class Rare:
     """What only some requests have, apart, because every attribute of a context costs every request."""
 
-    __slots__ = ("callbacks", "deadline", "enforced", "parts", "route_check", "usage", "vary")
+    __slots__ = ("asked", "callbacks", "deadline", "enforced", "parts", "route_check", "usage", "vary")
 
     def __init__(self) -> None:
+        self.asked: list[tuple[object, asyncio.Future[None]]] = []
         self.callbacks: list[Callable[[], Awaitable[None] | None]] = []
         self.deadline: float | None = None
         self.enforced: list[object] = []
@@ -228,18 +234,36 @@ class RequestContext:
         self.rare.callbacks.append(callback)
 
     async def enforce(self, rule: RouteRule) -> None:
-        """Enforce *rule* unless that was done for this request already.
+        """Enforce *rule* unless it was found to hold for this request already.
+
+        A refusal that somebody caught is not forgotten: the rule is asked again. A question that is cancelled, as
+        `request.is_disconnected()` does, goes on by itself, and whoever comes next waits for its answer; asked again,
+        a limit would take its cost twice.
 
         Raises:
             Problem: the rule does not hold.
         """
-        enforced = self.rare.enforced
-        if any(done is rule for done in enforced):
+        rare = self.rare
+        if any(done is rule for done in rare.enforced):
             return
-        enforced.append(rule)
+        for subject, asked in rare.asked:
+            if subject is rule:
+                await asyncio.shield(asked)
+                return
         verdict = rule.enforce(self)
-        if verdict is not None:
-            await verdict
+        if verdict is None:
+            rare.enforced.append(rule)
+            return
+        question: asyncio.Future[None] = asyncio.ensure_future(verdict)
+        rare.asked.append((rule, question))
+
+        def settle(question: asyncio.Future[None]) -> None:
+            rare.asked.remove((rule, question))
+            if not question.cancelled() and question.exception() is None:
+                rare.enforced.append(rule)
+
+        question.add_done_callback(settle)
+        await asyncio.shield(question)
 
     def put(self, part: object) -> None:
         """Keep *part* for this request under its type, replacing an earlier one."""
@@ -265,7 +289,7 @@ def context_of(connection: HTTPConnection) -> RequestContext:
         LookupError: the application is not hardened, or the connection did not come through it.
     """
     state: dict[str, Any] = connection.scope.get("state") or {}
-    context = state.get("context")
+    context = state.get(STATE_KEY)
     if not isinstance(context, RequestContext):
         message = "this connection has no prodkit context: call harden(app) or install(app, ...) first"
         raise LookupError(message)  # noqa: TRY004 - it is missing, whatever else stands in its place

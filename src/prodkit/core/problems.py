@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
 
-from prodkit.core.asgi import Answer
+from prodkit.core.asgi import Answer, invalid_header
 from prodkit.core.context import CURRENT, RequestContext
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ MEDIA_TYPE: Final = b"application/problem+json"
 _IANA: Final = "https://iana.org/assignments/http-problem-types#"
 # A detail or title comes from code, not from callers; the bound only keeps an accident from becoming a large answer.
 _MAX_TEXT: Final = 4096
+# Python refuses to write an integer of more than 4300 digits.
+_MAX_INTEGER_BITS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,10 @@ def problem_of(error: HTTPException) -> Problem:
 
 
 def problem_answer(problem: Problem, context: RequestContext | None = None) -> Answer:
-    """*problem* as a whole response. Cannot fail: members that are not JSON are left out, with their names kept."""
+    """*problem* as a whole response. Cannot fail: members that are not JSON are left out, with their names kept.
+
+    Headers that could not be sent as one line each are left out too.
+    """
     context = context if context is not None else CURRENT.get()
     kind = problem.problem_type
     base = TYPE_BASE if context is None else context.kit.problem_type_base
@@ -232,23 +237,30 @@ def problem_answer(problem: Problem, context: RequestContext | None = None) -> A
     body = json.dumps(document, separators=(",", ":")).encode("ascii")
     headers = [(b"content-type", MEDIA_TYPE), (b"cache-control", b"no-store")]
     for name, value in (problem.headers or {}).items():
-        lowered = name.lower().encode("latin-1", "replace")
-        if lowered == b"cache-control":
-            headers[1] = (lowered, value.encode("latin-1", "replace"))
-        elif lowered not in (b"content-type", b"content-length"):
-            headers.append((lowered, value.encode("latin-1", "replace")))
+        pair = name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace")
+        if invalid_header(*pair) is not None:  # a line break would let the value add headers of its own
+            continue
+        if pair[0] == b"cache-control":
+            headers[1] = pair
+        elif pair[0] not in (b"content-type", b"content-length"):
+            headers.append(pair)
     return Answer(kind.status, body, headers)
 
 
 def _json_safe(value: object, depth: int = 16) -> object:
     """*value* with everything JSON cannot say replaced by the name of its type."""
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, str)):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= _MAX_INTEGER_BITS else "<int>"
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if depth > 0:
         if isinstance(value, dict):
-            return {str(key): _json_safe(item, depth - 1) for key, item in value.items()}
+            return {
+                key if isinstance(key, str) else str(_json_safe(key)): _json_safe(item, depth - 1)
+                for key, item in value.items()
+            }
         if isinstance(value, (list, tuple, set, frozenset)):
             return [_json_safe(item, depth - 1) for item in value]
     return f"<{type(value).__name__}>"

@@ -55,6 +55,14 @@ _SHAPES: Final = (
         ),
         r"\g<keep>" + MASK,
     ),
+    # ?name=value in a URL, where also short names are those of credentials
+    (
+        re.compile(
+            r"(?P<keep>[?&][\w.\-]{0,64}?(?:token|ticket|jwt|key)=)[^\s\"'&#]+",
+            re.IGNORECASE,
+        ),
+        r"\g<keep>" + MASK,
+    ),
     # a PEM private key
     (
         re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),

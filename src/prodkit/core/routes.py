@@ -121,6 +121,9 @@ class RouteTable:
         subject, _ = _subject_of(scope)
         if subject is None:
             return ()
+        return self._rules_of(subject)
+
+    def _rules_of(self, subject: object) -> tuple[RouteRule, ...]:
         known = self._rules.get(id(subject))
         if known is None:
             known = (subject, rules_of(subject))
@@ -136,12 +139,30 @@ class RouteTable:
                 methods = frozenset(getattr(context, "methods", None) or ())
                 yield Operation(path, methods, context.endpoint, rules_of(effective))
 
+    def rules_at(self, scope: Scope) -> tuple[RouteRule, ...]:
+        """The rules of the route that would take *scope*; for guards, which run before routing."""
+        found = _find(self._routes(), dict(scope), into_wrapped=True)
+        if found is None:
+            return ()
+        return self._rules_of(found[1])
+
     def find(self, scope: Scope) -> object | None:
         """The endpoint that would take *scope* if it were routed now: the router's own first match, mounts included.
 
-        Returns None where nothing matches. A path that matches with another method is a match, as for the router.
+        Returns None where nothing matches. A path that matches with another method is a match, as for the router. A
+        mounted application that has middleware of its own is an endpoint itself: which of its routes the middleware
+        lets the request come to, nobody outside can know.
         """
-        return _find(self._routes(), dict(scope))
+        found = _find(self._routes(), dict(scope), into_wrapped=False)
+        return None if found is None else found[0]
+
+    def holds(self, endpoint: object) -> bool:
+        """Whether *endpoint* belongs to a route of the application itself, mounts left out."""
+        return any(
+            context.endpoint is endpoint
+            for context in iter_route_contexts(self._routes())
+            if not isinstance(context.original_route, (Mount, Host))
+        )
 
     def _find(self, key: int) -> list[_Entry]:
         entries = self._entries.get(key)
@@ -247,20 +268,37 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile("".join(pieces))
 
 
-def _find(routes: Sequence[BaseRoute], scope: Scope) -> object | None:
-    partial: object | None = None
+def _find(routes: Sequence[BaseRoute], scope: Scope, *, into_wrapped: bool) -> tuple[object, object] | None:
+    """The endpoint, and the route or effective route context that leads to it: one function may serve several."""
+    partial: tuple[object, object] | None = None
     for context in iter_route_contexts(routes):
-        match, child_scope = context.matches(scope)
+        try:
+            match, child_scope = context.matches(scope)
+        except ValueError:  # a path parameter that its converter cannot read, e.g. an integer of 5000 digits
+            continue
         if match is Match.NONE:
             continue
         endpoint: object = child_scope.get("endpoint", context.endpoint)
+        effective = context._route_context or context.original_route  # noqa: SLF001 - see _walk
         if isinstance(context.original_route, (Mount, Host)):
-            mounted = getattr(context, "starlette_route", None) or context.original_route
+            mounted: Any = getattr(context, "starlette_route", None) or context.original_route
             subroutes = getattr(mounted, "routes", None)
-            if subroutes and isinstance(subroutes, (list, tuple)):
-                return _find(subroutes, {**scope, **child_scope})
-            return endpoint
+            if (
+                subroutes
+                and isinstance(subroutes, (list, tuple))
+                and (into_wrapped or not _has_middleware(mounted))
+            ):
+                return _find(subroutes, {**scope, **child_scope}, into_wrapped=into_wrapped)
+            return endpoint, effective
         if match is Match.FULL:
-            return endpoint
-        partial = partial or endpoint
+            return endpoint, effective
+        partial = partial or (endpoint, effective)
     return partial
+
+
+def _has_middleware(mounted: Any) -> bool:
+    """Whether something of the user's stands between a mount and its routes: the mount's middleware or the application's."""
+    application = mounted.app
+    if application is not getattr(mounted, "_base_app", application):
+        return True
+    return bool(getattr(application, "user_middleware", None))

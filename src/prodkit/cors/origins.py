@@ -20,7 +20,10 @@ _STRANGERS: Final = (
     "https://stranger.invalid",
     "http://stranger.invalid",
     "https://stranger.invalid:8443",
+    *(f"https://stranger.{suffix}" for suffix in ("com", "net", "org", "io", "dev", "app", "co.uk")),
 )
+# Escaped dots, and what stands next to them as it is.
+_LITERAL = re.compile(r"(?:[A-Za-z0-9\-]|\\-)*(?:\\\.(?:[A-Za-z0-9\-]|\\-)*)+")
 
 
 def origin_fault(origin: str) -> str | None:
@@ -51,9 +54,16 @@ def regex_fault(text: str) -> str | None:
         return "is not a regular expression | Try it in Python with re.compile."
     if _has_bare_dot(text):
         return r"has a dot that matches any character | Write \. for a dot, and [a-z0-9-]+ for one label of a host name."
-    if any(pattern.fullmatch(stranger) for stranger in _STRANGERS):
+    if any(pattern.fullmatch(stranger) for stranger in (*_STRANGERS, *_neighbours(text))):
         return "matches origins of strangers, or `null` | Spell out the end of the host name."
     return None
+
+
+def _neighbours(pattern: str) -> list[str]:
+    """Origins that end like the host names in *pattern* and belong to somebody else: `evilexample.com`."""
+    without_classes = re.sub(r"\[[^\]]*\]", " ", pattern)
+    hosts = [run.replace("\\", "") for run in _LITERAL.findall(without_classes)]
+    return [f"https://evil{'.'.join(host.split('.')[-2:])}" for host in hosts]
 
 
 def _has_bare_dot(pattern: str) -> bool:

@@ -57,6 +57,17 @@ def _not_repeated(record: logging.LogRecord) -> bool:
     return error is None or vars(error).pop(_MARK, None) is None
 
 
+# uvicorn writes the access lines of WebSockets with its errors, query string and the tickets in it included; and an error
+# for every handshake that was refused with a response.
+_SOCKET_LOGGER: Final = "uvicorn.error"
+_SOCKET_LINES: Final = ('%s - "WebSocket %s"', "ASGI callable returned without completing handshake.")
+
+
+def _not_about_a_socket(record: logging.LogRecord) -> bool:
+    """A `logging` filter: False for what our own access line says."""
+    return not (isinstance(record.msg, str) and record.msg.startswith(_SOCKET_LINES))
+
+
 class _Saved:
     """The state of one logger, to be put back."""
 
@@ -95,6 +106,8 @@ def configure(
     if not _active:
         for name in _REPEATERS:
             logging.getLogger(name).addFilter(_not_repeated)
+        if own_access_lines:
+            logging.getLogger(_SOCKET_LOGGER).addFilter(_not_about_a_socket)
         _undo.append(_remove_filters)
         if shape != "logger":
             _undo.append(_take_over(shape, level, sink, redacted_names, own_access_lines=own_access_lines))
@@ -113,6 +126,7 @@ def configure(
 def _remove_filters() -> None:
     for name in _REPEATERS:
         logging.getLogger(name).removeFilter(_not_repeated)
+    logging.getLogger(_SOCKET_LOGGER).removeFilter(_not_about_a_socket)
 
 
 def _take_over(

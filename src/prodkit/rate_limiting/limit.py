@@ -25,6 +25,7 @@ __all__ = ["Limit"]
 
 # Remembered asks of one policy, about 300 bytes each: a flood of addresses costs a digest each, and no more memory.
 _MAX_REMEMBERED: Final = 4096
+_MAX_TOKEN_CHARACTERS: Final = 128
 _SLACK_NS: Final = round(SLACK_SECONDS * 1e9)
 
 
@@ -162,7 +163,8 @@ class Limit:
             self._by_caller.clear()
         shared = self._limiter.address_token(context) if isinstance(token, str) else token
         asks = self._remember(UNIDENTIFIED if shared is None else shared)
-        self._by_caller[token] = asks
+        if not _is_long(token):
+            self._by_caller[token] = asks
         return asks
 
     def _remember(self, token: Token) -> tuple[Ask]:
@@ -172,5 +174,14 @@ class Limit:
         asks = (
             (store_key(self.policy.name, token), self.policy.refill, cost if isinstance(cost, int) else 0),
         )
-        self._asks[token] = asks
+        if not _is_long(token):
+            self._asks[token] = asks
         return asks
+
+
+def _is_long(token: Token) -> bool:
+    """Whether *token* is a text that could make the memory of 4096 callers large; an id may come from the caller."""
+    if isinstance(token, int):
+        return False
+    text = token if isinstance(token, str) else "".join(token)
+    return len(text) > _MAX_TOKEN_CHARACTERS

@@ -15,10 +15,10 @@ from prodkit.core.openapi import problem_response
 from prodkit.core.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from prodkit.core.context import RequestContext
-    from prodkit.core.features import Guard
+    from prodkit.core.features import Guard, RouteRule
     from prodkit.core.routes import RouteTable
 
 __all__ = ["RouteBodyLimit", "body_limit", "body_limit_guard", "check_declared"]
@@ -110,18 +110,11 @@ def check_declared(context: RequestContext, limit: int, routes: RouteTable | Non
     if declared is None or declared <= limit or context.scope is None or context.scope["type"] != "http":
         return
     # Only an oversized request is matched twice.
-    own = None if routes is None else _own_limit(routes, routes.find(context.scope))
+    own = None if routes is None else _own_limit(routes.rules_at(context.scope))
     if own is None:
         raise Problem(413, f"The request body is larger than {limit} bytes.", max_body_bytes=limit)
     own.enforce(context)
 
 
-def _own_limit(routes: RouteTable, endpoint: object | None) -> RouteBodyLimit | None:
-    if endpoint is None:
-        return None
-    for operation in routes.operations():
-        if operation.endpoint is endpoint:
-            for rule in operation.rules:
-                if isinstance(rule, RouteBodyLimit):
-                    return rule
-    return None
+def _own_limit(rules: Iterable[RouteRule]) -> RouteBodyLimit | None:
+    return next((rule for rule in rules if isinstance(rule, RouteBodyLimit)), None)

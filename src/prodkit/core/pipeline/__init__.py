@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from prodkit.core.assembly import assemble, plan_of
-from prodkit.core.context import CURRENT
+from prodkit.core.context import CURRENT, STATE_KEY
 from prodkit.core.events import RequestFinished
 from prodkit.core.exceptions import InstallationError
 from prodkit.core.pipeline.ending import finish, run_callbacks
@@ -87,16 +87,18 @@ class Pipeline:
         if scope["type"] != "http":
             if scope["type"] != "websocket":
                 await self.app(scope, receive, send)
-            elif "state" in scope and "context" in scope["state"]:
+            elif "state" in scope and STATE_KEY in scope["state"]:
                 await serve_joined(self, scope, receive, send)
             else:
                 await serve_websocket(self, scope, receive, send)
             return
         if "state" not in scope:
-            scope["state"] = {}
-        elif "context" in scope["state"]:
-            await serve_joined(self, scope, receive, send)
-            return
+            scope["state"] = state = {}
+        else:
+            state = scope["state"]
+            if STATE_KEY in state:
+                await serve_joined(self, scope, receive, send)
+                return
         if "root_path" not in scope:  # optional in ASGI
             scope["root_path"] = ""
 
@@ -108,7 +110,9 @@ class Pipeline:
         context._is_streaming = False
         context._replaced_body = None
         context.begin(kit, scope, monotonic())
-        scope["state"]["context"] = context
+        state[STATE_KEY] = context
+        if "context" not in state:  # what the application's lifespan put there stays
+            state["context"] = context
         token = CURRENT.set(context)
         kit.in_flight += 1
         watch = self._watch

@@ -86,18 +86,24 @@ class Exchange(RequestContext):
                 self.ended_at = self._monotonic() if self._is_streaming else self.first_byte_at
         elif kind == "http.response.start":
             status = message["status"]
+            # A list in all but raw ASGI applications, which may give any iterable.
+            headers = message["headers"] if "headers" in message else ()  # noqa: SIM401 - get() is a call
+            if headers.__class__ is not list:
+                headers = list(headers)
+                message = {**message, "headers": headers}
             if status == 413:
                 own = limiter_answer(self, message)
                 if own is not None:
                     message, self._replaced_body = own
+                    headers = message["headers"]
             self.status = status
             self.first_byte_at = self._monotonic()
             mine = self.response_headers
             static, static_names, static_pairs = self._static
-            headers = message["headers"] if "headers" in message else ()  # noqa: SIM401 - get() is a call
             plain = self.plain_headers and static_names.isdisjoint(mine)
             for name, _ in headers:
-                if name in static or name in mine:
+                # All letters that ASGI allows come after "[", those of X-Frame-Options before.
+                if name < b"[" or name in static or name in mine:
                     plain = False
                     break
             if plain:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette._utils import is_async_callable
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import body_limit
 from starlette.requests import ClientDisconnect, Request
@@ -71,6 +72,9 @@ class Failures:
                 context.outcome = "shed"
             await answer_of(cause)(scope, receive, send)
             return True
+        if context.status is None and isinstance(cause, ValueError) and _is_unreadable_path(cause):
+            await problem_answer(Problem(404), context)(scope, receive, send)
+            return True
         context.error = error
         context.kit.emit(RequestFailed(context, error))
         if context.status is None:
@@ -88,6 +92,20 @@ class Failures:
             except Exception as second:  # noqa: BLE001 - a broken handler must not cost the client its answer
                 self._kit.failed("exception handler", second)
         return opaque()
+
+
+def _is_unreadable_path(error: ValueError) -> bool:
+    """Whether a converter of Starlette's, or a subclass, could not read a path parameter, e.g. one of 5000 digits.
+
+    The router lets that through as any error. Nothing is found at such an address.
+    """
+    step = error.__traceback__
+    while step is not None:
+        frame = step.tb_frame
+        if frame.f_code.co_name == "convert" and isinstance(frame.f_locals.get("self"), Convertor):
+            return True
+        step = step.tb_next
+    return False
 
 
 def opaque() -> Answer:

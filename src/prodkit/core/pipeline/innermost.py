@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prodkit.core.context import STATE_KEY
 from prodkit.core.pipeline.failures import sole
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class InnermostScope:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass everything on; not a coroutine function, which saves a frame."""
         try:
-            context: RequestContext = scope["state"]["context"]
+            context: RequestContext = scope["state"][STATE_KEY]
         except KeyError:  # lifespan, or a server of one's own
             return self.app(scope, receive, send)
         context.scope = scope
@@ -45,7 +46,9 @@ class InnermostScope:
             check(scope)
         headers = context.headers
         if scope["type"] != "http" or (
-            scope["method"] == "GET" and b"content-length" not in headers and b"transfer-encoding" not in headers
+            scope["method"] == "GET"
+            and b"content-length" not in headers
+            and b"transfer-encoding" not in headers
         ):
             # No body whose reading a rule would have to precede: dependencies enforce their rules themselves.
             return self.app(scope, receive, send)
@@ -59,10 +62,10 @@ def _enforcing(kit: Kit, context: RequestContext, scope: Scope, receive: Receive
     async def checked() -> Message:
         nonlocal asked
         if not asked:
-            asked = True
             if kit.routes is not None:
                 for rule in kit.routes.rules(scope):
                     await context.enforce(rule)
+            asked = True  # after a refusal the body stays unread, also where the application caught it
         try:
             return await receive()
         except BaseExceptionGroup as group:

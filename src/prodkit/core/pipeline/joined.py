@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from prodkit.core.context import STATE_KEY
 from prodkit.core.pipeline.websocket import refuse
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ __all__ = ["serve_joined"]
 
 async def serve_joined(pipeline: Pipeline, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve *scope* inside the context it already has."""
-    context: RequestContext = scope["state"]["context"]
+    context: RequestContext = scope["state"][STATE_KEY]
     # The inner application knows its routes better; what it adds is merged by the outer sender.
     context.response_headers = {**pipeline.static_headers, **context.response_headers}
     # What a guard looks up, such as the endpoint that would be chosen, it looks up as this application sees the request.

@@ -21,10 +21,13 @@ __all__ = ["limiter_answer", "merge_headers", "watched_send"]
 def merge_headers(
     theirs: Iterable[tuple[bytes, bytes]], mine: Mapping[bytes, bytes], vary: Sequence[bytes] = ()
 ) -> Headers:
-    """*theirs*, then what of *mine* they do not have; `Vary` alone is joined (RFC 9110, 12.5.5)."""
+    """*theirs*, then what of *mine* they do not have; `Vary` alone is joined (RFC 9110, 12.5.5).
+
+    Names become lower-case, as ASGI asks of applications; some do not know.
+    """
     if b"vary" in mine and mine[b"vary"] is not REMOVED:
         vary = (*vary, mine[b"vary"].lower())
-    merged = list(theirs)
+    merged = [(name.lower(), value) for name, value in theirs]
     present = {name for name, _ in merged}
     merged.extend(
         (name, value) for name, value in mine.items() if name not in present and value is not REMOVED

@@ -5,13 +5,16 @@ Source: ASGI WebSocket 2.5 and its Denial Response extension; close codes of RFC
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocketDisconnect
 
 from prodkit.core.asgi import accepts_denial_response
-from prodkit.core.context import CURRENT, RequestContext
-from prodkit.core.events import RequestFailed, RequestFinished
+from prodkit.core.context import CURRENT, STATE_KEY, RequestContext
+from prodkit.core.events import BackgroundFailed, RequestFailed, RequestFinished
+from prodkit.core.handlers import answer_of
 from prodkit.core.pipeline.ending import finish, run_callbacks
 from prodkit.core.pipeline.failures import sole
 from prodkit.core.pipeline.responses import merge_headers
@@ -26,6 +29,8 @@ __all__ = ["refuse", "serve_websocket"]
 
 POLICY_VIOLATION: Final = 1008
 INTERNAL_ERROR: Final = 1011
+# What sending raises when the client has left: the server by ASGI WebSocket 2.4, Starlette's in between.
+_GONE: Final = (OSError, WebSocketDisconnect)
 
 
 async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,7 +41,9 @@ async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, se
         scope["root_path"] = ""
     root_path: str = scope["root_path"]
     context = RequestContext(kit, scope, monotonic())
-    scope.setdefault("state", {})["context"] = context
+    state = scope.setdefault("state", {})
+    state[STATE_KEY] = context
+    state.setdefault("context", context)
     token = CURRENT.set(context)
     kit.in_flight += 1
     socket = _Socket(pipeline, context, scope, receive, send, root_path)
@@ -50,6 +57,9 @@ async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, se
                 break
         else:
             await pipeline.app(scope, socket.receive, socket.send)
+            if context.status is None and not context.disconnected:
+                # Neither accepted nor closed: the server would answer by itself, with a 500 that is not ours.
+                await problem_answer(refused(), context)(scope, socket.receive, socket.send)
     except Exception as error:
         if not await refuse(pipeline, error, context, scope, socket.receive, socket.send):
             raise
@@ -113,12 +123,15 @@ class _Socket:
                 return
             context.ended_at = self._monotonic()
         elif kind == "websocket.http.response.start":
+            if context.status == 101:
+                await self._close_in_place_of(message["status"])
+                return
             context.status = message["status"]
             context.first_byte_at = self._monotonic()
             if not accepts_denial_response(self._scope):
                 context.ended_at = self._monotonic()
                 self._closed = True
-                await self._send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
+                await self._pass_on({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
                 return
             headers = merge_headers(message.get("headers", ()), self._headers(), context.vary)
             message = {**message, "headers": headers}
@@ -126,7 +139,26 @@ class _Socket:
             context.bytes_sent += len(message.get("body", b""))
             if not message.get("more_body"):
                 context.ended_at = self._monotonic()
-        await self._send(message)
+        await self._pass_on(message)
+
+    async def _pass_on(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except _GONE:
+            context = self._context
+            context.disconnected = True
+            if context.ended_at is None:
+                context.ended_at = self._monotonic()
+            raise
+
+    async def _close_in_place_of(self, status: int) -> None:
+        """A refusal after the accept: no response can carry it any more, so the close says whose fault it is."""
+        context = self._context
+        context.outcome = "refused" if status < 500 else "error"
+        context.ended_at = self._monotonic()
+        self._closed = True
+        code = POLICY_VIOLATION if status < 500 else INTERNAL_ERROR
+        await self._pass_on({"type": "websocket.close", "code": code, "reason": ""})
 
     def _headers(self) -> dict[bytes, bytes]:
         return {**self._pipeline.static_headers, **self._context.response_headers}
@@ -136,8 +168,13 @@ class _Socket:
         context = self._context
         routes = self._pipeline.kit.routes
         found = routes is None or routes.template(context.scope or self._scope, self._root_path) != UNMATCHED
-        problem = Problem(403, "The WebSocket was refused.") if found else Problem(404)
+        problem = refused() if found else Problem(404)
         await problem_answer(problem, context)(self._scope, self.receive, self.send)
+
+
+def refused() -> Problem:
+    """What an application says that does not accept and gives no reason."""
+    return Problem(403, "The WebSocket was refused.")
 
 
 async def refuse(  # noqa: PLR0917 - an ASGI call and its surroundings
@@ -149,11 +186,18 @@ async def refuse(  # noqa: PLR0917 - an ASGI call and its surroundings
         return False
     if context.status is None:
         return await pipeline.failures.answer(error, context, scope, receive, send)
+    if context.ended_at is None and isinstance(cause, HTTPException):
+        await answer_of(cause)(scope, receive, send)
+        return True
     if context.ended_at is None:
         context.error = error
         context.outcome = "aborted"
         context.kit.emit(RequestFailed(context, error))
-        await send({"type": "websocket.close", "code": INTERNAL_ERROR, "reason": ""})
+        with suppress(*_GONE):  # the client may have left, and what went wrong is told nevertheless
+            await send({"type": "websocket.close", "code": INTERNAL_ERROR, "reason": ""})
         return False
     # After the close there is nobody to tell; Starlette raises this for an ordinary leaving.
-    return isinstance(cause, WebSocketDisconnect)
+    if isinstance(cause, WebSocketDisconnect) or (context.disconnected and isinstance(cause, OSError)):
+        return True
+    context.kit.emit(BackgroundFailed(context, error))
+    return False
