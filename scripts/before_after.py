@@ -66,7 +66,9 @@ async def ask(app: FastAPI, path: str) -> str:
         "server": ("10.0.0.2", 8000),
         "state": {},
     }
-    with contextlib.suppress(RuntimeError):  # a 500 is raised again after it was answered, as the server expects
+    with contextlib.suppress(
+        RuntimeError
+    ):  # a 500 is raised again after it was answered, as the server expects
         await app(scope, receive, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     del headers["content-length"]
@@ -117,7 +119,11 @@ def main() -> int:
     for name, block in blocks().items():
         if "--write" in sys.argv:
             pattern = rf"(<!-- {name} -->\n```[a-z]+\n).*?(\n?```\n<!-- end -->)"
-            text = re.sub(pattern, lambda match, block=block: f"{match[1]}{block}\n```\n<!-- end -->", text, flags=re.DOTALL)
+            found = re.search(pattern, text, flags=re.DOTALL)
+            if found is None:
+                print(f"README.md has no place for {name}", file=sys.stderr)
+                return 1
+            text = text.replace(found[0], f"{found[1]}{block}\n```\n<!-- end -->")
         else:
             print(f"---- {name}\n{block}\n")
     README.write_text(text, encoding="utf-8")

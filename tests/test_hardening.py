@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -172,13 +173,22 @@ CASES: list[tuple[str, bytes, list[str], bool, int]] = [
 ]
 
 
+def has_finished(recorder: Recorder, requests: int) -> bool:
+    return len(recorder.finished) == requests
+
+
 def test_every_answer_carries_everything(everything):
     """Each kind of answer has the id, the security headers and the CORS headers, and is one event."""
     app, recorder = everything
     with serving(app) as served:
-        for name, line, headers, authorized, status in CASES:
-            before = len(recorder.finished)
-            lines = [line.decode() + " HTTP/1.1", "Host: x", "Connection: close", f"Origin: {ORIGIN}", *headers]
+        for number, (name, line, headers, authorized, status) in enumerate(CASES, start=1):
+            lines = [
+                line.decode() + " HTTP/1.1",
+                "Host: x",
+                "Connection: close",
+                f"Origin: {ORIGIN}",
+                *headers,
+            ]
             if authorized:
                 lines.append(f"Authorization: Bearer {KEY.key}")
             response = served.exchange("\r\n".join([*lines, "", ""]).encode())
@@ -191,7 +201,7 @@ def test_every_answer_carries_everything(everything):
             if status >= 400:
                 document = json.loads(response.partition(b"\r\n\r\n")[2])
                 assert document["correlation_id"] == found["x-request-id"], name
-            wait_until(lambda before=before: len(recorder.finished) == before + 1)
+            wait_until(functools.partial(has_finished, recorder, number))
     assert [event.outcome for event in recorder.finished].count("ok") == 2
 
 
@@ -241,7 +251,9 @@ def test_limits_are_shared_through_the_file(tmp_path):
 
     def worker() -> TestClient:
         app = FastAPI()
-        harden(app, RateLimiting("3/hour", address=None), settings=Settings(store=url, logs={"access": False}))
+        harden(
+            app, RateLimiting("3/hour", address=None), settings=Settings(store=url, logs={"access": False})
+        )
         return TestClient(app)
 
     with worker() as first, worker() as second:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from prodkit.authentication import Authentication
 from prodkit.core.assembly import assemble
+from prodkit.core.exceptions import InstallationError
 from prodkit.core.features import Parts
 from prodkit.correlation import Correlation
 from prodkit.cors import CORS
 from prodkit.error_reporting import ErrorReporting
 from prodkit.health import Health
-from prodkit.installation import install, refuse_late
+from prodkit.installation import install, refuse_late, refuse_others
 from prodkit.logs import Logs
 from prodkit.metrics import Metrics
 from prodkit.operations import Operations
@@ -25,7 +26,7 @@ from prodkit.settings import Settings
 from prodkit.shared_store import SharedStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from fastapi import FastAPI
 
@@ -53,8 +54,16 @@ def harden(
 
     Raises:
         SettingsError: a setting is wrong, unknown or unsafe; every fault is listed at once.
-        InstallationError: two features of one name, a second installation, or one after the first request.
+        InstallationError: an argument is something else than it should be, two features of one name, a second
+            installation, or one after the first request.
     """
+    refuse_others(app, features)
+    if settings is not None and not isinstance(settings, Settings):
+        message = (
+            f"settings is an object of type {type(settings).__name__}: write settings=Settings(...) with its fields as "
+            "arguments"
+        )
+        raise InstallationError(message)
     refuse_late(app)
     if settings is None:
         settings = Settings(feature_names=[feature.name for feature in features])
@@ -70,7 +79,7 @@ def harden(
         else:
             chosen.append(feature)
     chosen.extend(given.values())
-    chosen.append(_Absent(absent))
+    chosen.append(_Absent(app, absent))
     kit = install(app, *chosen, clock=clock, problem_type_base=settings.problems.type_base)
     kit.provide([settings])
     return kit
@@ -105,13 +114,36 @@ def _standard(settings: Settings, clock: Clock | None) -> list[tuple[str, Callab
     ]
 
 
+_RIVALS = {
+    "CORSMiddleware": "it runs inside of prodkit, so a page cannot read refusals that are made before it (401, 429, 413 ...). "
+    "Remove it and name the origins in CORS(origins=[...]) or PRODKIT_CORS__ORIGINS",
+    "TrustedHostMiddleware": "it runs inside of prodkit, so what is answered before it (probes, preflights, refusals) is "
+    "answered for every Host, and its own refusal is plain text. Remove it and check hosts in the proxy in front",
+    "ProxyHeadersMiddleware": "it runs inside of prodkit, so limits and logs do not see what it finds, and your handlers see "
+    "another client than they do. Remove it and name your proxies in PRODKIT_PROXIES__TRUSTED_PROXIES",
+}
+"""What others recommend for a bare application and works differently beside us. By name: the last one is uvicorn's, which
+need not be installed."""
+
+
+def _rivals(app: FastAPI) -> Iterator[str]:
+    """A warning for each of them among the application's own middleware, subclasses included."""
+    for added in app.user_middleware:
+        # A factory may stand there in place of a class.
+        lineage = getattr(added.cls, "__mro__", ())
+        name = next((kind.__name__ for kind in lineage if kind.__name__ in _RIVALS), None)
+        if name is not None:
+            yield f"{name} was added to a hardened application: {_RIVALS[name]}"
+
+
 class _Absent:
-    """Says once, at start-up, what an operator may think is on and is not."""
+    """Says once, at start-up, what an operator may think is on and is not, or works and does not."""
 
     name = "absent"
     provides: Sequence[object] = ()
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, app: FastAPI, names: list[str]) -> None:
+        self._app = app
         self._names = names
 
     def parts(self, kit: Kit) -> Parts:
@@ -122,6 +154,8 @@ class _Absent:
             if absent:
                 names = ", ".join(absent)
                 LOGGER.warning("not configured, hence off: %s (`prodkit config` shows the settings)", names)
+            for warning in _rivals(self._app):
+                LOGGER.warning(warning)
             yield
 
         return Parts(lifespan=lifespan)

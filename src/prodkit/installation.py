@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from fastapi import FastAPI
 from fastapi.exception_handlers import (
     http_exception_handler,
     request_validation_exception_handler,
@@ -29,15 +30,13 @@ from prodkit.core.routes import RouteTable
 from prodkit.request_limits import body_limit_guard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from fastapi import FastAPI
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from prodkit.core.asgi import ASGIApp
     from prodkit.core.clock import Clock
     from prodkit.core.features import Feature, Kit
 
-__all__ = ["install", "kit_of", "refuse_late"]
+__all__ = ["install", "kit_of", "refuse_late", "refuse_others"]
 
 _KIT = "prodkit"
 
@@ -63,8 +62,10 @@ def install(
         problem_type_base: the base of problem type URIs, ending in a slash.
 
     Raises:
-        InstallationError: two features of one name, a second installation, or one after the first request.
+        InstallationError: *app* is no FastAPI application or something given is no feature, two features of one name,
+            a second installation, or one after the first request.
     """
+    refuse_others(app, features)
     refuse_late(app)
     kit = assemble(features, clock=clock, problem_type_base=problem_type_base)
     kit.routes = RouteTable(lambda: app.router.routes, kit.clock.monotonic)
@@ -93,6 +94,36 @@ def kit_of(app: FastAPI) -> Kit:
         message = "this application is not hardened: call harden(app) or install(app, ...) first"
         raise LookupError(message)
     return kit
+
+
+def refuse_others(app: object, features: Sequence[object]) -> None:
+    """Refuse what is no FastAPI application, and what is no feature.
+
+    Raises:
+        InstallationError: with what to give in its place.
+    """
+    if not isinstance(app, FastAPI):
+        message = (
+            f"the application given is {_described(app)}, and a FastAPI object is needed: give the object that "
+            "FastAPI() returned, before anything is wrapped around it"
+        )
+        raise InstallationError(message)
+    for feature in features:
+        if isinstance(feature, type):
+            name = feature.__name__
+            message = f"{name} is a class, and a feature is an object of it: write {name}(...) with its settings"
+            raise InstallationError(message)
+        if not isinstance(getattr(feature, "name", None), str) or not callable(getattr(feature, "parts", None)):
+            message = (
+                f"{_described(feature)} was given as a feature: give objects such as CORS(origins=[...]), or one of your "
+                "own with `name`, `provides` and `parts`"
+            )
+            raise InstallationError(message)
+
+
+def _described(thing: object) -> str:
+    """What *thing* is, without what is in it."""
+    return f"the class {thing.__name__}" if isinstance(thing, type) else f"an object of type {type(thing).__name__}"
 
 
 def refuse_late(app: FastAPI) -> None:
@@ -154,7 +185,7 @@ def _lighten(stack: Any, kit: Kit) -> None:
     """
     layer = stack
     while layer is not None:
-        inner = getattr(layer, "app", None)
+        inner: Any = getattr(layer, "app", None)
         if type(inner).__name__ == "AppBodyLimitMiddleware" and isinstance(getattr(inner, "app", None), Pipeline):
             layer.app = inner = inner.app
         if isinstance(layer, InnermostScope) and layer.kit is kit:

@@ -6,6 +6,8 @@ secrets directory. Sections are separated by two underscores: `PRODKIT_RATE_LIMI
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
@@ -125,7 +127,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             known = {fault.name for fault in faults}
             found = faults_of(error, _name_of)
-            faults.extend(fault for fault in found if fault.name not in known)
+            faults.extend(_in_words(fault, sources) for fault in found if fault.name not in known)
         if faults:
             raise SettingsError(faults) from None
 
@@ -193,6 +195,34 @@ def _name_of(path: Sequence[str]) -> str:
     return f"{PREFIX}{'__'.join(path[:2]).upper()}{inside}{deeper}"
 
 
+# What Python calls what an operator writes as JSON.
+_KINDS: Final = (
+    (re.compile(r"a valid (tuple|set|frozenset|list)\b"), "a list"),
+    (re.compile(r"a valid (dictionary|mapping)( or instance of \w+)?"), "an object"),
+)
+
+
+def _in_words(fault: SettingsFault, sources: Sequence[Source]) -> SettingsFault:
+    """*fault* in the words of somebody who writes variables and not Python."""
+    message, cure = fault.message, fault.cure
+    for pattern, words in _KINDS:
+        message, found = pattern.subn(words, message)
+        given = next((source.values[fault.name] for source in sources if fault.name in source.values), None)
+        if found and given is not None and not _is_json(given):
+            # Most often the shell has eaten the double quotes.
+            message = "not valid JSON."
+            cure = f"{cure.removesuffix('.')}; in a shell put it in single quotes."
+    return SettingsFault(fault.name, message, cure)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _unknown(
     settings: type[Settings], sources: list[Source], feature_names: tuple[str, ...]
 ) -> list[SettingsFault]:
@@ -204,7 +234,8 @@ def _unknown(
     for name in unknown_names(found, variables, feature_names, {SECRETS_DIR}):
         guess = closest(name, known)
         cure = f"Did you mean {guess}?" if guess else "Remove it; `prodkit env` lists all that there are."
-        faults.append(SettingsFault(name, f"there is no such setting (in {found[name]}).", cure))
+        place = "the environment" if found[name] == "environment" else found[name]
+        faults.append(SettingsFault(name, f"there is no such setting (in {place}).", cure))
     return faults
 
 

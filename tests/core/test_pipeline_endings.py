@@ -124,7 +124,7 @@ class TestEndings:
 
             return StreamingResponse(body())
 
-        client, recorder = hardened(app)
+        _, recorder = hardened(app)
         with pytest.raises(Exception, match="broke"):
             TestClient(app).get("/")
         assert recorder.one() == ("/", 200, "aborted")

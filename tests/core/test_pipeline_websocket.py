@@ -150,16 +150,23 @@ def test_exception_before_the_accept():
     assert recorder.one() == ("/breaks-before", 500, "error")
 
 
-def test_exception_after_the_accept():
+async def test_exception_after_the_accept():
     """An unexpected exception on an open socket closes it with 1011, is raised, and is told as aborted."""
     app, recorder = hardened()
-    client = TestClient(app)
-    with (
-        pytest.raises((RuntimeError, ExceptionGroup, WebSocketDisconnect)),
-        client.websocket_connect("/breaks-after") as socket,
-    ):
-        message = socket.receive()
-        assert (message["type"], message["code"]) == ("websocket.close", 1011)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(RuntimeError, match="after"):
+        await app(websocket_scope("/breaks-after"), receive, send)
+    assert [(message["type"], message.get("code")) for message in sent] == [
+        ("websocket.accept", None),
+        ("websocket.close", 1011),
+    ]
     assert recorder.one() == ("/breaks-after", 101, "aborted")
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from prodkit.core.environment import PREFIX, read_sources, variables_of
+from prodkit.core import environment
+from prodkit.core.environment import PREFIX, SECRETS_DIR, read_sources, variables_of
 from prodkit.core.redaction import MASK, is_secret_name, redact
 from prodkit.settings import Settings
 
@@ -51,7 +52,17 @@ def effective_settings(settings: Settings, kit: Kit | None) -> list[Effective]:
         if origin == "default" and read != _default(variable):
             origin = IN_CODE  # Settings(...) was built with arguments
         found.append(Effective(variable.name, variable.section, _shown(variable, value), origin))
+    # It says where settings are looked for, and so is none of their fields.
+    general = sum(not setting.section for setting in found)
+    found.insert(general, _secrets_dir(sources))
     return found
+
+
+def _secrets_dir(sources: Sequence[Source]) -> Effective:
+    for source in sources:
+        if SECRETS_DIR in source.values:
+            return Effective(SECRETS_DIR, "", source.values[SECRETS_DIR], f"{source.label} {SECRETS_DIR}")
+    return Effective(SECRETS_DIR, "", environment.DEFAULT_SECRETS_DIR, "default")
 
 
 def ignored_variables(effective: Sequence[Effective]) -> Iterator[tuple[str, str]]:
@@ -114,13 +125,17 @@ def _shown(variable: Variable, value: object) -> object:
     if variable.is_secret or (is_secret_name(variable.field) and not isinstance(value, (bool, int, float))):
         # Whether there is one is worth knowing; an empty mapping or list of secrets holds none.
         return MASK if value else value
-    return _plain(redact(value))
+    return redact(_plain(value))
 
 
 def _plain(value: object) -> object:
     """*value* in terms of JSON."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, BaseModel):
+        # What a model keeps out of its own repr is nobody's business here either.
+        hidden = {name for name, field in type(value).model_fields.items() if not field.repr}
+        return _plain(value.model_dump(exclude=hidden, exclude_none=True))
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

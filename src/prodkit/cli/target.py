@@ -80,6 +80,10 @@ def _application(found: Any, target: str) -> Any:  # Any: see load
             raise
         except Exception as error:
             raise _broken(error, f"the factory {target}") from error
+        if inspect.iscoroutine(found):
+            found.close()  # or Python would complain, at some later moment, that nobody awaited it
+            message = f"{target} is a coroutine function: a factory of an application is a plain `def`"
+            raise RefusedError(message)
     if not _takes(found, "scope", "receive", "send"):
         message = f"{target} is a {type(found).__name__}, which is no ASGI application and no factory of one"
         raise RefusedError(message)

@@ -62,8 +62,9 @@ def regex_fault(text: str) -> str | None:
 def _neighbours(pattern: str) -> list[str]:
     """Origins that end like the host names in *pattern* and belong to somebody else: `evilexample.com`."""
     without_classes = re.sub(r"\[[^\]]*\]", " ", pattern)
-    hosts = [run.replace("\\", "") for run in _LITERAL.findall(without_classes)]
-    return [f"https://evil{'.'.join(host.split('.')[-2:])}" for host in hosts]
+    hosts = [run.replace("\\", "").split(".") for run in _LITERAL.findall(without_classes)]
+    # The last two labels, where both stand there: whoever may use one alone has a top-level domain of his own.
+    return [f"https://evil{host[-2]}.{host[-1]}" for host in hosts if host[-2]]
 
 
 def _has_bare_dot(pattern: str) -> bool:

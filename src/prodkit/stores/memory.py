@@ -104,7 +104,7 @@ class MemoryRateLimitStore:
             return None
         now = self._now_ns()
         moment = full_at[key]
-        if moment < now:
+        if moment < now:  # noqa: PLR1730 - max() is a call
             moment = now
         moment += cost * rate.interval_ns
         after = moment - now

@@ -33,16 +33,17 @@ what an older release running beside the newer one can ignore."""
 def is_current(connection: sqlite3.Connection, path: str) -> bool:
     """Return whether the file is ours and up to date, False if it is ours or empty and has to be upgraded.
 
-    Only reads, so that a file which is not ours stays as it was, byte by byte.
+    Only reads, so that a file which is not ours stays as it was, byte by byte. Everything is read at one moment:
+    another process may be making the file meanwhile, and half of it before and half after would look like a stranger's.
 
     Raises:
         StoreIncompatibleError: the file belongs to another program, or to a newer release.
         sqlite3.Error: it cannot be read.
     """
-    application_id = _number(connection, "PRAGMA application_id")
-    version = _number(connection, "PRAGMA user_version")
+    application_id, version, objects = _at_one_moment(
+        connection, "PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master"
+    )
     if application_id != APPLICATION_ID:
-        objects = _number(connection, "SELECT count(*) FROM sqlite_master")
         if application_id or version or objects:
             message = (
                 f"{path} is an SQLite database of another program (application_id {application_id:#x}); "
@@ -80,6 +81,19 @@ def upgrade(connection: sqlite3.Connection, path: str) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _at_one_moment(connection: sqlite3.Connection, *queries: str) -> list[int]:
+    """The number each of *queries* answers, all of the same state of the file."""
+    if connection.in_transaction:
+        return [_number(connection, query) for query in queries]
+    connection.execute("BEGIN")
+    try:
+        return [_number(connection, query) for query in queries]
+    finally:
+        # Some errors have ended it already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _number(connection: sqlite3.Connection, query: str) -> int:
