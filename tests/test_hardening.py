@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.testclient import TestClient
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -55,6 +59,38 @@ def test_what_is_absent_is_said_once(capsys):
     assert lines[0]["level"] == "warning"
     for name in ("authentication", "cors", "error_reporting"):
         assert name in lines[0]["event"]
+
+
+class TheirCORS(CORSMiddleware):
+    """A subclass, as people make them to add a header."""
+
+
+def test_middleware_that_does_not_work_beside_ours_is_warned_of(caplog):
+    """Each is named once at start-up with the cure, whether added before or after; others are nobody's business."""
+    app = FastAPI()
+    app.add_middleware(TheirCORS, allow_origins=[ORIGIN])
+    harden(app, CORS(origins=[ORIGIN]), Logs(install=False))
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["testserver"])
+    app.add_middleware(ProxyHeadersMiddleware)
+    app.add_middleware(GZipMiddleware)
+    app.add_middleware(lambda app: app)
+    with TestClient(app) as client:
+        assert client.get("/nothing").status_code == 404
+    warnings = [record.message for record in caplog.records if "was added to a hardened" in record.message]
+    assert len(warnings) == 3
+    for name, cure in (
+        ("CORSMiddleware", "PRODKIT_CORS__ORIGINS"),
+        ("TrustedHostMiddleware", "proxy in front"),
+        ("ProxyHeadersMiddleware", "PRODKIT_PROXIES__TRUSTED_PROXIES"),
+    ):
+        assert sum(line.startswith(f"{name} ") and cure in line for line in warnings) == 1
+
+
+def test_settings_are_settings():
+    """A mapping in their place is refused with what to write, and without what is in it."""
+    with pytest.raises(InstallationError, match=r"type dict: write settings=Settings\(\.\.\.\)") as raised:
+        harden(FastAPI(), settings={"operations": {"token": "hunter2"}})
+    assert "hunter2" not in str(raised.value)
 
 
 def test_given_features_replace_and_extend():

@@ -9,10 +9,12 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
-from starlette.routing import Route
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
 
 from prodkit.core.exceptions import InstallationError
 from prodkit.correlation import Correlation
+from prodkit.hardening import harden
 from prodkit.installation import install, kit_of
 from tests.support.recording import Contributes, Recorder
 
@@ -41,6 +43,28 @@ def test_two_features_of_one_name_leave_the_application_as_it_was():
         install(app, Correlation(), Correlation())
     install(app, Correlation())
     assert "x-request-id" in TestClient(app).get("/").headers
+
+
+def wrapped() -> Starlette:
+    return Starlette(routes=[Mount("/", FastAPI())])
+
+
+@pytest.mark.parametrize(
+    ("app", "features", "message"),
+    [
+        (wrapped(), [], "an object of type Starlette, and a FastAPI object is needed"),
+        (FastAPI, [], "the class FastAPI, and a FastAPI object is needed"),
+        (FastAPI(), [Correlation], r"Correlation is a class.* write Correlation\(\.\.\.\)"),
+        (FastAPI(), ["correlation"], "an object of type str was given as a feature"),
+        (FastAPI(), [Correlation(), None], "an object of type NoneType was given as a feature"),
+    ],
+    ids=["starlette", "application class", "feature class", "feature name", "none"],
+)
+@pytest.mark.parametrize("call", [install, harden])
+def test_slips_in_arguments_are_named(call, app, features, message):
+    """What is given in place of an application or a feature is named with what to write instead."""
+    with pytest.raises(InstallationError, match=message):
+        call(app, *features)
 
 
 def test_not_hardened():

@@ -123,6 +123,8 @@ def test_every_fault_is_listed_at_once(folder, monkeypatch):
         "PRODKIT_RATE_LIMITNG__DEFAULT",
     }
     assert 'like ["a", "b"]' in found["PRODKIT_CORS__ORIGINS"]
+    assert "not valid JSON" in found["PRODKIT_CORS__ORIGINS"]
+    assert "single quotes" in found["PRODKIT_CORS__ORIGINS"]
     assert "JSON object" in found["PRODKIT_SECURITY_HEADERS"]
     assert "memory://" in found["PRODKIT_STORE"]
     assert all(text.rstrip().endswith((".", "?")) or "python -c" in text for text in found.values())

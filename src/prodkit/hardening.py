@@ -58,12 +58,7 @@ def harden(
             installation, or one after the first request.
     """
     refuse_others(app, features)
-    if settings is not None and not isinstance(settings, Settings):
-        message = (
-            f"settings is an object of type {type(settings).__name__}: write settings=Settings(...) with its fields as "
-            "arguments"
-        )
-        raise InstallationError(message)
+    _refuse_other_settings(settings)
     refuse_late(app)
     if settings is None:
         settings = Settings(feature_names=[feature.name for feature in features])
@@ -83,6 +78,15 @@ def harden(
     kit = install(app, *chosen, clock=clock, problem_type_base=settings.problems.type_base)
     kit.provide([settings])
     return kit
+
+
+def _refuse_other_settings(settings: object) -> None:
+    if settings is not None and not isinstance(settings, Settings):
+        message = (
+            f"settings is an object of type {type(settings).__name__}: write settings=Settings(...) with its fields as "
+            "arguments"
+        )
+        raise InstallationError(message)
 
 
 def _standard(settings: Settings, clock: Clock | None) -> list[tuple[str, Callable[[], Feature | None]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from typing import Any
@@ -34,6 +35,7 @@ class Theirs:
     def __init__(self, app): self.app = app
     async def __call__(self, scope, receive, send): await self.app(scope, receive, send)
 
+async def root(): return FastAPI()
 def plain(): return FastAPI()
 def standard(): app = FastAPI(); harden(app); return app
 def tenants():
@@ -68,9 +70,11 @@ def settings(document) -> dict[str, tuple[object, str]]:
 
 
 def test_every_setting_is_shown_once(capsys):
-    """What can be set can be seen."""
+    """What can be set can be seen, and first of all where settings are looked for."""
     found = report(capsys)
     names = [one["name"] for one in found["settings"]]
+    assert names[2] == "PRODKIT_SECRETS_DIR"
+    del names[2]
     assert names == [variable.name for variable in variables_of(Settings)]
     assert {origin for _, origin in settings(found).values()} == {"default"}
 
@@ -94,6 +98,27 @@ def test_origin_is_the_place_that_won(folder, monkeypatch, capsys):
     assert found["PRODKIT_STORE"] == ("sqlite:///from-secret.db", "secrets file PRODKIT_STORE")
     assert found["PRODKIT_CORS__MAX_AGE_SECONDS"] == (60, ".env PRODKIT_CORS")
     assert found["PRODKIT_CORS__ORIGINS"] == ([], "default")
+    assert found["PRODKIT_SECRETS_DIR"] == ("secrets", ".env PRODKIT_SECRETS_DIR")
+
+
+def test_static_keys_are_shown_as_they_are_written(monkeypatch, capsys):
+    """Callers with what they may do, as JSON and not as Python prints it, and without their digests."""
+    key = {"sha256": "ab" * 32, "scopes": ["b", "a"], "expires_at": "2030-01-01T00:00:00Z"}
+    keys = {"alice": {"sha256": "cd" * 32}, "bob": key}
+    monkeypatch.setenv("PRODKIT_AUTHENTICATION__MODE", "keys")
+    monkeypatch.setenv("PRODKIT_AUTHENTICATION__STATIC_KEYS", json.dumps(keys))
+    value, _ = settings(report(capsys))["PRODKIT_AUTHENTICATION__STATIC_KEYS"]
+    assert value == {
+        "alice": {"scopes": []},
+        "bob": {"scopes": ["a", "b"], "expires_at": "2030-01-01 00:00:00+00:00"},
+    }
+
+
+def test_a_coroutine_function_is_no_factory(capsys):
+    """It is refused with the cure, and no coroutine is left behind that nobody awaits."""
+    assert main(["config", "--app", "config_shop:root"]) == 1
+    assert "config_shop:root is a coroutine function" in capsys.readouterr().err
+    gc.collect()  # a forgotten coroutine would warn here, and warnings are errors
 
 
 def test_origin_of_what_the_application_decides(monkeypatch, capsys):
@@ -141,7 +166,7 @@ def test_wrong_settings_are_listed_together(words, monkeypatch, capsys):
     assert out == ""
     assert err.startswith("noise\n3 settings are wrong" if words else "3 settings are wrong")
     assert (
-        "PRODKIT_LOGGS__LEVEL: there is no such setting (in environment). Did you mean PRODKIT_LOGS__LEVEL?"
+        "PRODKIT_LOGGS__LEVEL: there is no such setting (in the environment). Did you mean PRODKIT_LOGS__LEVEL?"
         in err
     )
     assert ("--app" in err) is not words

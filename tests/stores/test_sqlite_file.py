@@ -110,6 +110,36 @@ def test_an_upgrade_is_made_whole_or_not_at_all(path, monkeypatch):
     connection.close()
 
 
+def test_a_file_made_by_another_process_meanwhile_is_not_a_strangers(path):
+    """What is read first and what is read last is of one moment, though another process commits in between."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA journal_mode = WAL")  # as it is left before the schema is made
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, sql, *rest):
+            if "sqlite_master" in sql and not sqlite_schema.is_current(other, "app.db"):
+                sqlite_schema.upgrade(other, "app.db")
+            return super().execute(sql, *rest)
+
+    connection = sqlite3.connect(path, isolation_level=None, factory=Interrupted)
+    assert not sqlite_schema.is_current(connection, "app.db")
+    assert sqlite_schema.is_current(other, "app.db")
+    assert sqlite_schema.is_current(connection, "app.db")
+    assert not connection.in_transaction
+    connection.close()
+    other.close()
+
+
+def test_a_file_that_cannot_be_read_leaves_no_transaction(path):
+    """The connection can be used again after the error."""
+    path.write_bytes(b"no database" * 100)
+    connection = sqlite3.connect(path, isolation_level=None)
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        sqlite_schema.is_current(connection, "app.db")
+    assert not connection.in_transaction
+    connection.close()
+
+
 def test_a_file_system_that_cannot_do_wal_is_named():
     """SQLite stays in another mode without an error; we do not go on in it."""
     connection = sqlite3.connect(":memory:")

@@ -1,6 +1,7 @@
 """What takes the place of FastAPI's default exception handlers: every error becomes a problem document.
 
-A 422 says where and why, and never repeats what the caller sent: the input may be a password in the wrong field.
+A 422 says where and why, and never repeats what the caller sent: the input may be a password in the wrong field. Where:
+only by names the route declares. Why: only in words that were written before the request came.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["answer_of", "http_exception_answer", "validation_answer", "validation_problem"]
 
 _MAX_ERRORS: Final = 50
-_MAX_SEGMENT: Final = 64
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
+_MAX_MESSAGE: Final = 500
+_PLACES: Final = frozenset({"body", "query", "path", "header", "cookie"})
 _WORD = re.compile(r"\w{3,}")
 
 # pydantic's messages that hold a piece of the input, or the text of an exception that may.
@@ -51,7 +52,7 @@ _REPEATING: Final = frozenset(
         "uuid_parsing",
     }
 )
-# Messages an application's own validators wrote.
+# Texts of exceptions in an application's own validators. They may quote any field, not only the one they are about.
 _CUSTOM: Final = frozenset({"value_error", "assertion_error"})
 _SAFE_TYPES: Final = frozenset(get_args(core_schema.ErrorType)) - _REPEATING - _CUSTOM
 
@@ -72,50 +73,56 @@ def answer_of(error: HTTPException) -> Answer:
     return problem_answer(problem_of(error))
 
 
-async def validation_answer(_: HTTPConnection, error: Exception) -> Answer:
+async def validation_answer(connection: HTTPConnection, error: Exception) -> Answer:
     """The answer to a request whose parameters or body are not valid."""
     errors: Sequence[Any] = error.errors() if hasattr(error, "errors") else ()
     context = CURRENT.get()
     # The path itself can be the invalid input, so the context decides what `instance` says, never the URL.
-    return problem_answer(validation_problem(errors), context)
+    routes = None if context is None else context.kit.routes
+    names: frozenset[str] = frozenset() if routes is None else routes.names(connection.scope)
+    return problem_answer(validation_problem(errors, names), context)
 
 
-def validation_problem(errors: Sequence[Any]) -> Problem:
-    """A 422 with at most 50 of *errors* (pydantic's, as FastAPI hands them over), each without its input."""
-    shown = [_describe(error) for error in errors[:_MAX_ERRORS]]
+def validation_problem(errors: Sequence[Any], names: frozenset[str] = frozenset()) -> Problem:
+    """A 422 with at most 50 of *errors* (pydantic's, as FastAPI hands them over), each without its input.
+
+    Args:
+        errors: each a mapping with `type`, `loc`, `msg`, `input`, and `ctx` where the message was filled in.
+        names: the parameters and fields that may be named; any other, such as the key of a mapping, is shown as `*`.
+    """
+    shown = [_describe(error, names) for error in errors[:_MAX_ERRORS]]
     count = len(errors)
     noun = "part" if count == 1 else "parts"
     return Problem(422, f"{count} {noun} of the request did not validate.", errors=shown)
 
 
-def _describe(error: dict[str, Any]) -> dict[str, str]:
+def _describe(error: dict[str, Any], names: frozenset[str]) -> dict[str, str]:
     kind = str(error.get("type", "invalid"))
     location = list(error.get("loc", ()))
     if kind == "json_invalid":
         location = location[:1]  # what follows is an offset into the body
     elif kind == "extra_forbidden":
         location = location[:-1]  # the last name is the caller's own
-    where = str(location[0]) if location else "request"
-    pointer = "".join(f"/{_segment(part)}" for part in location[1:])
+    where = location[0] if location and location[0] in _PLACES else "request"
+    pointer = "".join(f"/{_segment(part, names)}" for part in location[1:])
     return {"in": where, "pointer": f"#{pointer}", "code": kind, "message": _message(kind, error)}
 
 
-def _segment(part: object) -> str:
+def _segment(part: object, names: frozenset[str]) -> str:
+    """One step of a JSON Pointer (RFC 6901, 3)."""
     if isinstance(part, int):
         return str(part)
-    text = str(part)
-    # A key of a free-form mapping is the caller's text: only what looks like a field name of ours is shown.
-    return text if len(text) <= _MAX_SEGMENT and _NAME.fullmatch(text) else "*"
+    return part.replace("~", "~0").replace("/", "~1") if isinstance(part, str) and part in names else "*"
 
 
 def _message(kind: str, error: dict[str, Any]) -> str:
-    message = str(error.get("msg", ""))[:500]
     if kind in _SAFE_TYPES:
-        return message
-    if kind in _CUSTOM:
-        message = message.partition(", ")[2] or message
-    if kind not in _REPEATING and message and not _repeats(message, error.get("input")):
-        return message
+        return str(error.get("msg", ""))[:_MAX_MESSAGE]
+    if kind not in _REPEATING and kind not in _CUSTOM and not error.get("ctx"):
+        # A PydanticCustomError without a context: its message is the template, most likely a literal.
+        message = str(error.get("msg", ""))[:_MAX_MESSAGE]
+        if message and not _repeats(message, error.get("input")):
+            return message
     return _GENERIC.get(kind, "The value is not valid.")
 
 
@@ -134,7 +141,7 @@ _GENERIC: Final = {
 
 
 def _repeats(message: str, value: object) -> bool:
-    """Whether a validator's own message shares a word with the input, in which case it may be quoting it."""
+    """Whether *message* shares a word with the input, in which case it may be quoting it."""
     words = {word.lower() for word in _WORD.findall(message)}
     given = str(value).lower()
     return any(word in given for word in words)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Host, Match, Mount
 
+from prodkit.core.declared import declared_names
 from prodkit.core.features import RouteRule
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class RouteTable:
         self._monotonic = monotonic
         self._entries: dict[int, list[_Entry]] = {}
         self._rules: dict[int, tuple[object, tuple[RouteRule, ...]]] = {}
+        self._names: dict[int, tuple[object, frozenset[str]]] = {}
         self._built_at: float | None = None
 
     def template(self, scope: Scope, root_path: str) -> str:  # noqa: PLR0911 - the common cases leave early
@@ -128,6 +130,15 @@ class RouteTable:
         if known is None:
             known = (subject, rules_of(subject))
             self._rules[id(subject)] = known
+        return known[1]
+
+    def names(self, scope: Scope) -> frozenset[str]:
+        """What the matched route calls its parameters and the fields of its models; found once for each route."""
+        subject, _ = _subject_of(scope)
+        known = self._names.get(id(subject))
+        if known is None:
+            known = (subject, declared_names(subject))
+            self._names[id(subject)] = known
         return known[1]
 
     def operations(self) -> Iterator[Operation]:
