@@ -328,6 +328,10 @@ def test_socket_without_a_host():
         ({"origin_regex": r"^https://.*\.example$"}, "matches any character"),
         ({"origin_regex": r"^https://app.example$"}, "matches any character"),
         ({"origin_regex": r"^https://[^/]+$"}, "strangers"),
+        ({"origin_regex": r"^https://[^/]+\.com$"}, "strangers"),
+        ({"origin_regex": r"^https://[a-z0-9-]+\.co\.uk$"}, "strangers"),
+        ({"origin_regex": r"^https://[a-z0-9.]+example\.com$"}, "strangers"),
+        ({"origin_regex": r"^https://[a-z0-9-]*example\.com(:[0-9]+)?$"}, "strangers"),
         ({"origin_regex": r"^null|https://a\.example$"}, "strangers"),
         ({"methods": ["GET", "*"]}, "entry 2 is not the name of a method"),
         ({"headers": ["*"]}, "entry 1 is not the name of a header"),
@@ -340,6 +344,21 @@ def test_unsafe_permissions_are_refused(options: dict[str, Any], fault: str):
     """What would let strangers in, or would never match, does not start."""
     with pytest.raises(SettingsError, match=fault):
         CORS(**options)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^https://[a-z0-9-]+\.example\.com$",
+        r"^https://([a-z]+\.)?example\.com(:[0-9]+)?$",
+        r"^https://pr-\d+-app\.example\.com$",
+        r"^https://[a-z]+-app\.example\.com$",
+        r"^http://[a-z]+\.localhost$",
+    ],
+)
+def test_patterns_that_name_their_domain_are_taken(pattern: str):
+    """Hosts below one domain, with ports, numbers and prefixes."""
+    assert CORS(origin_regex=pattern).settings.origin_regex == pattern
 
 
 @pytest.mark.parametrize(

@@ -65,18 +65,19 @@ class TheirCORS(CORSMiddleware):
     """A subclass, as people make them to add a header."""
 
 
-def test_middleware_that_does_not_work_beside_ours_is_warned_of(caplog):
+def test_middleware_that_does_not_work_beside_ours_is_warned_of(capsys):
     """Each is named once at start-up with the cure, whether added before or after; others are nobody's business."""
     app = FastAPI()
     app.add_middleware(TheirCORS, allow_origins=[ORIGIN])
-    harden(app, CORS(origins=[ORIGIN]), Logs(install=False))
+    harden(app, CORS(origins=[ORIGIN]), Logs(format="json"))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["testserver"])
     app.add_middleware(ProxyHeadersMiddleware)
     app.add_middleware(GZipMiddleware)
     app.add_middleware(lambda app: app)
     with TestClient(app) as client:
         assert client.get("/nothing").status_code == 404
-    warnings = [record.message for record in caplog.records if "was added to a hardened" in record.message]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "was added to a hardened" in line]
+    warnings = [json.loads(line)["event"] for line in lines]
     assert len(warnings) == 3
     for name, cure in (
         ("CORSMiddleware", "PRODKIT_CORS__ORIGINS"),

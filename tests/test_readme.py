@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from prodkit import harden
+from prodkit.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,3 +57,83 @@ def test_four_lines_are_enough():
         "app = FastAPI()",
         "kit = harden(app)",
     ]
+
+
+def commands(text: str) -> list[list[str]]:
+    """What is typed into a shell in *text*, in words."""
+    return [shlex.split(line) for line in re.findall(r"^ *\$ (.+)$", text, re.MULTILINE)]
+
+
+def settings_in(words: list[str]) -> dict[str, str]:
+    """The variables that *words* set."""
+    return dict(word.split("=", 1) for word in words if word.startswith("PRODKIT_"))
+
+
+def test_the_key_of_step_four_opens_the_door(monkeypatch, tmp_path):
+    """What is to be typed prints a key and its digest; configured as shown, they let their owner in and nobody else."""
+    monkeypatch.chdir(tmp_path)
+    make, *exports = commands(README.partition("4. **Ask for a key**")[2].partition("\n5. ")[0])
+    assert make[:2] == ["python", "-c"]
+    run = subprocess.run([sys.executable, *make[1:]], capture_output=True, text=True, check=True, timeout=60)
+    key, digest = run.stdout.split()
+    assert hashlib.sha256(key.encode()).hexdigest() == digest
+    assert len(exports) == 2
+    for name, value in settings_in([word for words in exports for word in words]).items():
+        monkeypatch.setenv(name, value.replace("...", digest))
+    app = FastAPI()
+    app.get("/")(lambda: "in")
+    harden(app)
+    client = TestClient(app)
+    assert client.get("/", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    assert client.get("/").status_code == 401
+
+
+def test_the_settings_of_the_steps_are_settings(monkeypatch, tmp_path):
+    """What steps 2, 3 and 5 set is accepted, with the quotes a shell takes away."""
+    monkeypatch.chdir(tmp_path)
+    steps = README.partition("## Harden your own application")[2].partition("4. **Ask")[0]
+    steps += README.partition("\n5. **")[2].partition("\n6. **")[0]
+    inline = [shlex.split(code) for code in re.findall(r"`(PRODKIT_[^`]+=[^`]+)`", steps)]
+    found = settings_in([word for words in inline for word in words])
+    assert set(found) == {"PRODKIT_PROXIES__TRUSTED_PROXIES", "PRODKIT_CORS__ORIGINS", "PRODKIT_STORE"}
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    assert main(["config", "--json"]) == 0
+
+
+def test_the_refusal_is_what_the_command_prints(monkeypatch, tmp_path, capsys):
+    """A misspelt setting refuses as shown, word by word."""
+    monkeypatch.chdir(tmp_path)
+    start = README.index("$ PRODKIT_RATE_LIMITING__DEFUALT")
+    command, _, output = README[start:].partition("```")[0].partition("\n")
+    (words,) = commands(command)
+    ((name, value),) = settings_in(words).items()
+    monkeypatch.setenv(name, value)
+    assert words[1] == "prodkit"
+    assert main(words[2:]) == 1
+    assert capsys.readouterr().err == output
+
+
+def test_settings_in_shell_commands_are_quoted():
+    """A list or an object without single quotes would lose its double ones, in every page."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    values = [
+        value
+        for page in pages
+        for value in re.findall(r"\bPRODKIT_[A-Z_]+=(\S)", page.read_text(encoding="utf-8"))
+    ]
+    assert values.count("'") >= 8
+    assert not set(values) & set('[{"')
+
+
+def test_the_page_of_the_example_is_complete():
+    """The reference application's page names every setting there is, and every processor."""
+    from examples.research_agents.catalogue import AGENTS
+    from examples.research_agents.settings import ResearchSettings
+
+    page = (ROOT / "examples" / "research_agents" / "README.md").read_text(encoding="utf-8")
+    names = {f"RESEARCH_{name.upper()}" for name in ResearchSettings.model_fields}
+    assert set(re.findall(r"RESEARCH_[A-Z_]+[A-Z]", page)) == names
+    for agent in AGENTS.values():
+        for processor in agent.processors:
+            assert f"| `{processor.name}` |" in page

@@ -153,7 +153,7 @@ def test_unknown_name_is_refused_with_what_was_meant(name, meant, where, folder,
         (folder / "secrets" / name).write_text("1", encoding="utf-8")
         monkeypatch.setenv("PRODKIT_SECRETS_DIR", "secrets")
     (text,) = faults().values()
-    assert f"(in {where})" in text
+    assert f"(in {'the environment' if where == 'environment' else where})" in text
     assert f"Did you mean {meant}?" in text
 
 

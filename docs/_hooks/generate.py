@@ -77,7 +77,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         {
             "Reference": [
                 "reference/index.md",
-                *sorted(path for path in generated() if path.startswith("reference/")),
+                *sorted(
+                    {path for path in generated() if path.startswith("reference/")}
+                    | set(by_hand("reference")[1:])
+                ),
             ]
         },
         {"Explanation": by_hand("explanation")},

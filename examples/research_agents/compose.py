@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .local_parallel.quoting import announces, points_back
+from .local_parallel.subject import subject_of
 from .local_parallel.text import query_terms, sentences, terms, title_terms
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ class _Sentence:
     own: frozenset[str]  # terms of the question in the sentence itself
     all: frozenset[str]
     opening: bool
-    titled: bool  # whether the title holds the whole question
+    titled: bool  # whether the title holds the whole question, or names the one thing it asks for
+    place: int  # among the sentences of its source
 
 
 def answer_pieces(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -52,15 +55,16 @@ def answer_pieces(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     parts = [finding for finding in findings if "query" in finding]
     several = len(parts) > 1
     told: set[str] = set()
-    missing = [
-        finding["query"] for finding in parts if not finding.get("results") and not finding.get("refused")
-    ]
+    missing: list[str] = []
     refused = [finding["query"] for finding in parts if finding.get("refused")]
     spoken = False
     for finding in parts:
-        if not finding.get("results"):
+        if finding.get("refused"):
             continue
-        chosen = [one for one in _choose(finding["query"], finding["results"]) if one.text not in told]
+        found = _choose(finding["query"], finding.get("results") or ())
+        if not found:
+            missing.append(finding["query"])
+        chosen = [one for one in found if one.text not in told]
         told.update(one.text for one in chosen)
         subject = ""
         for position, one in enumerate(chosen):
@@ -90,9 +94,12 @@ def _spoken(sentence: _Sentence, before: str) -> str:
 
 def _choose(query: str, results: Sequence[Mapping[str, Any]]) -> list[_Sentence]:
     """At most three sentences: the best of the best source, then what other sources add."""
-    pool = [
+    everything = [
         sentence for rank, result in enumerate(results) for sentence in _sentences_of(query, rank, result)
     ]
+    found = {(sentence.rank, sentence.place): sentence for sentence in everything}
+    # What only announces something is no answer, and neither is what points at a sentence that is not there.
+    pool = [one for one in everything if not announces(one.text) and _with_antecedents(one, found)]
     if not pool:
         return []
     frequency = Counter(term for sentence in pool for term in sentence.held)
@@ -103,30 +110,39 @@ def _choose(query: str, results: Sequence[Mapping[str, Any]]) -> list[_Sentence]
         return sum(weight[term] for term in held) / total
 
     def value(sentence: _Sentence) -> float:
-        shy = 0.3 if sentence.text.endswith(":") else 0.0
         opening = 0.0 if not sentence.opening else _DEFINES if sentence.titled else _OPENS
-        return share(sentence.held) + opening - _RANK * sentence.rank - shy
+        return share(sentence.held) + opening - _RANK * sentence.rank
 
-    chosen = [max(pool, key=value)]
-    best = chosen[0]
+    best = max(pool, key=value)
+    chosen = _with_antecedents(best, found)
     after = pool.index(best) + 1
     for sentence in sorted(
         pool, key=lambda one: value(one) + _FOLLOWS * (pool.index(one) == after), reverse=True
     ):
-        if len(chosen) == _MOST_SENTENCES:
-            break
-        if sentence.text.endswith(":") or any(_alike(sentence, other) for other in chosen):
+        new = [one for one in _with_antecedents(sentence, found) if one not in chosen]
+        if len(chosen) + len(new) > _MOST_SENTENCES or any(_alike(sentence, other) for other in chosen):
             continue
         if sentence.rank == best.rank:
-            wanted = sum(other.rank == best.rank for other in chosen) < _FROM_ONE
+            wanted = sum(other.rank == best.rank for other in chosen) + len(new) <= _FROM_ONE
         else:
             # By its own words: what its title says was enough to be found, and is not enough to join in.
             wanted = not best.titled and share(best.own) < _SECOND_VOICE <= share(sentence.own)
         if wanted:
-            chosen.append(sentence)
-    place = {sentence.text: position for position, sentence in enumerate(pool)}
-    first = chosen[0].rank
-    return sorted(chosen, key=lambda sentence: (sentence.rank != first, place[sentence.text]))
+            chosen.extend(new)
+    return sorted(chosen, key=lambda sentence: (sentence.rank != best.rank, sentence.rank, sentence.place))
+
+
+def _with_antecedents(sentence: _Sentence, found: Mapping[tuple[int, int], _Sentence]) -> list[_Sentence]:
+    """*sentence* behind those of its source that it points back at; empty when they are not there."""
+    needed = [sentence]
+    while points_back(needed[0].text):
+        before = found.get((sentence.rank, needed[0].place - 1))
+        if before is None:
+            return needed if needed[0].subject else []  # the title says what an opening "It" is
+        needed.insert(0, before)
+        if len(needed) > _MOST_SENTENCES:
+            return []
+    return needed
 
 
 def _sentences_of(query: str, rank: int, result: Mapping[str, Any]) -> Iterator[_Sentence]:
@@ -136,6 +152,9 @@ def _sentences_of(query: str, rank: int, result: Mapping[str, Any]) -> Iterator[
     tail = title.rsplit(" - ", 1)[-1]
     subject = tail if _SIGNATURE.match(tail) and len(tail) < 80 else ""  # longer ones hide the answer
     titled = asked & set(title_terms(title))
+    about = subject_of(query)
+    whole = titled == asked or (about is not None and about.entitles(title))
+    place = 0
     opening = True
     for excerpt in result["excerpts"]:
         for paragraph in str(excerpt).split("\n"):
@@ -150,8 +169,10 @@ def _sentences_of(query: str, rank: int, result: Mapping[str, Any]) -> Iterator[
                     found & asked,
                     found,
                     opening,
-                    titled == asked,
+                    whole,
+                    place,
                 )
+                place += 1
                 opening = False
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import secrets
 import selectors
@@ -43,7 +44,7 @@ class DemoError(Exception):
 
 
 def main() -> int:
-    """Run until ctrl-c or SIGTERM. Exit code 0 after a clean end, 1 when it could not start."""
+    """Run until ctrl-c, SIGTERM or SIGHUP. Exit code 0 after a clean end, 1 when it could not start."""
     host = os.environ.get("HOST") or "127.0.0.1"
     port = os.environ.get("PORT") or "8000"
     if not (port.isascii() and port.isdigit() and int(port) < 65536):
@@ -65,10 +66,16 @@ def main() -> int:
         if not serving.is_set():
             sys.exit(0)
 
+    def hang_up(*_: object) -> None:
+        # A closed terminal ends the demo like SIGTERM; uvicorn itself does not know this signal.
+        signal.raise_signal(signal.SIGTERM)
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, hang_up)
     try:
-        with tempfile.TemporaryDirectory(prefix="prodkit-demo-") as folder, _sources():
+        with tempfile.TemporaryDirectory(prefix="prodkit-demo-") as folder, _sources(folder):
             key = _hardening_defaults(Path(folder))
             return _serve(listener, host, key, serving)
     except (DemoError, ProdkitError, ValidationError) as error:
@@ -83,8 +90,11 @@ def _refuse(reason: str) -> int:
 
 
 @contextlib.contextmanager
-def _sources() -> Iterator[None]:
-    """The local Parallel server as a child, reachable through `RESEARCH_*`; nothing when a key for another is set."""
+def _sources(folder: str) -> Iterator[None]:
+    """The local Parallel server as a child, reachable through `RESEARCH_*`; nothing when a key for another is set.
+
+    Its files go into *folder*, so that they are removed also when it has to be killed. When we are, it removes the folder.
+    """
     if os.environ.get("RESEARCH_PARALLEL_API_KEY"):
         yield
         return
@@ -92,7 +102,7 @@ def _sources() -> Iterator[None]:
     child = subprocess.Popen(
         [sys.executable, "-m", "examples.research_agents.local_parallel"],
         cwd=Path(__file__).resolve().parents[2],
-        env={**_inherited(), "LOCAL_PARALLEL_TOKEN": token},
+        env={**_inherited(), "LOCAL_PARALLEL_TOKEN": token, "LOCAL_PARALLEL_FOLDER": folder},
         stdin=subprocess.PIPE,  # our end closes when we die, even by SIGKILL; the child ends when it does
         stdout=subprocess.PIPE,
         start_new_session=True,  # ctrl-c is for us: the child has to answer until the last request is done
@@ -190,6 +200,8 @@ def _serve(listener: socket.socket, host: str, key: str, serving: threading.Even
         proxy_headers=False,
         timeout_graceful_shutdown=10,
     )
+    # One line for every search would bury what the demo is about: the access log.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     server = AnnouncingServer(config, lambda: _announce(url, key))
     serving.set()
     server.run(sockets=[listener])
@@ -203,6 +215,7 @@ def _announce(url: str, key: str) -> None:
     headers = f"-H 'Authorization: Bearer {key or 'KEY'}' -H 'Content-Type: application/json'"
     print(f"URL: {url}")
     print(f"API key: {shown}")
+    print(f"Docs: {url}/docs")
     print(f"""{post}/chat {headers} -d '{{"message": "What does the nonlocal statement do?"}}'""")
     print(
         f"""{post}/stream -N {headers} -d '{{"message": "What is the difference between __str__ and __repr__?"}}'"""

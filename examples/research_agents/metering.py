@@ -8,7 +8,7 @@ took nothing, *released*. What is never settled (a timeout, a lost client) stays
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .money import format_usd
 
@@ -23,7 +23,7 @@ class Source:
         n: the number in `[n]`, from 1, in order of first appearance in the run.
         url: where it can be looked up.
         title: what it calls itself.
-        excerpt: the part that was read.
+        excerpt: the parts that were read; every sentence that cites the source stands in it.
     """
 
     n: int
@@ -93,10 +93,16 @@ class RunMeter:
         return Dispatched(self, nano)
 
     def cite(self, url: str, title: str, excerpt: str) -> Source:
-        """The source *url* under its number; a new one gets the next."""
+        """The source *url* under its number; a new one gets the next.
+
+        One that is read again keeps its number, and its excerpt grows by the lines it did not have: whatever cites it
+        has to stand there.
+        """
         known = self.sources.get(url)
         if known is None:
             known = self.sources[url] = Source(len(self.sources) + 1, url, title, excerpt)
+        elif new := [line for line in excerpt.split("\n") if line.strip() and line not in known.excerpt]:
+            known = self.sources[url] = replace(known, excerpt="\n".join([known.excerpt, *new]))
         return known
 
     @property

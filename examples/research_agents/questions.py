@@ -16,9 +16,16 @@ _PAIR = re.compile(
     rf"(?P<first>{_TERM})\s+and\s+(?:the\s+|an?\s+)?(?P<second>{_TERM})(?P<tail>\s+[\w\s]*|)\??$",
     re.IGNORECASE,
 )
+_SIDE = rf"{_TERM}(?:\s{_TERM}){{0,3}}?"
+_ARTICLE = r"(?:(?:the|an?)\s)?"
 _COMPARISON = re.compile(
-    rf"\b(?:difference|differences|compare|distinction)\b(?:\s+between)?\s+(?:the\s+)?(?P<first>{_TERM})\s+"
-    rf"(?:and|with|to|versus|vs\.?)\s+(?:the\s+)?(?P<second>{_TERM})(?P<tail>\s+[\w\s]*|)\??\s*$",
+    rf"\b(?:differences?|compare|distinction|distinguish)\b(?:\sbetween)?\s(?P<first>{_ARTICLE}{_SIDE})\s"
+    rf"(?:and|with|to|from|versus|vs\.?)\s(?P<second>{_ARTICLE}{_SIDE})\s*$"
+    rf"|^how\s(?:does|do|is|are)\s(?P<one>{_ARTICLE}{_SIDE})\s(?:differ|different)\sfrom\s(?P<other>{_ARTICLE}{_SIDE})\s*$",
+    re.IGNORECASE,
+)
+_KIND = re.compile(
+    r"(?P<name>.+)\s(?P<kind>statement|keyword|clause|expression|operator|function|method|command|package|exception|object)s$",
     re.IGNORECASE,
 )
 _POINTING_BACK = re.compile(r"\b(?:it|its|they|them|their|this|that|these|those|one)\b", re.IGNORECASE)
@@ -29,8 +36,8 @@ _PLURAL = re.compile(r"\b(?:do|are|were)\b", re.IGNORECASE)
 def split_question(message: str) -> list[str]:
     """The questions in *message*, at most `MOST_PARTS`, in order; what cannot be split safely stays whole.
 
-    A comparison keeps its whole form first, because a passage that speaks of both is the best answer, and then asks
-    for each side.
+    A comparison asks for each side, and not for both at once: a passage that holds both words need not compare them,
+    and a side about which nothing is found is to be named.
     """
     parts: list[str] = []
     # One blank at a time: the patterns below would try each of a thousand blanks as the beginning of a match.
@@ -50,8 +57,11 @@ def split_question(message: str) -> list[str]:
 def _expand(question: str) -> list[str]:
     """One question, or one for each of the two things it asks about."""
     if match := _COMPARISON.search(question):
-        tail = match["tail"].rstrip()
-        return [question, f"What is {match['first']}{tail}", f"What is {match['second']}{tail}"]
+        sides = [match["first"] or match["one"], match["second"] or match["other"]]
+        if shared := _KIND.match(sides[1]):  # "the break and continue statements"
+            names = [side.removeprefix("the ") for side in (sides[0], shared["name"])]
+            sides = [f"the {name}" if " " in name else f"the {name} {shared['kind']}" for name in names]
+        return [f"What is {side}" for side in sides]
     if match := _PAIR.match(question):
         head = _PLURAL.sub(lambda verb: _SINGULAR[verb[0].lower()], match["head"])
         return [f"{head}{match[side]}{match['tail'].rstrip()}" for side in ("first", "second")]

@@ -110,10 +110,13 @@ def refuse_others(app: object, features: Sequence[object]) -> None:
         raise InstallationError(message)
     for feature in features:
         if isinstance(feature, type):
-            name = feature.__name__
-            message = f"{name} is a class, and a feature is an object of it: write {name}(...) with its settings"
+            kind = feature.__name__
+            message = (
+                f"{kind} is a class, and a feature is an object of it: write {kind}(...) with its settings"
+            )
             raise InstallationError(message)
-        if not isinstance(getattr(feature, "name", None), str) or not callable(getattr(feature, "parts", None)):
+        name, parts = getattr(feature, "name", None), getattr(feature, "parts", None)
+        if not isinstance(name, str) or not callable(parts) or not hasattr(feature, "provides"):
             message = (
                 f"{_described(feature)} was given as a feature: give objects such as CORS(origins=[...]), or one of your "
                 "own with `name`, `provides` and `parts`"
@@ -123,7 +126,11 @@ def refuse_others(app: object, features: Sequence[object]) -> None:
 
 def _described(thing: object) -> str:
     """What *thing* is, without what is in it."""
-    return f"the class {thing.__name__}" if isinstance(thing, type) else f"an object of type {type(thing).__name__}"
+    return (
+        f"the class {thing.__name__}"
+        if isinstance(thing, type)
+        else f"an object of type {type(thing).__name__}"
+    )
 
 
 def refuse_late(app: FastAPI) -> None:
@@ -186,7 +193,9 @@ def _lighten(stack: Any, kit: Kit) -> None:
     layer = stack
     while layer is not None:
         inner: Any = getattr(layer, "app", None)
-        if type(inner).__name__ == "AppBodyLimitMiddleware" and isinstance(getattr(inner, "app", None), Pipeline):
+        if type(inner).__name__ == "AppBodyLimitMiddleware" and isinstance(
+            getattr(inner, "app", None), Pipeline
+        ):
             layer.app = inner = inner.app
         if isinstance(layer, InnermostScope) and layer.kit is kit:
             layer.app = HandlersLayer.replacing(layer.app)

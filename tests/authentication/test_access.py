@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
 from fastapi.staticfiles import StaticFiles
 from fastapi.testclient import TestClient
+from starlette.endpoints import HTTPEndpoint
+from starlette.responses import PlainTextResponse
 from starlette.testclient import WebSocketDenialResponse
 
-from prodkit.authentication import Authentication, StaticKeys, public, require_any_scope, require_scopes
+from prodkit.authentication import (
+    Authentication,
+    StaticKeys,
+    is_public,
+    public,
+    require_any_scope,
+    require_scopes,
+)
 from prodkit.core.context import CurrentContext, CurrentPrincipal
 from prodkit.correlation import Correlation
 from prodkit.installation import install
@@ -166,6 +176,69 @@ class TestDefaultDeny:
         assert client.get("/open").status_code == 401
         assert client.post("/open").status_code == 401
         assert client.get("/open", headers=BEARER).json()["id"] == "ci"
+
+    def test_middleware_of_a_mounted_application_opens_nothing(self):
+        """It may send a request on to another endpoint than the one it seemed to be for: only the mount's mark counts."""
+
+        class Override:
+            def __init__(self, app: Any) -> None:
+                self.app = app
+
+            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+                await self.app({**scope, "method": "DELETE"}, receive, send)
+
+        inner, app = FastAPI(), FastAPI()
+
+        @inner.get("/x")
+        @public
+        async def read() -> str:
+            return "read"
+
+        @inner.delete("/x")
+        async def delete() -> str:
+            return "deleted"
+
+        inner.add_middleware(Override)
+        app.mount("/inner", inner)
+        _, client, _ = secured(app)
+        assert client.get("/inner/x").status_code == 401
+        assert client.get("/inner/x", headers=BEARER).json() == "deleted"
+        public(inner)
+        assert client.get("/inner/x").json() == "deleted"
+
+    def test_the_mark_is_not_inherited(self):
+        """A subclass, and a wrapper that copies attributes, are others than what was marked."""
+
+        @public
+        class Open(HTTPEndpoint):
+            async def get(self, request: Any) -> PlainTextResponse:
+                return PlainTextResponse("x")
+
+        class Closed(Open): ...
+
+        @public
+        async def plain() -> int:
+            return 1
+
+        @functools.wraps(plain)
+        async def wrapper() -> int:
+            return await plain()
+
+        class Methods:
+            @public
+            async def method(self) -> int:
+                return 1
+
+        assert [is_public(x) for x in (Open, plain, Methods().method)] == [True] * 3
+        assert [is_public(x) for x in (Closed, Open({"type": "http"}, None, None), wrapper)] == [False] * 3  # type: ignore[arg-type]
+
+    def test_documentation_of_a_mounted_application_stays_private(self):
+        """`public_docs` is about the application it is set for."""
+        app, inner = FastAPI(), FastAPI()
+        app.mount("/inner", inner)
+        _, client, _ = secured(app, public_docs=True)
+        assert client.get("/docs").status_code == 200
+        assert [client.get(f"/inner{path}").status_code for path in ("/docs", "/openapi.json")] == [401] * 2
 
     def test_an_endpoint_that_has_every_attribute_is_not_public(self):
         """A proxy or a mock answers to any name: only the mark itself counts."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import pytest
+from pydantic import model_validator
 
 from prodkit.core.assembly import assemble
 from prodkit.core.clock import SYSTEM_CLOCK
@@ -42,6 +45,28 @@ def test_two_features_of_one_name():
     """Names are unique."""
     with pytest.raises(InstallationError, match="two features named 'a'"):
         assemble([Contributes("a"), Contributes("a")])
+
+
+def test_a_fault_of_several_options_together_names_the_feature():
+    """What one option alone is not to blame for is said of the feature, and what it is, of the option."""
+
+    class Pair(FeatureSettings):
+        low: int = 0
+        high: int = 1
+
+        @model_validator(mode="after")
+        def _ordered(self) -> Self:
+            if self.low > self.high:
+                message = "low is above high | Swap them."
+                raise ValueError(message)
+            return self
+
+    with pytest.raises(SettingsError) as together:
+        Pair.of("Range", low=2)
+    assert str(together.value.faults[0]) == "Range(...): low is above high. Swap them."
+    with pytest.raises(SettingsError) as alone:
+        Pair.of("Range", low="x")
+    assert alone.value.faults[0].name == "Range(low=...)"
 
 
 def test_emit_never_raises(caplog):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI, Request
@@ -50,6 +52,35 @@ class TestContext:
         assert set(seen) == {"dependency", "thread", "endpoint", "background", "before", "after"}
         assert CURRENT.get() is None
         assert recorder.one() == ("/", 200, "ok")
+
+    def test_the_name_context_may_be_the_applications(self):
+        """What a lifespan or a middleware keeps at `request.state.context` stays there, and does not disturb us."""
+
+        @asynccontextmanager
+        async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+            yield {"context": "of the lifespan"}
+
+        app = FastAPI(lifespan=lifespan)
+
+        @app.post("/")
+        async def endpoint(request: Request, context: CurrentContext, body: dict[str, int]) -> list[Any]:
+            return [request.state.context, context.correlation_id]
+
+        class Between(BaseHTTPMiddleware):
+            async def dispatch(self, request, call_next):
+                if "x-set" in request.headers:
+                    request.state.context = "of the middleware"
+                return await call_next(request)
+
+        client, recorder = hardened(app)
+        app.add_middleware(Between)
+        headers = {"X-Request-ID": "given-id-1"}
+        with client:
+            answer = client.post("/", json={}, headers=headers)
+            assert answer.json() == ["of the lifespan", "given-id-1"]
+        answer = client.post("/", json={}, headers=headers | {"X-Set": "1"})
+        assert answer.json() == ["of the middleware", "given-id-1"]
+        assert [event.status for event in recorder.finished] == [200, 200]
 
     def test_scope_copying_middleware_does_not_hide_the_route(self):
         """A middleware that hands on a copy of the scope leaves the route template and the rules intact."""

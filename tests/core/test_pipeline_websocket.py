@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from prodkit.core.context import CurrentContext, RequestContext
+from prodkit.core.events import BackgroundFailed, RequestFailed
 from prodkit.core.features import Layer
 from prodkit.core.problems import Problem
 from prodkit.correlation import Correlation
@@ -57,6 +58,21 @@ def make_app() -> FastAPI:
         await socket.accept()
         raise RuntimeError("after")
 
+    @app.websocket("/refuses-after/{status}")
+    async def refuses_after(socket: WebSocket, status: int):
+        await socket.accept()
+        raise Problem(status) if status % 2 else HTTPException(status)
+
+    @app.websocket("/breaks-after-close")
+    async def breaks_after_close(socket: WebSocket):
+        await socket.accept()
+        await socket.close()
+        raise RuntimeError("after the close")
+
+    @app.websocket("/silent")
+    async def silent(socket: WebSocket):
+        pass
+
     return app
 
 
@@ -89,6 +105,7 @@ def test_accepted_socket_carries_headers_and_one_event():
     [
         ("/nothing", 404, "(unmatched)"),
         ("/closes", 403, "/closes"),
+        ("/silent", 403, "/silent"),
         ("/raises", 403, "/raises"),
         ("/validates", 422, "/validates"),
     ],
@@ -124,7 +141,7 @@ def test_guards_decide_on_handshakes():
     assert recorder.last.outcome == "refused"
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/closes", "/raises", "/validates"])
+@pytest.mark.parametrize("path", ["/nothing", "/closes", "/raises", "/validates", "/silent"])
 async def test_without_the_extension_a_refusal_is_a_close(path):
     """Where the server cannot send a denial response, the socket is closed with 1008 and nothing else."""
     app, recorder = hardened()
@@ -222,3 +239,90 @@ def test_sockets_inside_a_mounted_hardened_application():
         ("/sub/echo/{name}", 101),
         ("/sub/{path}", 403),
     ]
+
+
+async def run(app: Any, path: str, *told: Any, fails_at: str = "") -> list[dict[str, Any]]:
+    """What *app* sends to a server that says *told*, and cannot send messages of the type *fails_at*."""
+    messages, sent = iter([{"type": "websocket.connect"}, *told]), []
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        if message["type"] == fails_at:
+            raise OSError
+        sent.append(message)
+
+    await app(websocket_scope(path), receive, send)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "outcome"),
+    [(403, 1008, "refused"), (404, 1008, "refused"), (503, 1011, "error"), (500, 1011, "error")],
+)
+async def test_a_refusal_after_the_accept_is_a_close(status, code, outcome):
+    """There is no response any more: the close code says whose fault it is, and the status stays what was sent."""
+    app, recorder = hardened()
+    sent = await run(app, f"/refuses-after/{status}")
+    assert sent[1:] == [{"type": "websocket.close", "code": code, "reason": ""}]
+    assert recorder.one() == ("/refuses-after/{status}", 101, outcome)
+    assert not [event for event in recorder.events if isinstance(event, RequestFailed)]
+
+
+async def test_a_refusal_from_a_middleware_after_the_accept_is_a_close():
+    """Also where the problem comes past the exception handlers, straight into the pipeline."""
+    app, recorder = hardened()
+
+    class After:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            await send({"type": "websocket.accept"})
+            raise Problem(429)
+
+    app.add_middleware(After)
+    sent = await run(app, "/echo/ann")
+    assert [message.get("code") for message in sent] == [None, 1008]
+    assert (recorder.last.status, recorder.last.outcome) == (101, "refused")
+
+
+@pytest.mark.parametrize("fails_at", ["websocket.send", "websocket.accept"])
+async def test_a_client_that_vanishes_while_we_send_is_no_failure(fails_at):
+    """A server raises OSError then (ASGI WebSocket 2.4): the socket is disconnected, nothing is raised or reported."""
+    app, recorder = hardened()
+    await run(app, "/echo/ann", {"type": "websocket.receive", "text": "x"}, fails_at=fails_at)
+    assert recorder.one() == ("/echo/{name}", 101, "disconnected")
+    assert len(recorder.events) == 1
+
+
+async def test_a_crash_that_cannot_even_close_is_told():
+    """The client left and the handler broke: what is raised is the handler's error, not that of the close."""
+    app, recorder = hardened()
+    with pytest.raises(RuntimeError, match="after"):
+        await run(app, "/breaks-after", fails_at="websocket.close")
+    assert [type(event) for event in recorder.events[:1]] == [RequestFailed]
+
+
+async def test_a_crash_after_the_close_is_told():
+    """Nobody is there to be answered, and whoever watches for failures learns of it."""
+    app, recorder = hardened()
+    with pytest.raises(RuntimeError, match="after the close"):
+        await run(app, "/breaks-after-close")
+    told = [event for event in recorder.events if isinstance(event, BackgroundFailed)]
+    assert [str(event.error) for event in told] == ["after the close"]
+    assert recorder.one() == ("/breaks-after-close", 101, "ok")
+
+
+async def test_a_client_that_leaves_before_the_accept_is_not_refused():
+    """It is gone: a handler that returns without a word then has said nothing wrong."""
+    app, recorder = hardened()
+
+    @app.websocket("/waits")
+    async def waits(socket: WebSocket):
+        await socket.receive()
+        await socket.receive()
+
+    assert await run(app, "/waits", {"type": "websocket.disconnect", "code": 1006}) == []
+    assert recorder.one() == ("/waits", None, "disconnected")

@@ -11,7 +11,7 @@ from fastapi import Body, FastAPI, HTTPException, Query
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import UUID4, BaseModel, ConfigDict, Field, field_validator
+from pydantic import UUID4, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from prodkit.core.handlers import validation_problem
 from prodkit.core.problems import (
@@ -109,6 +109,18 @@ class TestProblem:
             b"application/problem+json"
         ]
 
+    def test_headers_that_cannot_be_sent_are_left_out(self):
+        """A line break in a header would let its value add headers of its own."""
+        headers = {"X-A": "a\r\nSet-Cookie: b=c", "X B": "1", "X-C": "c", "Cache-Control": "a\nb"}
+        answer = problem_answer(Problem(400, headers=headers))
+        assert answer.headers[1:] == [(b"cache-control", b"no-store"), (b"x-c", b"c")]
+
+    def test_numbers_python_does_not_write(self):
+        """An integer of more than 4300 digits, as a value or as a key, is named by its type."""
+        document = json.loads(problem_answer(Problem(400, value=10**5000, keys={10**5000: -(10**300)})).body)
+        assert document["value"] == "<int>"
+        assert document["keys"] == {"<int>": -(10**300)}
+
     def test_every_type_is_described(self):
         """Each type has what its page in the documentation needs."""
         for name, kind in PROBLEM_TYPES.items():
@@ -133,6 +145,17 @@ class Account(BaseModel):
             message = f"{value} cannot be chosen"
             raise ValueError(message)
         return value
+
+
+class Pair(BaseModel):
+    secret: str
+    again: str
+
+    @field_validator("again")
+    @classmethod
+    def _same(cls, value: str, info: ValidationInfo) -> str:
+        message = f"differs from {info.data['secret']}"
+        raise ValueError(message)
 
 
 @pytest.fixture(scope="module")
@@ -189,12 +212,47 @@ class TestValidation:
         assert errors["#/limit"]["in"] == "query"
         assert response.json()["detail"] == "3 parts of the request did not validate."
 
-    def test_messages_of_own_validators_that_do_not_quote(self):
-        """A validator's own sentence is kept when it shares no word with the input."""
-        error = {"type": "value_error", "loc": ("body", "a"), "msg": "Value error, must be odd", "input": 4}
-        assert shown([error])[0]["message"] == "must be odd"
-        error["input"] = "ODD"
-        assert shown([error])[0]["message"] == "The value is not valid."
+    @pytest.mark.parametrize(
+        "error",
+        [
+            {"type": "value_error", "msg": "Value error, must be odd", "ctx": {"error": ValueError()}},
+            {"type": "assertion_error", "msg": "Assertion failed, 7 is not odd", "ctx": {"error": None}},
+            {"type": "value_error", "msg": "Value error, differs from q7"},
+            {"type": "own", "msg": "The other one is q7", "ctx": {"other": "q7"}},
+            {"type": "own", "msg": "You sent 4000", "input": "4000"},
+        ],
+    )
+    def test_messages_that_may_quote_are_not_shown(self, error):
+        """The text of an exception, or a template that was filled in, may hold any field, in pieces of any length."""
+        assert shown([{"loc": ("body", "a"), "input": 4} | error])[0]["message"] == "The value is not valid."
+
+    def test_a_literal_message_is_shown(self):
+        """A PydanticCustomError without a context is a sentence its author wrote before the request came."""
+        error = {"type": "own", "loc": ("body", "a"), "msg": "Must be odd.", "input": 4}
+        assert shown([error])[0] == {"in": "body", "pointer": "#/*", "code": "own", "message": "Must be odd."}
+
+    def test_keys_of_a_mapping_are_not_places(self, client):
+        """A key is the caller's text, also where it looks like a name of ours; declared names are shown."""
+        body = {"number": 1, "nested": {"hunter2": "x"}}
+        errors = client.post("/accounts/1", json=body).json()["errors"]
+        assert [error["pointer"] for error in errors] == ["#/token", "#/colour", "#/nested/*"]
+        error = {"type": "missing", "loc": ("hunter2", "a/b~c", 3, "hunter2"), "msg": "Field required"}
+        place = validation_problem([error], frozenset({"a/b~c"})).extensions["errors"]
+        assert place == [
+            {"in": "request", "pointer": "#/a~1b~0c/3/*", "code": "missing", "message": "Field required"}
+        ]
+
+    def test_another_field_is_not_quoted(self):
+        """A validator that names another field's value does not tell it to the client."""
+        app = FastAPI()
+
+        @app.post("/")
+        async def take(pair: Pair) -> None: ...
+
+        install(app, Correlation())
+        response = TestClient(app).post("/", json={"secret": "q7", "again": "z"})
+        assert response.json()["errors"][0]["pointer"] == "#/again"
+        assert "q7" not in response.json()["errors"][0]["message"]
 
     def test_at_most_fifty(self):
         """A thousand errors are counted and fifty of them shown."""

@@ -74,3 +74,27 @@ def test_the_same_sentence_is_said_once() -> None:
         )
     )
     assert answer.count("Tea is a drink.") == 1
+
+
+def test_a_sentence_that_points_back_is_not_quoted_alone() -> None:
+    """It brings the one before along, or stays away when that is not there."""
+    text = "Tea is a leaf. It grows on hills."
+    answer = "".join(answer_pieces([found("Where are hills?", (1, "Leaves", text))]))
+    assert answer == "Tea is a leaf. [1] It grows on hills. [1]"
+    lost = "".join(answer_pieces([found("Where are hills?", (1, "Leaves", "It grows on hills."))]))
+    assert lost.startswith("Not found")
+
+
+def test_an_announcement_is_no_answer() -> None:
+    """ "There are two ways:" promises what is not quoted."""
+    answer = "".join(answer_pieces([found("ways of tea", (1, "Tea", "There are two ways of tea:"))]))
+    assert answer.startswith("Not found")
+
+
+def test_the_missing_side_of_a_comparison_is_named() -> None:
+    """Half an answer says which half it is."""
+    answer = "".join(
+        answer_pieces([found("What is tea?", (1, "Tea", "Tea is a leaf.")), found("What is a deque?")])
+    )
+    assert "Tea is a leaf. [1]" in answer
+    assert '"What is a deque?"' in answer

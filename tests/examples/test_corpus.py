@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from pathlib import Path
 
 from examples.research_agents.local_parallel.corpus import documents, passages
@@ -36,15 +37,19 @@ def test_a_missing_docs_folder_is_no_error(tmp_path: Path) -> None:
 
 
 def test_nothing_is_quoted_that_python_help_does_not_say() -> None:
-    """Every paragraph of every topic stands in its source, character for character but for blanks."""
-    source = {document.url: "".join(document.text.split()) for document in documents()}
+    """Every paragraph of every topic stands in its source, character for character but for blanks and footnote marks."""
+
+    def squeezed(text: str) -> str:
+        return re.sub(r"\[\d{1,2}\]\.?", "", "".join(text.split()))
+
+    source = {document.url: squeezed(document.text) for document in documents()}
     wrong = [
         (passage.url, paragraph)
         for passage in passages()
         if passage.url.startswith("pydoc:")
         or ("#readme" not in passage.url and passage.url.startswith("package:"))
         for paragraph in passage.paragraphs
-        if "".join(paragraph.split()) not in source[passage.url.split("#")[0]]
+        if squeezed(paragraph) not in source[passage.url.split("#")[0]]
     ]
     assert wrong == []
 
@@ -53,3 +58,15 @@ def test_shared_text_is_kept_once() -> None:
     """Long topics repeat short ones; a search must not return the same sentences twice."""
     texts = [passage.text for passage in passages()]
     assert len(set(texts)) == len(texts)
+
+
+def test_no_footnote_mark_is_left_to_look_like_a_citation() -> None:
+    """ "[1] The exception ..." in an answer would name a source that has nothing to do with it."""
+    marks = re.compile(r"(?:^|\s)\[\d{1,2}\](?:\s|$)")
+    assert [
+        (passage.url, paragraph)
+        for passage in passages()
+        if passage.url.startswith("pydoc:")
+        for paragraph in passage.paragraphs
+        if marks.search(paragraph)
+    ] == []

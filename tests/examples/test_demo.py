@@ -87,8 +87,8 @@ class Demo:
 
 
 @pytest.fixture
-def demo() -> Iterator[Demo]:
-    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(free_port())}
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(free_port()), "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         COMMAND, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -99,11 +99,13 @@ def demo() -> Iterator[Demo]:
                 process.kill()
 
 
-def test_it_answers_with_the_key_it_printed_and_ends_cleanly(demo: Demo) -> None:
+def test_it_answers_with_the_key_it_printed_and_ends_cleanly(demo: Demo, tmp_path: Path) -> None:
     """Ready when it says so; a chat, a stream and an honest refusal; SIGTERM drains, exit code 0, no process left."""
     assert demo.url.startswith("http://127.0.0.1:")
     assert all(line.startswith(f"curl -sS {demo.url}/v1/agents/search/") for line in demo.lines[-3:])
+    assert f"Docs: {demo.url}/docs" in demo.lines
     assert len(demo.children) == 1
+    assert list(tmp_path.iterdir())
     status, body = demo.ask("What does the nonlocal statement do?")
     assert status == 200, body
     assert "previously bound variables" in json.loads(body)["answer"]
@@ -117,14 +119,24 @@ def test_it_answers_with_the_key_it_printed_and_ends_cleanly(demo: Demo) -> None
     demo.process.send_signal(signal.SIGTERM)
     assert demo.process.wait(timeout=15) == 0
     assert all(gone_within(child, 5) for child in demo.children)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_left_when_it_is_killed(demo: Demo) -> None:
-    """The child ends by itself, also when nobody could tell it to."""
+def test_a_closed_terminal_ends_it_cleanly_too(demo: Demo, tmp_path: Path) -> None:
+    """SIGHUP is handled like SIGTERM: exit code 0, no process and no directory left."""
+    demo.process.send_signal(signal.SIGHUP)
+    assert demo.process.wait(timeout=15) == 0
+    assert all(gone_within(child, 5) for child in demo.children)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_left_when_it_is_killed(demo: Demo, tmp_path: Path) -> None:
+    """The child ends by itself and cleans up, also when nobody could tell it to."""
     demo.process.kill()
     demo.process.wait(timeout=5)
     assert demo.children
     assert all(gone_within(child, 10) for child in demo.children)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_before_it_serves_ends_it() -> None:

@@ -37,3 +37,14 @@ def test_sources_keep_their_number() -> None:
     """The same source found twice is one citation."""
     meter = RunMeter()
     assert [meter.cite(url, "t", "e").n for url in ("a", "b", "a", "c")] == [1, 2, 1, 3]
+
+
+def test_a_source_read_again_keeps_its_number_and_grows() -> None:
+    """Two searches may quote one passage differently; every sentence that cites it stands in its excerpt."""
+    meter = RunMeter()
+    meter.cite("u:1", "T", "One.\nTwo.")
+    meter.cite("u:2", "U", "Else.")
+    again = meter.cite("u:1", "T", "Two.\nThree.")
+    assert again.n == 1
+    assert again.excerpt == "One.\nTwo.\nThree."
+    assert meter.sources["u:1"] is again

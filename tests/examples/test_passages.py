@@ -115,3 +115,41 @@ def test_plain_text_is_quoted_as_it_was_written() -> None:
     """What looks like markup is none there: a version range, a keyword argument, a subscript."""
     text = "It takes **kwargs and *args, needs x<3,>=2.1 and calls table[0](value) <lambda>."
     assert next(iter(passages_of("p", "P", text))).paragraphs == [text]
+
+
+def test_our_lists_and_tables_are_read_to_the_last_cell() -> None:
+    """Default values often stand nowhere else; a row says what its cells are."""
+    text = (
+        "# Limits\n\n| setting | default | meaning |\n|---|---|---|\n| `max_bytes` | 4096 | of a body |\n"
+        "| `a\\|b` | | a choice |\n\n* `burst`: ten requests\n* `wait`: two seconds each\n"
+    )
+    found = list(passages_of("docs:l", "L", text, markup=True))
+    assert [paragraph for passage in found for paragraph in passage.paragraphs] == [
+        "`max_bytes`: default: 4096; meaning: of a body.",
+        "`a|b`: meaning: a choice.",
+        "`burst`: ten requests",
+        "`wait`: two seconds each",
+    ]
+
+
+def test_footnote_marks_are_not_quoted() -> None:
+    """A reader would take them for citations; a subscript is no mark."""
+    text = "It is discarded. [5] A name stays in table[0] and is kept. [12]\n\n[1] The exception is shown.\n"
+    assert next(iter(passages_of("p", "P", text))).paragraphs == [
+        "It is discarded. A name stays in table[0] and is kept.",
+        "The exception is shown.",
+    ]
+
+
+def test_class_methods_and_commands_are_definitions() -> None:
+    """`classmethod fromkeys(...)` is `dict.fromkeys`; a debugger's "tbreak [line]" is a definition too."""
+    text = (
+        "Maps\n****\n\nclass dict()\n\n   A map of things.\n\n   classmethod fromkeys(keys)\n\n      Make one of keys.\n\n"
+        "tbreak [lineno | function]\n\n   Stop here once.\n\nll | longlist\n\n   Show all of it.\n"
+    )
+    assert [passage.title for passage in passages_of("p", "P", text)] == [
+        "P - Maps - class dict()",
+        "P - Maps - dict.fromkeys(keys)",
+        "P - Maps - tbreak [lineno | function]",
+        "P - Maps - ll | longlist",
+    ]

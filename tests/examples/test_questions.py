@@ -21,8 +21,18 @@ from examples.research_agents.questions import MOST_PARTS, split_question
         ("What is uvloop and who won in 2018?", ["What is uvloop?", "who won in 2018?"]),
         (
             "What is the difference between __str__ and __repr__?",
-            ["What is the difference between __str__ and __repr__?", "What is __str__?", "What is __repr__?"],
+            ["What is __str__?", "What is __repr__?"],
         ),
+        (
+            "What is the difference between a class method and a static method?",
+            ["What is a class method?", "What is a static method?"],
+        ),
+        (
+            "What is the difference between the break and continue statements?",
+            ["What is the break statement?", "What is the continue statement?"],
+        ),
+        ("How does a list differ from a tuple?", ["What is a list?", "What is a tuple?"]),
+        ("Compare str.find with str.index", ["What is str.find?", "What is str.index?"]),
         ("supply and demand", ["supply and demand?"]),
     ],
 )
@@ -44,7 +54,13 @@ def test_many_questions_in_one_message_are_bounded() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    ["what is" + " " * 3900 + "!", "what " + "do " * 1300, "compare " + "a and " * 600, "\"'`" * 1300],
+    [
+        "what is" + " " * 3900 + "!",
+        "what " + "do " * 1300,
+        "compare " + "a and " * 600,
+        "difference between " + "a b c d " * 480,
+        "\"'`" * 1300,
+    ],
 )
 def test_no_message_holds_up_the_event_loop(message: str) -> None:
     """The longest message allowed is split in milliseconds, whatever it is made of; quadratic blanks took 240."""

@@ -290,3 +290,26 @@ def test_options_are_checked() -> None:
     with pytest.raises(SettingsError) as caught:
         Logs(format="xml", access_sample=2, level="loud")  # type: ignore[arg-type]
     assert len(caught.value.faults) == 3
+
+
+def test_sockets_are_told_by_our_line_alone() -> None:
+    """uvicorn's line about a WebSocket has its query string, with tickets in it; its complaint about a refusal is noise."""
+    client, logs = logged(example())
+    error = logging.getLogger("uvicorn.error")
+    before = list(error.filters)
+    with client:
+        error.info('%s - "WebSocket %s" [accepted]', "127.0.0.1:1", "/ws?ticket=hunter2")
+        error.info('%s - "WebSocket %s" %d', "127.0.0.1:1", "/ws?ticket=hunter2", 403)
+        error.error("ASGI callable returned without completing handshake.")
+        error.info("connection %s", "/other?x_ticket=hunter3&a=1")
+    assert [line["event"] for line in lines_of(logs)] == ["connection /other?x_ticket=[redacted]&a=1"]
+    assert error.filters == before
+
+
+def test_sockets_are_the_servers_to_tell_where_access_lines_are() -> None:
+    """Whoever keeps the server's access lines keeps those of its sockets, with what looks like a credential masked."""
+    client, logs = logged(example(), access=False)
+    with client:
+        line = '%s - "WebSocket %s" [accepted]'
+        logging.getLogger("uvicorn.error").info(line, "127.0.0.1:1", "/ws?ticket=hunter2")
+    assert "WebSocket /ws?ticket=[redacted]" in text_of(logs)

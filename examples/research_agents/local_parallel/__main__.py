@@ -2,14 +2,17 @@
 
 Reads its token from `LOCAL_PARALLEL_TOKEN` (an argument would be visible to every user of the machine), binds a free
 loopback port, prints one line `{"port": N}` once it serves, and ends when its standard input closes: whoever started it
-holds the other end, so it cannot outlive them, however they ended.
+holds the other end, so it cannot outlive them, however they ended. In `LOCAL_PARALLEL_FOLDER`, a temporary directory of
+theirs, it keeps its files, and removes it when it ends: they may be past doing it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -51,8 +54,15 @@ def main() -> int:
     if not token:
         sys.stderr.write("set LOCAL_PARALLEL_TOKEN to the token callers will send\n")
         return 2
+    own = os.environ.pop("LOCAL_PARALLEL_FOLDER", "")
+    if own:
+        tempfile.tempdir = own
     folder = Path(__file__).resolve().parents[3] / "docs"
-    _serve(token, folder if folder.is_dir() else None)
+    try:
+        _serve(token, folder if folder.is_dir() else None)
+    finally:
+        if own:
+            shutil.rmtree(own, ignore_errors=True)
     return 0
 
 

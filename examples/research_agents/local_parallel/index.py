@@ -3,7 +3,8 @@
 BM25 is good at ordering and says nothing about whether the best is any good, so what FTS5 proposes is judged again:
 *coverage* is the share of the question's weight (the sum of the idf of its terms) that one passage holds. A term found
 nowhere weighs most, so that a question about something the corpus never mentions cannot be covered. What stays under
-`MIN_COVERAGE` is not returned: "not found" is an answer. `threshold.py` holds the measurement behind the number.
+`MIN_COVERAGE` is not returned: "not found" is an answer. `threshold.py` holds the measurement behind the number. Where
+one thing is asked for ("what is X"), its words are not enough: a heading or a sentence must be about it (`subject.py`).
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .quoting import best_sentences
-from .text import query_terms, terms, title_terms
+from .subject import Subject, subject_of
+from .text import query_terms, sentences, stem, terms, title_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from .passages import Passage
 
 __all__ = ["DEPTHS", "MIN_COVERAGE", "CorpusIndex", "Depth", "Found"]
 
-MIN_COVERAGE = 0.6  # see `threshold.py`
+MIN_COVERAGE = 0.8  # see `threshold.py`
+_ENTITLED = 0.5  # what it is worth that a section opens under the name asked for, or a sentence with it
 
 _SCHEMA = """
 CREATE TABLE passages (
@@ -183,14 +186,20 @@ class CorpusIndex:
     def _answer(
         self, query: str, depth: Depth, max_chars: int, *, least: float = MIN_COVERAGE
     ) -> list[Found]:
-        weights = {term: self.weight(term) for term in query_terms(query)}
+        subject = subject_of(query)
+        asked = query_terms(query)
+        if subject is not None:
+            # "the lambda keyword": a text about lambda need not say that it is a keyword.
+            filler = set(map(stem, subject.filler))
+            asked = [term for term in asked if term not in filler] or asked
+        weights = {term: self.weight(term) for term in asked}
         known = [term for term in weights if self._frequency[term]]
         if not known:
             return []
         expression = " OR ".join(f'"{term}"' for term in known)
         rows = self._connection().execute(_CANDIDATES, (expression, depth.candidates)).fetchall()
         strongest = rows[0][-1] if rows else 1.0
-        judged = [self._judge(row, weights, depth, max_chars, strongest) for row in rows]
+        judged = [self._judge(row, weights, depth, max_chars, strongest, subject=subject) for row in rows]
         return [found for found in judged if found is not None and found.coverage >= least]
 
     @staticmethod
@@ -200,17 +209,30 @@ class CorpusIndex:
         depth: Depth,
         max_chars: int,
         strongest: float,
+        *,
+        subject: Subject | None,
     ) -> Found | None:
-        """Judge one candidate; None when it has no running text to quote."""
+        """Judge one candidate; None when it has no running text to quote, or none about the thing asked for."""
         url, title, paragraphs, first, trusted, strength = row
         total = sum(weights.values())
         heading = set(title_terms(title))
         titled = weights.keys() & heading
-        excerpt, said = best_sentences(json.loads(paragraphs), weights, titled, depth.sentences, max_chars)
+        entitled = subject is not None and subject.entitles(title)
+        excerpt, said = best_sentences(
+            json.loads(paragraphs),
+            weights,
+            titled,
+            depth.sentences,
+            max_chars,
+            leads=None if subject is None or entitled else subject.governs,
+            named=title.endswith(")"),
+        )
         if not excerpt or total <= 0:
             return None
-        # What counts is what can be shown: the title and the sentences quoted, not a word somewhere in the passage.
-        covered = sum(weights[term] for term in said | titled) / total
+        # What counts is what can be shown together: the title and one sentence with the next. Words that are scattered
+        # over the passage make no answer.
+        held = _together(excerpt, weights, pairs=subject is not None or bool(titled))
+        covered = max(sum(weights[term] for term in together | titled) for together in held) / total
         in_title = sum(weights[term] for term in titled) / total
         in_text = sum(weights[term] for term in said) / total
         precise = len(titled) / len(heading) if heading else 0.0
@@ -222,6 +244,8 @@ class CorpusIndex:
             + 0.3 * strength / strongest
             + 0.1 * first
             + 0.15 * trusted
+            + _ENTITLED * (entitled and bool(first))
+            + _ENTITLED * (subject is not None and subject.governs(excerpt))
         )
         return Found(url, title, excerpt, covered, score)
 
@@ -232,3 +256,17 @@ class CorpusIndex:
             connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
             self._local.connection = connection
         return connection
+
+
+def _together(excerpt: str, weights: Mapping[str, float], *, pairs: bool) -> Iterator[set[str]]:
+    """The terms of the question in each sentence of *excerpt*, with *pairs* and the one after it.
+
+    Where no heading holds a word of the question, two sentences in a row meet its words by chance too often.
+    """
+    held = [
+        weights.keys() & set(terms(sentence)) for line in excerpt.split("\n") for sentence in sentences(line)
+    ]
+    if not pairs:
+        yield from held
+        return
+    yield from (one | after for one, after in zip(held, [*held[1:], set[str]()], strict=True))

@@ -16,14 +16,25 @@ __all__ = ["Passage", "passages_of"]
 _TARGET = 900  # characters a passage may hold before the next paragraph opens another
 _UNDERLINE = re.compile(r"^([=\-~^*\"'#+`])\1{2,}\s*$")
 _MARKDOWN_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
-_SIGNATURE = re.compile(r"^(?:class |exception |async )?[A-Za-z_][\w.]*(?:\(.*\)?|)\s*(?:->.*)?$")
+_SIGNATURE = re.compile(
+    r"^(?:class |exception |async |classmethod |staticmethod )?[A-Za-z_][\w.]*(?:\(.*\)?|)\s*(?:->.*)?$"
+)
 _IDENTIFIER = re.compile(
     r"^(?:class |exception |async )|\(.*$", re.DOTALL
 )  # all but the name of the first signature
+_BINDING = re.compile(
+    r"^(?:classmethod|staticmethod) "
+)  # says how, not what: `dict.fromkeys` is what one asks for
+# What a command takes, as a debugger's manual writes it: "tbreak [lineno]", "ll | longlist", "p expression".
+_COMMAND = re.compile(
+    r"^[a-z]+(?:\([a-z()]+\))?(?: \| [a-z]+)?(?: \[.*| \(.*| [a-z]+| [a-z]+ \[.*| [a-z]+ [a-z]+)?$"
+)
 _LIST_ITEM = re.compile(r"^\s*(?:[*\-+•]|\d+[.)])\s+")
 _BADGE = re.compile(r"\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)|!\[[^\]]*\]\([^)]*\)")
 _LINK = re.compile(r"\[([^\]\n]{1,200})\]\([^)\n]*\)|`([^`<\n]{1,200}?)\s*<[^>\n]*>`_+")
 _MARKUP = re.compile(r"<[^<>\n]{1,300}>|^\.\. .*$|^\s+:\w+:.*$|:\w+:(?=`)", re.MULTILINE)
+_FOOTNOTE = re.compile(r"(?:(?<=\s)|^)\[\d{1,2}\](?=[\s.,;:)]|$)\.?\s?")
+_TABLE_RULE = re.compile(r"^[\s|:-]+$")
 _FENCE = re.compile(r"^\s*(?:```|~~~)")
 _BORING = re.compile(
     r"licen[cs]e|copyright|contribut|sponsor|backers|credits|acknowledg|change ?log|release notes|badges?|table of contents|donat"
@@ -72,7 +83,8 @@ def passages_of(
         url: the document's.
         title: the document's.
         text: what it says.
-        trusted: see `Document`; of others, sections about licences, sponsors and the like are left out.
+        trusted: see `Document`; of others, sections about licences, sponsors and the like are left out, and of lists
+            only what reads like sentences is kept. Ours are read to the last cell: defaults stand in lists and tables.
         markup: whether links, tags and emphasis are markup to take away. In plain text they are what the author wrote:
             `<2,>` is a version and `**kwargs` a name, and a quotation that loses them is false.
     """
@@ -81,7 +93,7 @@ def passages_of(
         if not trusted and _BORING.search(heading):
             continue
         full = f"{title} - {heading}" if heading and heading.lower() not in title.lower() else title
-        for passage in _cut(full, body, markup=markup):
+        for passage in _cut(full, body, markup=markup, trusted=trusted):
             number += 1
             passage.url = url if number == 1 else f"{url}{'.' if '#' in url else '#'}{number}"
             passage.trusted = trusted
@@ -158,7 +170,7 @@ def _blocks(lines: list[str]) -> Iterator[list[str]]:
         yield block
 
 
-def _cut(title: str, lines: list[str], *, markup: bool) -> Iterator[Passage]:
+def _cut(title: str, lines: list[str], *, markup: bool, trusted: bool) -> Iterator[Passage]:
     """The passages of one section: a definition with its indented body is one, other text is cut by length.
 
     Definitions nest: the methods of a class stand indented in its body, and their titles name it as code would: `dict.get(key)`.
@@ -180,10 +192,10 @@ def _cut(title: str, lines: list[str], *, markup: bool) -> Iterator[Passage]:
             if current.paragraphs or current.code:
                 yield current
             outer = "".join(f"{_IDENTIFIER.sub('', name)}." for _, name in nesting[:-1])
-            place = f"{title} - {outer}{nesting[-1][1]}" if nesting else title
+            place = f"{title} - {outer}{_BINDING.sub('', nesting[-1][1])}" if nesting else title
             current = Passage("", place, first=names is not None)
         if names is None:
-            _add(current, block, base=_deepest(nesting), markup=markup)
+            _add(current, block, base=_deepest(nesting), markup=markup, trusted=trusted)
     if current.paragraphs or current.code:
         yield current
 
@@ -193,14 +205,34 @@ def _deepest(nesting: list[tuple[int, str]]) -> int:
     return nesting[-1][0] + 3 if nesting else 0
 
 
-def _add(passage: Passage, block: list[str], *, base: int, markup: bool) -> None:
+def _add(passage: Passage, block: list[str], *, base: int, markup: bool, trusted: bool) -> None:
     """Add *block* to the running text or the code of *passage*."""
+    if markup and trusted and len(block) > 2 and all(line.lstrip().startswith("|") for line in block):
+        passage.paragraphs.extend(_spoken(row) for row in _rows(block))
+        return
     joined = _joined(block)
-    if _is_prose(joined, _indent(block), base=base):
-        text = _LIST_ITEM.sub("", joined)
+    listed = trusted and _LIST_ITEM.match(block[0]) is not None
+    if _is_prose(joined, _indent(block), base=base, listed=listed):
+        # A footnote's mark looks like a citation of ours, and would lead to another source.
+        text = _FOOTNOTE.sub("", _LIST_ITEM.sub("", joined)).strip()
         passage.paragraphs.append(_spoken(text) if markup else text)
     else:
         passage.code.append("\n".join(block))
+
+
+def _rows(table: list[str]) -> Iterator[str]:
+    """Each row of a Markdown table as a sentence: its first cell, then the others behind their headings."""
+    heads, *rows = [
+        [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+        for line in table
+        if not _TABLE_RULE.match(line)
+    ]
+    for name, *cells in rows:
+        told = [
+            f"{head}: {cell}" if head else cell for head, cell in zip(heads[1:], cells, strict=False) if cell
+        ]
+        if told:
+            yield f"{name}: {'; '.join(told)}".rstrip(".") + "."
 
 
 def _joined(block: list[str]) -> str:
@@ -226,16 +258,21 @@ def _is_signature(block: list[str], following: list[str] | None) -> str | None:
     """The names that *block* defines, if it is the head of a definition: signatures with a body indented below them."""
     if following is None or _indent(following) <= _indent(block):
         return None
-    if not all(_SIGNATURE.match(line.strip()) for line in block):
+    if not all(_SIGNATURE.match(line.strip()) or _COMMAND.match(line.strip()) for line in block):
         return None
     return ", ".join(part.strip() for part in block)[:160]
 
 
-def _is_prose(joined: str, indent: int, *, base: int) -> bool:
-    """Whether a block is running text: words that end like a sentence, and not indented like an example."""
+def _is_prose(joined: str, indent: int, *, base: int, listed: bool) -> bool:
+    """Whether a block is running text: words that end like a sentence, and not indented like an example.
+
+    An item of a list need not end like one.
+    """
     if "::=" in joined or joined.startswith((">>>", "...", "$ ", "|", "from ", "import ")):
         return False
     if indent > base + 3 and not _LIST_ITEM.match(" " * indent + joined):
         return False
     words = re.findall(r"[A-Za-z][a-z\u2019']+", joined)
+    if listed:
+        return len(words) >= 2
     return len(words) >= 3 and joined.rstrip("\"'”)*`]0123456789[ ").endswith((".", ":", "?", "!", ";"))

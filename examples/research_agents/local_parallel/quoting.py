@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -9,15 +10,39 @@ from typing import TYPE_CHECKING
 from .text import sentences, terms
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from collections.abc import Set as AbstractSet
 
-__all__ = ["best_sentences"]
+__all__ = ["announces", "best_sentences", "points_back"]
 
 _TIE = 0.4  # less than any word worth asking for
 _DEFINITION = 20.0  # more than any sentence can gain by its words
-_POINTING_BACK = ("It ", "This ", "Such ", "These ", "They ")
 _LEAST_GAIN = 0.5  # an idf of 0.5 is a word in six of ten passages
+_TELLING = (
+    10  # words from which a sentence before a colon says something itself: how a manual introduces grammar
+)
+_MOST_BACK = 2  # sentences a quotation may reach back for what it points at
+_ANNOUNCING = re.compile(
+    r"\b(?:as follows|here are|are listed below)\b|\bfollowing\b.*:$|\bways?:$", re.IGNORECASE
+)
+_POINTING_BACK = re.compile(
+    r"^\(|^[\"'*]*(?:(?:it|its|this|these|that|those|they|their|such|he|she|otherwise|however|therefore|thus|hence|instead|but|and|or|"
+    r"also|then|likewise|similarly|conversely|consequently|nevertheless|again|both|neither|here)\b"
+    r"|(?:in|for|by|at|to|with|because of|as|note)\s+(?:this|that|these|those|such|addition|contrast|both|either|other words|all)\b"
+    r"|(?:for example|for instance|in particular|on the other hand|as a result|the (?:former|latter|above|same))\b)",
+    re.IGNORECASE,
+)
+
+
+def points_back(sentence: str) -> bool:
+    """Whether *sentence* opens with a word that only the one before it explains: "It", "This", "However"."""
+    return _POINTING_BACK.match(sentence) is not None
+
+
+def announces(sentence: str) -> bool:
+    """Whether *sentence* only says that something follows."""
+    short = len(sentence.split()) < _TELLING
+    return (short and sentence.endswith(":")) or _ANNOUNCING.search(sentence) is not None
 
 
 def best_sentences(
@@ -26,58 +51,96 @@ def best_sentences(
     titled: AbstractSet[str],
     most: int,
     max_chars: int,
+    *,
+    leads: Callable[[str], bool] | None = None,
+    named: bool = False,
 ) -> tuple[str, set[str]]:
     """The excerpt made of at most *most* sentences, and the query terms they hold.
 
     Sentences are chosen greedily by the weight they add; what the title already says counts a third, and long sentences
-    pay a little. The sentence after the best one comes along
-    when it goes on about it. Paragraphs stay apart.
+    pay a little. The sentence after the best one comes along when it goes on about it, and one that points back only
+    together with those it points at. Paragraphs stay apart.
+
+    Args:
+        paragraphs: the running text.
+        weights: what each term of the question is worth.
+        titled: the terms of the question that the title holds.
+        most: sentences to choose at most; those pointed at count.
+        max_chars: longest excerpt.
+        leads: which sentences may be chosen; others only follow or explain one that is. None: all.
+        named: whether the title names what an opening "It" or "This" is.
     """
     pool = [(number, sentence) for number, text in enumerate(paragraphs) for sentence in sentences(text)]
     held = [weights.keys() & set(terms(sentence)) for _, sentence in pool]
-    chosen: list[int] = []
+    chosen: set[int] = set()
     said: set[str] = set()
     room = max_chars
     # Where the title is what is asked for, the passage defines it, and the definition is how it opens.
     opening = _DEFINITION if weights and weights.keys() <= titled else _TIE
+    opener = next((place for place, (_, text) in enumerate(pool) if not announces(text)), 0)
+    open_to = {
+        place: needed
+        for place, (_, sentence) in enumerate(pool)
+        if (leads is None or leads(sentence)) and (needed := _with_antecedents(pool, place, named=named))
+    }
+
+    def fits(wanted: AbstractSet[int]) -> bool:
+        new = wanted - chosen
+        # A blank or a line break goes between any two.
+        return len(chosen) + len(new) <= most and sum(len(pool[place][1]) + 1 for place in new) <= room + 1
+
+    def take(wanted: AbstractSet[int]) -> None:
+        nonlocal room
+        for place in wanted - chosen:
+            chosen.add(place)
+            said.update(held[place])
+            room -= len(pool[place][1]) + 1
+
     while len(chosen) < most:
         ranked = [
             (
-                _gain(held[place], said, titled, weights) * _ease(sentence)
-                + (opening if place == 0 else 0.0),
+                _gain(held[place], said, titled, weights) * _ease(pool[place][1])
+                + (opening if place == opener else 0.0),
                 -place,
             )
-            for place, (_, sentence) in enumerate(pool)
-            if place not in chosen and len(sentence) <= room
+            for place, needed in open_to.items()
+            if place not in chosen and fits(needed)
         ]
         if not ranked or (chosen and max(ranked)[0] <= _LEAST_GAIN):
             break
         place = -max(ranked)[1]
-        chosen.append(place)
-        said |= held[place]
-        room -= len(pool[place][1])
-        if len(chosen) == 1 and most > 1 and (after := _follower(pool, place, room)):
-            chosen.append(after)
-            said |= held[after]
-            room -= len(pool[after][1])
+        single = not chosen
+        take(open_to[place])
+        if single and _continues(pool, place) and fits({place + 1}):
+            take({place + 1})
     kept = [pool[place] for place in sorted(chosen)]
     return "\n".join(
         " ".join(text for _, text in group) for _, group in groupby(kept, key=itemgetter(0))
     ), said
 
 
-def _follower(pool: Sequence[tuple[int, str]], place: int, room: int) -> int | None:
-    """The place of the sentence that continues the one at *place*, if there is one and it fits."""
+def _with_antecedents(pool: Sequence[tuple[int, str]], place: int, *, named: bool) -> set[int]:
+    """*place* and the places before it that its sentence needs to be understood; empty when they are not there."""
+    needed = {place}
+    while points_back(pool[place][1]):
+        if place == 0:
+            return needed if named else set()
+        place -= 1
+        needed.add(place)
+        if len(needed) > _MOST_BACK + 1:
+            return set()
+    return needed
+
+
+def _continues(pool: Sequence[tuple[int, str]], place: int) -> bool:
+    """Whether there is a sentence after the one at *place* that goes on about it."""
     after = place + 1
-    if after >= len(pool) or len(pool[after][1]) > room:
-        return None
-    continues = pool[after][0] == pool[place][0] or pool[after][1].startswith(_POINTING_BACK)
-    return after if continues else None
+    return after < len(pool) and (pool[after][0] == pool[place][0] or points_back(pool[after][1]))
 
 
 def _ease(sentence: str) -> float:
     """Less for long sentences, and much less for one that only announces what follows it."""
-    return (0.4 if sentence.endswith(":") else 1.0) / (1 + len(sentence) / 400)
+    return (0.4 if announces(sentence) else 1.0) / (1 + len(sentence) / 400)
 
 
 def _gain(held: set[str], said: set[str], titled: AbstractSet[str], weights: dict[str, float]) -> float:

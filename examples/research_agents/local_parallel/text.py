@@ -9,6 +9,7 @@ from functools import lru_cache
 __all__ = ["STOP_WORDS", "query_terms", "sentences", "stem", "terms", "title_terms"]
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)?")
+_DOTTED = re.compile(r"(?<![\w.])[a-z_]\w+(?:\.[a-z_]\w+)+")
 
 # Words that carry no subject. Question words and politeness are here too: they say what kind of answer is wanted, and
 # would otherwise match every tutorial ("how do I ...").
@@ -17,7 +18,7 @@ a about above after again all also although am an and any anyone anything are as
 being below between both but by can cannot could did differ difference differences different do does doesn
 doing don done down during each either else ever every explain few find for from further get gets give
 given gives had happen happened happening happens has have having he her here hers him his how however i
-if in into is isn it its itself just kind know let like list made make makes making many may me mean means
+if in into is isn it its itself just kind know let like made make makes making many may me mean means
 meant might mine more most much must my need neither no nor not now of off often on once one only or other
 our ours out over own perhaps please possible purpose quite rather really same say says she should show
 since so some such tell than that the their theirs them then there these they thing things this those
@@ -108,6 +109,11 @@ def _named_keywords(lowered: str) -> list[str]:
     return ["kw_" + (match["quoted"] or match["named"]) for match in _KEYWORD.finditer(lowered)]
 
 
+def _dotted_names(lowered: str) -> list[str]:
+    """Each `str.find` under a key of its own: its parts are everywhere, and may be stop words."""
+    return ["dot_" + match.group().replace(".", "_") for match in _DOTTED.finditer(lowered)]
+
+
 def _words(lowered: str) -> list[str]:
     """The words of *lowered* without possessives and contractions."""
     return [match.group().replace("\u2019", "'").split("'")[0] for match in _WORD.finditer(lowered)]
@@ -119,7 +125,7 @@ def terms(text: str) -> list[str]:
     A name such as `rate_limit` yields itself and its parts, so that it is found as written and by its words.
     """
     lowered = text.lower()
-    found = _named_keywords(lowered)
+    found = [*_named_keywords(lowered), *_dotted_names(lowered)]
     for word in _words(lowered):
         if "_" in word:
             found.append(word)
@@ -130,8 +136,12 @@ def terms(text: str) -> list[str]:
 
 
 def title_terms(title: str) -> list[str]:
-    """The terms of a title; what stands in brackets, such as the parameters of a signature, is not what it is about."""
-    return terms(re.sub(r"\(.*?\)|\[.*?\]", " ", title))
+    """The terms of a title; parameters of a signature, and the word "class" before it, are not what it is about."""
+    # A debugger's "j(ump)" is asked for as "jump".
+    title = re.sub(
+        r"(?<= - )([a-z]+)\(([a-z()]+)\)(?=\s|$)", lambda name: re.sub(r"[()]", "", name[0]), title
+    )
+    return terms(re.sub(r"\(.*?\)|\[.*?\]|\bclass (?=[\w.]+\()", " ", title))
 
 
 def query_terms(text: str, *, limit: int = 32) -> list[str]:
@@ -141,7 +151,7 @@ def query_terms(text: str, *, limit: int = 32) -> list[str]:
     """
     lowered = text.lower()
     chosen = [word if "_" in word else stem(word) for word in _words(lowered) if word not in STOP_WORDS]
-    return list(dict.fromkeys([*_named_keywords(lowered), *chosen]))[:limit]
+    return list(dict.fromkeys([*_named_keywords(lowered), *_dotted_names(lowered), *chosen]))[:limit]
 
 
 _BOUNDARY = re.compile(r"(?<=[.!?])([\"'”\u2019)\]]{0,2})\s+(?=[\"'“\u2018`*(\[]{0,2}[A-Z0-9_]|[\"“`]\w)")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
+
+from pydantic.errors import PydanticUserError
 
 __all__ = ["declared_names"]
 
@@ -28,7 +31,8 @@ def _of_dependant(
         for field in getattr(dependant, kind, ()):
             for name in ("name", "alias", "validation_alias"):
                 yield from _texts(getattr(field, name, None))
-            yield from _of_schema(getattr(getattr(field, "_type_adapter", None), "core_schema", None))
+            with suppress(PydanticUserError):  # a type that is not defined yet; nothing of it is read then
+                yield from _of_schema(getattr(getattr(field, "_type_adapter", None), "core_schema", None))
     for dependency in dependant.dependencies:
         yield from _of_dependant(dependency)
 

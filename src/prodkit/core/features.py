@@ -93,7 +93,9 @@ class FeatureSettings(BaseModel):
         try:
             return cls(**options)
         except ValidationError as error:
-            raise SettingsError(faults_of(error, lambda path: f"{section}({'.'.join(path)}=...)" if path else f"{section}(...)")) from None
+            raise SettingsError(
+                faults_of(error, lambda path: f"{section}({'.'.join(path) + '=' if path else ''}...)")
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.routing import iter_route_contexts
-from starlette.routing import Host, Match, Mount
+from starlette.routing import Host, Mount
 
 from prodkit.core.declared import declared_names
 from prodkit.core.features import RouteRule
+from prodkit.core.matching import find_route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -152,7 +153,7 @@ class RouteTable:
 
     def rules_at(self, scope: Scope) -> tuple[RouteRule, ...]:
         """The rules of the route that would take *scope*; for guards, which run before routing."""
-        found = _find(self._routes(), dict(scope), into_wrapped=True)
+        found = find_route(self._routes(), dict(scope), into_wrapped=True)
         if found is None:
             return ()
         return self._rules_of(found[1])
@@ -164,7 +165,7 @@ class RouteTable:
         mounted application that has middleware of its own is an endpoint itself: which of its routes the middleware
         lets the request come to, nobody outside can know.
         """
-        found = _find(self._routes(), dict(scope), into_wrapped=False)
+        found = find_route(self._routes(), dict(scope), into_wrapped=False)
         return None if found is None else found[0]
 
     def holds(self, endpoint: object) -> bool:
@@ -277,39 +278,3 @@ def _pattern(template: str) -> re.Pattern[str]:
         end = match.end()
     pieces.append(re.escape(template[end:]))
     return re.compile("".join(pieces))
-
-
-def _find(routes: Sequence[BaseRoute], scope: Scope, *, into_wrapped: bool) -> tuple[object, object] | None:
-    """The endpoint, and the route or effective route context that leads to it: one function may serve several."""
-    partial: tuple[object, object] | None = None
-    for context in iter_route_contexts(routes):
-        try:
-            match, child_scope = context.matches(scope)
-        except ValueError:  # a path parameter that its converter cannot read, e.g. an integer of 5000 digits
-            continue
-        if match is Match.NONE:
-            continue
-        endpoint: object = child_scope.get("endpoint", context.endpoint)
-        effective = context._route_context or context.original_route  # noqa: SLF001 - see _walk
-        if isinstance(context.original_route, (Mount, Host)):
-            mounted: Any = getattr(context, "starlette_route", None) or context.original_route
-            subroutes = getattr(mounted, "routes", None)
-            if (
-                subroutes
-                and isinstance(subroutes, (list, tuple))
-                and (into_wrapped or not _has_middleware(mounted))
-            ):
-                return _find(subroutes, {**scope, **child_scope}, into_wrapped=into_wrapped)
-            return endpoint, effective
-        if match is Match.FULL:
-            return endpoint, effective
-        partial = partial or (endpoint, effective)
-    return partial
-
-
-def _has_middleware(mounted: Any) -> bool:
-    """Whether something of the user's stands between a mount and its routes: the mount's middleware or the application's."""
-    application = mounted.app
-    if application is not getattr(mounted, "_base_app", application):
-        return True
-    return bool(getattr(application, "user_middleware", None))

@@ -130,7 +130,11 @@ class AccessLog:
     def _skips(self, event: RequestFinished) -> bool:
         """Whether sampling leaves out *event*: never what was refused, failed, broken or slow."""
         first = event.first_byte_seconds
-        if event.outcome != "ok" or event.status is None or (first is not None and first >= self._slow_seconds):
+        if (
+            event.outcome != "ok"
+            or event.status is None
+            or (first is not None and first >= self._slow_seconds)
+        ):
             return False
         return crc32(event.context.correlation_id.encode()) >= self._threshold
 

@@ -40,7 +40,6 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]{1,32}")
 _POLICIES: Final = ("method", "url", "headers", "query", "body")
 
 
-
 class RequestLimitsSettings(FeatureSettings):
     """Settings of `RequestLimits`; environment prefix `PRODKIT_REQUEST_LIMITS__`."""
 

@@ -85,14 +85,14 @@ def upgrade(connection: sqlite3.Connection, path: str) -> None:
 
 def _at_one_moment(connection: sqlite3.Connection, *queries: str) -> list[int]:
     """The number each of *queries* answers, all of the same state of the file."""
-    if connection.in_transaction:
-        return [_number(connection, query) for query in queries]
-    connection.execute("BEGIN")
+    begins = not connection.in_transaction
+    if begins:
+        connection.execute("BEGIN")
     try:
         return [_number(connection, query) for query in queries]
     finally:
         # Some errors have ended it already.
-        if connection.in_transaction:
+        if begins and connection.in_transaction:
             connection.execute("ROLLBACK")
 
 

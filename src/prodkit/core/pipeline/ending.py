@@ -61,7 +61,9 @@ def finish(
         started_at = context.started_at
         event.duration_seconds = duration = ended_at - started_at
         if first is ended_at:
-            event.first_byte_seconds = duration  # the same number, so that observers can tell an answer in one piece
+            event.first_byte_seconds = (
+                duration  # the same number, so that observers can tell an answer in one piece
+            )
         else:
             event.first_byte_seconds = None if first is None else first - started_at
         for observer in observers:

@@ -68,7 +68,7 @@ class Exchange(RequestContext):
             self.disconnected = True
         return message
 
-    def send(self, message: Message) -> Awaitable[None]:
+    def send(self, message: Message) -> Awaitable[None]:  # noqa: PLR0912 - in one frame, as Pipeline.__call__ is
         """Hand *message* to the server, with our headers in it, and note what it means.
 
         Not a coroutine function: it returns the server's awaitable, which saves a frame on every message.

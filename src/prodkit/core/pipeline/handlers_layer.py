@@ -16,6 +16,8 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.websockets import WebSocket
 
+from prodkit.core.context import STATE_KEY
+
 if TYPE_CHECKING:
     from prodkit.core.asgi import ASGIApp, Receive, Scope, Send
 
@@ -54,7 +56,7 @@ class HandlersLayer:
         try:
             await self.app(scope, receive, send)
         except Exception as error:
-            context = scope["state"].get("prodkit_context") or scope["state"].get("context")
+            context = (scope.get("state") or {}).get(STATE_KEY)
             if context is None or (scope["type"] == "http" and context.status is not None):
                 raise
             await _handled(error, scope, receive, send)

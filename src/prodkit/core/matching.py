@@ -1,0 +1,63 @@
+"""Who would take a request that was not routed yet: the router's own first match, mounts included."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi.routing import iter_route_contexts
+from starlette.routing import Host, Match, Mount
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.routing import BaseRoute
+
+    from prodkit.core.asgi import Scope
+
+__all__ = ["find_route"]
+
+
+def find_route(
+    routes: Sequence[BaseRoute], scope: Scope, *, into_wrapped: bool
+) -> tuple[object, object] | None:
+    """The endpoint that would take *scope*, and the route or effective route context that leads to it, or None.
+
+    One function may serve several routes, each with rules of its own.
+
+    Args:
+        routes: in the order in which they are matched.
+        scope: of ASGI, as it is before routing.
+        into_wrapped: whether to look past the middleware of a mounted application; else that application is the endpoint.
+    """
+    partial: tuple[object, object] | None = None
+    for context in iter_route_contexts(routes):
+        try:
+            match, child_scope = context.matches(scope)
+        except ValueError:  # a path parameter that its converter cannot read, e.g. an integer of 5000 digits
+            continue
+        if match is Match.NONE:
+            continue
+        endpoint: object = child_scope.get("endpoint", context.endpoint)
+        effective = context._route_context or context.original_route  # noqa: SLF001 - see RouteTable
+        if isinstance(context.original_route, (Mount, Host)):
+            mounted: Any = getattr(context, "starlette_route", None) or context.original_route
+            subroutes = getattr(mounted, "routes", None)
+            if (
+                subroutes
+                and isinstance(subroutes, (list, tuple))
+                and (into_wrapped or not _has_middleware(mounted))
+            ):
+                return find_route(subroutes, {**scope, **child_scope}, into_wrapped=into_wrapped)
+            return endpoint, effective
+        if match is Match.FULL:
+            return endpoint, effective
+        partial = partial or (endpoint, effective)
+    return partial
+
+
+def _has_middleware(mounted: Any) -> bool:
+    """Whether something of the user's stands between a mount and its routes: the mount's middleware or the application's."""
+    application = mounted.app
+    if application is not getattr(mounted, "_base_app", application):
+        return True
+    return bool(getattr(application, "user_middleware", None))
