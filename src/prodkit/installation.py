@@ -25,7 +25,6 @@ from prodkit.core.features import Layer
 from prodkit.core.handlers import http_exception_answer, validation_answer
 from prodkit.core.openapi import document_problems
 from prodkit.core.pipeline import InnermostScope, Pipeline
-from prodkit.core.pipeline.handlers_layer import HandlersLayer
 from prodkit.core.routes import RouteTable
 from prodkit.request_limits import body_limit_guard
 
@@ -176,30 +175,25 @@ def _wrap_stack(app: FastAPI, kit: Kit) -> None:
         finally:
             app.user_middleware, app.exception_handlers, app.max_body_size = theirs, handlers, max_body_size
         if made:
-            _lighten(stack, kit)
+            _leave_out_body_limit(stack)
             made[0].failures.handler = handlers.get(500, handlers.get(Exception))
         return stack
 
     app.build_middleware_stack = build_hardened  # type: ignore[method-assign]
 
 
-def _lighten(stack: Any, kit: Kit) -> None:
-    """Take out of the path of every request what two layers of the framework do for nothing in a hardened application.
+def _leave_out_body_limit(stack: Any) -> None:
+    """Take FastAPI's body limiter, which has no limit now, out of the path of every request.
 
-    FastAPI's body limiter has no limit now, and what it does besides, answering for a limit of the application ours is
-    mounted in, the pipeline does as well. For the exception layer see `HandlersLayer`. A layer that is not exactly what
-    we know stays.
+    What it does besides, answering for a limit of the application ours is mounted in, the pipeline does as well.
     """
-    layer = stack
-    while layer is not None:
+    layer: Any = stack
+    while layer is not None and not isinstance(layer, Pipeline):
         inner: Any = getattr(layer, "app", None)
         if type(inner).__name__ == "AppBodyLimitMiddleware" and isinstance(
             getattr(inner, "app", None), Pipeline
         ):
             layer.app = inner = inner.app
-        if isinstance(layer, InnermostScope) and layer.kit is kit:
-            layer.app = HandlersLayer.replacing(layer.app)
-            return
         layer = inner
 
 

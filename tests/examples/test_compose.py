@@ -86,7 +86,7 @@ def test_a_sentence_that_points_back_is_not_quoted_alone() -> None:
 
 
 def test_an_announcement_is_no_answer() -> None:
-    """ "There are two ways:" promises what is not quoted."""
+    """A sentence like "There are two ways:" promises what is not quoted."""
     answer = "".join(answer_pieces([found("ways of tea", (1, "Tea", "There are two ways of tea:"))]))
     assert answer.startswith("Not found")
 

@@ -61,7 +61,7 @@ def test_shared_text_is_kept_once() -> None:
 
 
 def test_no_footnote_mark_is_left_to_look_like_a_citation() -> None:
-    """ "[1] The exception ..." in an answer would name a source that has nothing to do with it."""
+    """A leading "[1] The exception ..." in an answer would name a source that has nothing to do with it."""
     marks = re.compile(r"(?:^|\s)\[\d{1,2}\](?:\s|$)")
     assert [
         (passage.url, paragraph)

@@ -32,7 +32,7 @@ def quoted(words: dict[str, float], most: int = 3, **more: object) -> str:
 
 
 def test_what_points_back_comes_with_what_it_points_at() -> None:
-    """ "It grows on hills." alone says nothing; across paragraphs too."""
+    """The words "It grows on hills." alone says nothing; across paragraphs too."""
     assert quoted({"hill": 5.0}).startswith("Tea is a leaf. It grows on hills.")
     assert quoted({"mountain": 5.0}) == "Nobody drinks milk.\nThis is why mountains are green."
 

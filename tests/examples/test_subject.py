@@ -83,6 +83,7 @@ def test_a_heading_that_names_the_thing_entitles(question: str, title: str) -> N
         ("What does the next function do?", "Python help: debugger - Debugger Commands - n(ext)"),
         ("What does the state statement do?", "Python help: x - Statements"),
         ("What is the package attribute?", "README of attribute-lib"),
+        ("What is a class variable?", "Python help: types - Classes"),
     ],
 )
 def test_a_heading_that_only_shares_words_does_not(question: str, title: str) -> None:

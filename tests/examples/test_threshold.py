@@ -17,7 +17,7 @@ def reached(index: CorpusIndex) -> dict[str, Coverages]:
     }
 
 
-@pytest.mark.parametrize(("name", "least"), [("tune", 0.70), ("check", 0.60), ("held out", 0.50)])
+@pytest.mark.parametrize(("name", "least"), [("tune", 0.70), ("check", 0.55), ("held out", 0.50)])
 def test_unanswerable_questions_are_refused_and_answerable_ones_answered(
     reached, name: str, least: float
 ) -> None:

@@ -148,6 +148,8 @@ class Subject:
             }
         if family == _PACKAGE and not part.startswith(("README of ", "Installed package ")):
             return False
+        if _named(name, whole=True)[0] == self.words:
+            return True
         words, kind = _named(name)
         return words == self.words and (not kind or not self.kind or _FAMILY[kind] == family)
 
@@ -166,7 +168,9 @@ def subject_of(question: str) -> Subject | None:
         # A keyword is a thing, not a relation, where it is quoted or its kind is named.
         if quoted == thing and _RELATION.search(thing) and not _is_keyword_named(thing):
             return None
-        words, kind = _named(quoted)
+        article = (match["article"] or "").strip().lower()
+        # "A class variable" is no class: only "the class x" and "the x statement" name a kind beside the thing.
+        words, kind = _named(quoted, whole=article in {"a", "an"})
         if in_debugger:
             kind = kind or "command"
         if not words:
@@ -174,7 +178,6 @@ def subject_of(question: str) -> Subject | None:
         said = match.groupdict()
         verb = (said.get("verb") or "").lower()
         filler = {verb, kind, *(("pdb", "debugger", "command") if in_debugger else ())} - {"", *words}
-        article = (match["article"] or "").strip().lower()
         return Subject(
             words,
             kind,
@@ -192,15 +195,15 @@ def _is_keyword_named(thing: str) -> bool:
     return 2 <= len(words) <= 3 and words[-1].removesuffix("s") in _FAMILIES[_STATEMENT]
 
 
-def _named(text: str) -> tuple[tuple[str, ...], str]:
-    """The words of a name, in lower case, the last in the singular, and its kind, apart."""
+def _named(text: str, *, whole: bool = False) -> tuple[tuple[str, ...], str]:
+    """The words of a name, in lower case, the last in the singular, and its kind, apart unless *whole*."""
     words = [word.lower() for word in _WORD.findall(text)]
     if words and words[0] in {"a", "an", "the"}:
         words = words[1:]
     if words and words[-1] in {"definition", "definitions", "basics", "overview"}:
         words = words[:-1]
     kind = ""
-    if len(words) > 1:
+    if len(words) > 1 and not whole:
         last = words[-1]
         single = last if last in _FAMILY else "class" if last == "classes" else last.removesuffix("s")
         plural_of_others = last != single and _FAMILY.get(single) == _CALLABLE

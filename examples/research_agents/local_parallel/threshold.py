@@ -1,23 +1,23 @@
 """The measurement behind `MIN_COVERAGE`: `python -m examples.research_agents.local_parallel.threshold`.
 
 Three sets of questions, each with answerable and unanswerable ones. "Unanswerable" includes the near misses that matter:
-subjects of the same trade that this corpus does not treat. The number is the lowest step at which nothing unanswerable
-of `TUNE` is answered. `CHECK` was written later and looked at while the retrieval was still being improved: no blind
-test. `HELD_OUT` was written last and first measured after the number was fixed; two changes to the cutting came after
-that (nested definitions, for a question of `TUNE`; plain text kept as written) and moved none of its rates at 0.6.
+subjects of the same trade that this corpus does not treat. `CHECK` was looked at while the retrieval was still being
+improved: no blind test. `HELD_OUT` was first measured after the first version of the number was fixed; by now both have
+been read too often to be one.
 
-Python 3.11's topics and about 110 installed packages, 1900 passages, November 2026, at 0.6:
+Python 3.11's topics and about 110 installed packages, 1922 passages, November 2026:
 
-| set | answerable questions answered | unanswerable questions answered |
-|---|---|---|
-| `TUNE` (40 + 40) | 98 % | 0 % |
-| `CHECK` (20 + 20) | 90 % | 0 % |
-| `HELD_OUT` (25 + 25) | 80 % | 0 % |
+| set | answerable answered at 0.6 | at 0.8 | unanswerable answered at 0.6 | at 0.8 |
+|---|---|---|---|---|
+| `TUNE` (40 + 40) | 90 % | 78 % | 0 % | 0 % |
+| `CHECK` (20 + 20) | 70 % | 65 % | 0 % | 0 % |
+| `HELD_OUT` (25 + 25) | 76 % | 60 % | 0 % | 0 % |
 
-`HELD_OUT` is the one to believe, with two remarks. Three of its five misses (`int.bit_length`, `float.as_integer_ratio`,
-negative shift counts) ask for what the corpus turned out not to hold: refusing them was right and their labels are
-wrong; the sets stay as they were written. And 25 refusals without an error are compatible with one error in eight (95 %
-confidence, "rule of three"). "Answered" means that something was returned, not that it was right: nobody graded that.
+The unanswerable ones alone would allow 0.6. It is 0.8 because "answered" means that something was returned, not that it
+was right: of nine answers that reached 0.6 to 0.8, read by one person, four were wrong. A wrong answer with a citation is
+worse than none. The price is in the table. Three of the misses (`int.bit_length`, `float.as_integer_ratio`, negative shift
+counts) ask for what the corpus turned out not to hold: refusing them was right, and the sets stay as they were written. And
+25 refusals without an error are compatible with one error in eight (95 % confidence, "rule of three").
 
 Coverage is lexical: it cannot see that a passage with every word of a question does not answer it, nor that one answers
 in other words. That is why an answer always quotes its source.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from starlette._exception_handler import wrap_app_handling_exceptions
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import Request
+from starlette.websockets import WebSocket
 
 from prodkit.core.context import STATE_KEY
 from prodkit.core.pipeline.failures import sole
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from prodkit.core.asgi import ASGIApp, Message, Receive, Scope, Send
     from prodkit.core.context import RequestContext
     from prodkit.core.features import Kit
@@ -23,20 +26,34 @@ class InnermostScope:
     A middleware that copies the scope hides the router's `route` and `endpoint` from everything outside it. And by the
     time the application first asks for the body the router has chosen: a `Problem` raised there passes through
     FastAPI's reading of the body as it is.
+
+    It also does the work of the `ExceptionMiddleware` it finds inside of it: that one makes a request object and two
+    closures for every request, in case there is an exception. The same handlers are published (its own mappings, so that
+    what is put into them later counts), and an exception goes to the same code, only when there is one.
+
+    Source: starlette.middleware.exceptions, starlette._exception_handler (1.10).
     """
 
-    __slots__ = ("app", "kit")
+    __slots__ = ("app", "handlers", "inside", "kit")
 
     def __init__(self, app: ASGIApp, kit: Kit) -> None:
         self.app = app
         self.kit = kit
+        self.inside = app
+        self.handlers: tuple[Any, Any] | None = None
+        # Only exactly Starlette's: what an instrumentation put there has its reasons.
+        if type(app) is ExceptionMiddleware:
+            handlers = getattr(app, "_exception_handlers", None), getattr(app, "_status_handlers", None)
+            if None not in handlers:
+                self.inside, self.handlers = app.app, handlers
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Pass everything on; not a coroutine function, which saves a frame."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on; an exception is answered by its handler, unless the response has begun."""
         try:
             context: RequestContext = scope["state"][STATE_KEY]
         except KeyError:  # lifespan, or a server of one's own
-            return self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         context.scope = scope
         context.routed = True
         rare = context._rare
@@ -45,14 +62,29 @@ class InnermostScope:
             check, rare.route_check = rare.route_check, None
             check(scope)
         headers = context.headers
-        if scope["type"] != "http" or (
-            scope["method"] == "GET"
-            and b"content-length" not in headers
-            and b"transfer-encoding" not in headers
+        if scope["type"] == "http" and (
+            scope["method"] != "GET" or b"content-length" in headers or b"transfer-encoding" in headers
         ):
-            # No body whose reading a rule would have to precede: dependencies enforce their rules themselves.
-            return self.app(scope, receive, send)
-        return self.app(scope, _enforcing(self.kit, context, scope, receive), send)
+            # Without a body there is no reading that a rule would have to precede: dependencies enforce their rules.
+            receive = _enforcing(self.kit, context, scope, receive)
+        if self.handlers is not None:
+            scope["starlette.exception_handlers"] = self.handlers
+        try:
+            await self.inside(scope, receive, send)
+        except Exception as error:
+            if self.handlers is None or (scope["type"] == "http" and context.status is not None):
+                raise
+            await _handle(error, scope, receive, send)
+
+
+async def _handle(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """Have Starlette's own code find and run the handler of *error*; raises it where there is none."""
+
+    async def raising(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise error
+
+    connection = Request(scope, receive, send) if scope["type"] == "http" else WebSocket(scope, receive, send)
+    await wrap_app_handling_exceptions(raising, connection)(scope, receive, send)
 
 
 def _enforcing(kit: Kit, context: RequestContext, scope: Scope, receive: Receive) -> Receive:

@@ -1,4 +1,4 @@
-"""What stands in the place of Starlette's exception layer does what that layer does."""
+"""The innermost class does what Starlette's exception layer, whose place it takes, would do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.testclient import WebSocketDenialResponse
 
+from prodkit.core.assembly import assemble
 from prodkit.core.pipeline import InnermostScope
-from prodkit.core.pipeline.handlers_layer import HandlersLayer
 from prodkit.correlation import Correlation
 from prodkit.installation import install
 from tests.support.recording import Recorder
@@ -38,15 +38,17 @@ def hardened(app: FastAPI) -> tuple[TestClient, Recorder]:
     return TestClient(app, raise_server_exceptions=False), recorder
 
 
-def test_it_stands_in_a_hardened_application():
-    """The framework's own layer, and its body limiter that has no limit, are not on the path of a request."""
+def test_the_frameworks_idle_layers_are_left_out():
+    """FastAPI's body limiter, which has no limit, and the exception layer are not on the path of a request."""
     app = FastAPI()
     client, _ = hardened(app)
     client.get("/")
     names = [type(layer).__name__ for layer in layers(app)]
     assert names[0] == "ServerErrorMiddleware"
-    assert "HandlersLayer" in names
-    assert not {"ExceptionMiddleware", "AppBodyLimitMiddleware"} & set(names)
+    assert "AppBodyLimitMiddleware" not in names
+    innermost = next(layer for layer in layers(app) if isinstance(layer, InnermostScope))
+    assert isinstance(innermost.app, ExceptionMiddleware)
+    assert innermost.inside is innermost.app.app
 
 
 def test_a_layer_of_somebody_elses_stays():
@@ -57,10 +59,10 @@ def test_a_layer_of_somebody_elses_stays():
 
     async def app(scope: Any, receive: Any, send: Any) -> None: ...
 
+    kit = assemble(())
     theirs = Instrumented(app)
-    assert HandlersLayer.replacing(theirs) is theirs
-    assert isinstance(HandlersLayer.replacing(ExceptionMiddleware(app)), HandlersLayer)
-    assert InnermostScope(app, kit=None).app is app  # type: ignore[arg-type]
+    assert InnermostScope(theirs, kit=kit).inside is theirs
+    assert InnermostScope(ExceptionMiddleware(app), kit=kit).inside is app
 
 
 @pytest.mark.parametrize("path", ["/route", "/middleware", "/nothing"])
