@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from prodkit.stores.sqlite import SqliteRateLimitStore
+
 # CI machines are slow and shared: time alone says nothing about a property.
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100
@@ -20,3 +22,11 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("PRODKIT_", "RESEARCH_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def patient_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite stores of applications wait five seconds: a busy test machine is not what these tests are about."""
+    defaults = SqliteRateLimitStore.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "timeout_seconds", 5.0)

@@ -157,7 +157,7 @@ KEY = StaticKeys.generate()
 
 
 @pytest.fixture
-def everything(tmp_path) -> tuple[FastAPI, Recorder]:
+def everything(tmp_path, patient_store) -> tuple[FastAPI, Recorder]:
     app, recorder = FastAPI(max_body_size=100), Recorder()
 
     @app.get("/items/{item}")
@@ -282,7 +282,7 @@ def test_sockets_need_a_key_as_well(everything):
     assert [event.outcome for event in recorder.finished] == ["refused", "ok"]
 
 
-def test_limits_are_shared_through_the_file(tmp_path):
+def test_limits_are_shared_through_the_file(tmp_path, patient_store):
     """Two applications, as two workers would be, count in one SQLite store."""
     url = f"sqlite:///{tmp_path / 'limits.db'}"
 

@@ -261,6 +261,7 @@ class TestSettings:
         assert len(store) == 1
         assert app.kit.one(RateLimitStore) is store
 
+    @pytest.mark.usefixtures("patient_store")
     def test_a_store_of_its_own_is_opened_checked_and_closed(self, tmp_path, monkeypatch):
         """`store` names a file that limits, is part of readiness, and is given back at the end."""
         monkeypatch.chdir(tmp_path)
