@@ -100,3 +100,20 @@ def test_a_term_found_nowhere_weighs_most(tmp_path: Path) -> None:
     assert small.coverage("How did Napoleon steep tea?") < 1.0
     assert small.read("p:3") is None
     assert small.excerpt("p:3", ["tea"], DEPTHS["fast"]) == ""
+
+
+def test_a_shared_word_is_no_answer_to_what_something_is(tmp_path: Path) -> None:
+    """That an option "switches it off" says nothing about a switch statement; a sentence about it does."""
+    small = CorpusIndex(tmp_path / "c.db")
+    small.build(
+        [
+            Passage(
+                "p:1", "Options", ["The option switches the statement off.", "A switch turns a light on."]
+            ),
+            Passage("p:2", "Cake", ["Cake is sweet."]),
+        ]
+    )
+    assert small.search(["What does the switch statement do?"], DEPTHS["fast"], limit=1)[0].excerpt == (
+        "A switch turns a light on."
+    )
+    assert small.search(["What is an option statement?"], DEPTHS["fast"], limit=1) == []
