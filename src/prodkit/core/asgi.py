@@ -1,4 +1,4 @@
-"""The ASGI vocabulary, header helpers, and the innermost layer of a hardened application.
+"""The ASGI vocabulary, header helpers, and a response that is ready to be sent.
 
 Source: ASGI 3.0, HTTP and WebSocket message format 2.5, WebSocket Denial Response extension.
 """
