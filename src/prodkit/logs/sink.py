@@ -35,7 +35,7 @@ class Sink:
         self._descriptor_of: TextIO | None = None
 
     def write_line(self, line: str) -> None:
-        """Write *line*, ASCII with its line end, past the stream's buffers: a third of the cost of `write`.
+        """Write *line*, ASCII with its line end, past the stream's buffers, which `write` goes through.
 
         Nothing of ours is left in those buffers, because `write` flushes. Where the stream has no file descriptor,
         as in tests, this is `write`.

@@ -49,7 +49,7 @@ def finish(
             if context.routed and kit.routes is not None and context.scope is not None:
                 route = kit.routes.template(context.scope, root_path)
             context.route = route
-        # Filled in here: calling the class would cost three times as much, on every request.
+        # Filled in here: calling the class takes half as many instructions again, on every request.
         event = _new(RequestFinished)
         event.context = context
         event.kind = kind

@@ -1,7 +1,7 @@
 """One HTTP request on its way: the context together with the two channels between server and application.
 
-The channels are methods of the context, not closures of the pipeline: two closures made on every request cost twenty
-times as much as two bound methods. What they see is written into the context, so there is one truth about it.
+The channels are methods of the context, not closures of the pipeline: two closures made on every request cost three
+times the instructions of two bound methods. What they see is written into the context, so there is one truth about it.
 """
 
 from __future__ import annotations
