@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .local_parallel.quoting import announces, points_back
-from .local_parallel.subject import subject_of
-from .local_parallel.text import query_terms, sentences, terms, title_terms
+from .retrieval.quoting import announces, points_back
+from .retrieval.subject import subject_of
+from .retrieval.text import query_terms, sentences, terms, title_terms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from prodkit import Problem
 
 from .catalogue import AGENTS, AgentSpec
 from .metering import RunMeter
-from .money import format_usd, parse_usd
+from prodkit.core.money import format_usd, parse_usd
 from .prices import PriceTable
 from .runs import Run
 from .schemas import (

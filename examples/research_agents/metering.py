@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from .money import format_usd
+from prodkit.core.money import format_usd
 
 __all__ = ["Dispatched", "RunMeter", "Source"]
 

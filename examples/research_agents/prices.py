@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 
-from .money import parse_usd
+from prodkit.core.money import parse_usd
 
 __all__ = ["PARALLEL_PRICES", "PriceTable"]
 

@@ -16,7 +16,7 @@ from prodkit import Problem
 
 from .extractive import ExtractiveModel
 from .metering import RunMeter
-from .money import format_usd
+from prodkit.core.money import format_usd
 from .toolkit import SearchToolkit
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from .money import UsdString
+from prodkit.core.money import UsdString
 
 __all__ = [
     "AgentDescription",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from examples.research_agents.local_parallel.index import DEPTHS, CorpusIndex
-from examples.research_agents.local_parallel.passages import Passage
+from examples.research_agents.retrieval.passages import Passage
 
 
 @pytest.mark.parametrize(

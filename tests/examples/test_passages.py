@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from examples.research_agents.local_parallel.passages import passages_of
+from examples.research_agents.retrieval.passages import passages_of
 
 REFERENCE = """String Methods
 **************

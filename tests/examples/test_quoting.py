@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from examples.research_agents.local_parallel.quoting import best_sentences, points_back
+from examples.research_agents.retrieval.quoting import best_sentences, points_back
 
 TEXT = ["Tea is a leaf. It grows on hills. Nobody drinks milk.", "This is why mountains are green."]
 

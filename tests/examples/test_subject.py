@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.research_agents.local_parallel.subject import Subject, subject_of
+from examples.research_agents.retrieval.subject import Subject, subject_of
 
 
 def subject(question: str) -> Subject:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.research_agents.local_parallel.text import query_terms, sentences, stem, terms, title_terms
+from examples.research_agents.retrieval.text import query_terms, sentences, stem, terms, title_terms
 
 
 @pytest.mark.parametrize(

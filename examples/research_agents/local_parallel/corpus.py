@@ -16,7 +16,7 @@ from email.message import Message
 from pathlib import Path
 from typing import cast
 
-from .passages import Passage, passages_of
+from examples.research_agents.retrieval.passages import Passage, passages_of
 
 __all__ = ["Document", "documents", "passages"]
 

@@ -21,8 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from examples.research_agents.retrieval.ranking import DEPTHS
+
 from .corpus import passages
-from .index import DEPTHS, CorpusIndex
+from .index import CorpusIndex
 from .wire import ExtractRequest, SearchRequest
 
 if TYPE_CHECKING:

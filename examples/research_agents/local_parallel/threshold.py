@@ -29,8 +29,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from examples.research_agents.retrieval.ranking import MIN_COVERAGE
+
 from .corpus import passages
-from .index import MIN_COVERAGE, CorpusIndex
+from .index import CorpusIndex
 
 __all__ = ["CHECK", "HELD_OUT", "TUNE", "Coverages", "Measured", "Questions", "coverages"]
 

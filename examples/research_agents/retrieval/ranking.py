@@ -1,0 +1,178 @@
+"""Whether a passage answers a question, and which one answers it best.
+
+Full-text search is good at ordering and says nothing about whether the best is any good, so what it proposes is judged
+again: *coverage* is the share of the question's weight (the sum of the idf of its terms) that one passage holds. A term
+found nowhere weighs most, so that a question about something that is never mentioned cannot be covered. What stays under
+`MIN_COVERAGE` is not returned: "not found" is an answer. `local_parallel.threshold` holds the measurement behind the
+number. Where one thing is asked for ("what is X"), its words are not enough: a heading or a sentence must be about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from .quoting import best_sentences
+from .subject import Subject, subject_of
+from .text import query_terms, sentences, stem, terms, title_terms
+
+__all__ = ["DEPTHS", "MIN_COVERAGE", "Candidate", "Depth", "Found", "Question", "best_of", "judge"]
+
+MIN_COVERAGE = 0.8  # see `local_parallel.threshold`
+_ENTITLED = 0.5  # what it is worth that a section opens under the name asked for, or a sentence with it
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How hard a search mode tries.
+
+    Attributes:
+        candidates: passages judged for each query.
+        sentences: sentences an excerpt may hold.
+        results: results returned when the request names no `max_results`.
+    """
+
+    candidates: int
+    sentences: int
+    results: int
+
+
+# The modes of Parallel's Search, from quickest to deepest; the deeper read more candidates and quote more.
+DEPTHS = {
+    "turbo": Depth(candidates=12, sentences=2, results=3),
+    "fast": Depth(candidates=30, sentences=3, results=5),
+    "basic": Depth(candidates=60, sentences=4, results=8),
+    "advanced": Depth(candidates=150, sentences=6, results=10),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage that shares words with a question.
+
+    Attributes:
+        url: identifies it.
+        title: places it.
+        paragraphs: its running text.
+        first: whether it opens its section.
+        trusted: whether it is preferred to one that is not.
+        strength: how strongly full-text search proposes it, 0 to 1, 1 being the strongest of its search.
+    """
+
+    url: str
+    title: str
+    paragraphs: Sequence[str]
+    first: bool
+    trusted: bool
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A passage judged against a question.
+
+    Attributes:
+        url: identifies the passage.
+        title: places it.
+        excerpt: the sentences that answer, in the order of the text.
+        coverage: share of the question's weight the passage holds, 0 to 1.
+        score: what results are ordered by; only comparable within one search.
+    """
+
+    url: str
+    title: str
+    excerpt: str
+    coverage: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a query asks for, as terms.
+
+    Attributes:
+        terms: the distinct terms, in order; what only says which kind of thing is asked for is left out.
+        subject: the one thing asked for, where there is one.
+    """
+
+    terms: tuple[str, ...]
+    subject: Subject | None
+
+    @classmethod
+    def of(cls, query: str) -> Question:
+        """Read *query*."""
+        subject = subject_of(query)
+        asked = query_terms(query)
+        if subject is not None:
+            # "the lambda keyword": a text about lambda need not say that it is a keyword.
+            filler = set(map(stem, subject.filler))
+            asked = [term for term in asked if term not in filler] or asked
+        return cls(tuple(asked), subject)
+
+    def weights(self, weight: Callable[[str], float]) -> dict[str, float]:
+        """Each term with its inverse document frequency, as *weight* tells it."""
+        return {term: weight(term) for term in self.terms}
+
+
+def judge(
+    question: Question, weights: Mapping[str, float], candidate: Candidate, depth: Depth, max_chars: int
+) -> Found | None:
+    """Judge one candidate; None when it has no running text to quote, or none about the thing asked for."""
+    subject = question.subject
+    total = sum(weights.values())
+    heading = set(title_terms(candidate.title))
+    titled = weights.keys() & heading
+    entitled = subject is not None and subject.entitles(candidate.title)
+    excerpt, said = best_sentences(
+        candidate.paragraphs,
+        dict(weights),
+        titled,
+        depth.sentences,
+        max_chars,
+        leads=None if subject is None or entitled else subject.governs,
+        named=candidate.title.endswith(")"),
+    )
+    if not excerpt or total <= 0:
+        return None
+    # What counts is what can be shown together: the title and one sentence with the next. Words that are scattered
+    # over the passage make no answer.
+    held = _together(excerpt, weights, pairs=subject is not None or bool(titled))
+    covered = max(sum(weights[term] for term in together | titled) for together in held) / total
+    in_title = sum(weights[term] for term in titled) / total
+    in_text = sum(weights[term] for term in said) / total
+    precise = len(titled) / len(heading) if heading else 0.0
+    score = (
+        covered
+        + 0.5 * in_text
+        + 0.4 * in_title
+        + 0.4 * precise
+        + 0.3 * candidate.strength
+        + 0.1 * candidate.first
+        + 0.15 * candidate.trusted
+        + _ENTITLED * (entitled and candidate.first)
+        + _ENTITLED * (subject is not None and subject.governs(excerpt))
+    )
+    return Found(candidate.url, candidate.title, excerpt, covered, score)
+
+
+def best_of(found: Iterable[Found], limit: int) -> list[Found]:
+    """The best of *found*, each URL once, best first."""
+    best: dict[str, Found] = {}
+    for one in found:
+        if one.url not in best or best[one.url].score < one.score:
+            best[one.url] = one
+    return sorted(best.values(), key=lambda one: (-one.score, one.url))[:limit]
+
+
+def _together(excerpt: str, weights: Mapping[str, float], *, pairs: bool) -> Iterator[set[str]]:
+    """The terms of the question in each sentence of *excerpt*, with *pairs* and the one after it.
+
+    Where no heading holds a word of the question, two sentences in a row meet its words by chance too often.
+    """
+    held = [
+        weights.keys() & set(terms(sentence)) for line in excerpt.split("\n") for sentence in sentences(line)
+    ]
+    if not pairs:
+        yield from held
+        return
+    yield from (one | after for one, after in zip(held, [*held[1:], set[str]()], strict=True))
