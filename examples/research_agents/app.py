@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from prodkit import harden
-from prodkit.authentication import public
+from prodkit.budgets import budgets_router
+from prodkit.metering import PriceBook, usage_router
 
+from .api.agents import agent_router, catalogue_router
+from .api.documents import documents_router
+from .api.runs import runs_router
+from .api.sessions import sessions_router
 from .catalogue import AGENTS
-from .endpoints import agent_router, catalogue_router
-from .prices import PARALLEL_PRICES
+from .page import page_router
+from .services import open_services
 from .settings import ResearchSettings
-from .upstream import open_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,8 +33,10 @@ def create_app(
 ) -> FastAPI:
     """The application with its agents.
 
+    Who calls has to be known: without authentication configured, nothing but the page and the probes is answered.
+
     Args:
-        settings: where the sources are; read from `RESEARCH_*` when None.
+        settings: where the sources and the state are; read from `RESEARCH_*` when None.
         prodkit_settings: how it is hardened; read from `PRODKIT_*` when None.
 
     Raises:
@@ -38,11 +44,12 @@ def create_app(
         prodkit.SettingsError: a `PRODKIT_*` setting is wrong.
     """
     chosen = settings if settings is not None else ResearchSettings()
+    prices = PriceBook.load("parallel")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_client(chosen) as client:
-            app.state.parallel = client
+        async with open_services(chosen, kit, prices) as services:
+            app.state.research = services
             yield
 
     app = FastAPI(
@@ -53,18 +60,13 @@ def create_app(
         lifespan=lifespan,
     )
     for spec in AGENTS.values():
-        app.include_router(agent_router(spec, chosen, PARALLEL_PRICES))
-    app.include_router(catalogue_router(chosen, PARALLEL_PRICES))
-
-    @public
-    @app.get("/", summary="What is here", tags=["Agents"])
-    async def index() -> dict[str, str | list[str]]:
-        return {
-            "application": "prodkit research agents",
-            "engine": chosen.engine,
-            "agents": [f"/v1/agents/{name}" for name in AGENTS],
-            "documentation": "/docs",
-        }
-
-    harden(app, settings=prodkit_settings)
+        app.include_router(agent_router(spec, chosen, prices))
+    app.include_router(catalogue_router(chosen, prices))
+    app.include_router(runs_router(chosen))
+    app.include_router(sessions_router())
+    app.include_router(documents_router())
+    app.include_router(usage_router())
+    app.include_router(budgets_router())
+    app.include_router(page_router())
+    kit = harden(app, settings=prodkit_settings)
     return app

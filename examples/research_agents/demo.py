@@ -1,9 +1,10 @@
 """`python -m examples.research_agents.demo`, which is what `make demo` runs: the application and its sources, ready to try.
 
 Two processes: the hardened application here, and the local Parallel server as a child that ends when this process does,
-however it does. Everything lives in a temporary directory and in memory: the key dies with the process. Whatever
-`PRODKIT_*` and `RESEARCH_*` are set in the environment are honoured; with `RESEARCH_PARALLEL_API_KEY` the sources are
-Parallel's (or those of `RESEARCH_PARALLEL_BASE_URL`) and no child is started.
+however it does. Sessions, documents and the ledger are kept in `.data`, so that the next demo finds them; the key dies with
+the process. Whatever `PRODKIT_*` and `RESEARCH_*` are set in the environment are honoured; with
+`RESEARCH_PARALLEL_API_KEY` the sources are Parallel's (or those of `RESEARCH_PARALLEL_BASE_URL`), no child is started, and
+the budget is what real money allows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import logging
 import os
 import secrets
 import selectors
+import shlex
 import signal
 import socket
 import subprocess
@@ -37,6 +39,12 @@ from .serving import AnnouncingServer, bind
 
 _START_SECONDS = 60.0  # a cold machine compiles everything it imports
 _KEY_LIFETIME = timedelta(hours=12)
+_TO_TRY = (
+    ("search", "chat", "What does the nonlocal statement do?"),
+    ("critic", "chat", "The nonlocal statement refers to global variables. Python has a with statement."),
+    ("deep_research", "stream", "What is the difference between the global and nonlocal statements?"),
+)
+_DATA = Path(".data")  # what `make clean` removes
 
 
 class DemoError(Exception):
@@ -75,8 +83,9 @@ def main() -> int:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, hang_up)
     try:
+        given = dict(os.environ)
         with tempfile.TemporaryDirectory(prefix="prodkit-demo-") as folder, _sources(folder):
-            key = _hardening_defaults(Path(folder))
+            key = _hardening_defaults(simulated="RESEARCH_PARALLEL_API_KEY" not in given)
             return _serve(listener, host, key, serving)
     except (DemoError, ProdkitError, ValidationError) as error:
         return _refuse(str(error))
@@ -153,8 +162,11 @@ def _port_of(child: subprocess.Popen[bytes]) -> int:
     raise DemoError(message)
 
 
-def _hardening_defaults(folder: Path) -> str:
+def _hardening_defaults(*, simulated: bool) -> str:
     """Put what the demo needs into the environment, where neither it nor `.env` says anything.
+
+    Args:
+        simulated: whether nothing is really billed, so that the budget may be one nobody reaches by trying.
 
     Returns:
         the key made for this run; empty when authentication is configured already.
@@ -162,18 +174,22 @@ def _hardening_defaults(folder: Path) -> str:
     given = {**dotenv_values(".env"), **os.environ}
     defaults = {
         "PRODKIT_ENVIRONMENT": "development",
-        "PRODKIT_STORE": f"sqlite:///{folder / 'prodkit.db'}",
+        "PRODKIT_STORE": f"sqlite:///{_DATA / 'prodkit.db'}",
         "PRODKIT_OPERATIONS__NETWORKS": '["127.0.0.0/8", "::1/128"]',
-        "PRODKIT_RATE_LIMITING__DEFAULT": "600/minute",
-        "PRODKIT_RATE_LIMITING__ADDRESS": "1200/minute",
+        # Enough for a load test from this machine.
+        "PRODKIT_RATE_LIMITING__DEFAULT": "12000/minute",
+        "PRODKIT_RATE_LIMITING__ADDRESS": "24000/minute",
+        "PRODKIT_BUDGETS__DEFAULT": "1000.00/day" if simulated else "5.00/day",
     }
+    if "PRODKIT_STORE" not in given:
+        _DATA.mkdir(mode=0o700, exist_ok=True)
     shown = ""
     if not any(name.startswith("PRODKIT_AUTHENTICATION__") for name in given):
         shown, digest = StaticKeys.generate()
         expires_at = datetime.now(UTC) + _KEY_LIFETIME
         key = {
             "sha256": digest,
-            "scopes": ["agents:run"],
+            "scopes": ["agents:run", "usage:read", "budgets:write"],
             "tenant": "demo",
             "expires_at": expires_at.isoformat(),
         }
@@ -211,18 +227,13 @@ def _serve(listener: socket.socket, host: str, key: str, serving: threading.Even
 def _announce(url: str, key: str) -> None:
     """What to do next, once there is something to do it with."""
     shown = key or "the one you configured"
-    post = f"curl -sS {url}/v1/agents/search"
     headers = f"-H 'Authorization: Bearer {key or 'KEY'}' -H 'Content-Type: application/json'"
     print(f"URL: {url}")
     print(f"API key: {shown}")
     print(f"Docs: {url}/docs")
-    print(f"""{post}/chat {headers} -d '{{"message": "What does the nonlocal statement do?"}}'""")
-    print(
-        f"""{post}/stream -N {headers} -d '{{"message": "What is the difference between __str__ and __repr__?"}}'"""
-    )
-    print(
-        f"""{post}/chat {headers} -d '{{"message": "Who won the world cup in 2018?", "max_cost_usd": "0.002"}}'"""
-    )
+    for agent, verb, message in _TO_TRY:
+        command = f"curl -sS{'N' if verb == 'stream' else ''} {url}/v1/agents/{agent}/{verb}"
+        print(f"{command} {headers} -d {shlex.quote(json.dumps({'message': message}))}")
     sys.stdout.flush()
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-__all__ = ["MOST_PARTS", "split_question"]
+__all__ = ["MOST_PARTS", "in_context", "split_question"]
 
 MOST_PARTS = 4  # searches one message may cause; each is billed
 
 _ASKING = r"(?:what|which|who|whom|whose|when|where|why|how|can|could|does|do|did|is|are|was|were|should|may|must|will)"
+_ASKING_WORD = re.compile(_ASKING, re.IGNORECASE)
 _NEW_QUESTION = re.compile(rf"(?:\?\s+|[,;]?\s+and\s+(?={_ASKING}\s)|;\s+(?={_ASKING}\s)|\n+)", re.IGNORECASE)
 _TERM = r"[\"'`]?[\w.]+(?:\(\))?[\"'`]?"
 _PAIR = re.compile(
@@ -52,6 +54,53 @@ def split_question(message: str) -> list[str]:
             parts.extend(_expand(question))
     unique = list(dict.fromkeys(f"{part}?" for part in parts))
     return unique[:MOST_PARTS] or [message]
+
+
+_FOLLOWS_ON = re.compile(
+    r"\b(?P<own>its|their|his|her)\b|\b(?P<it>it|they|them|he|she|him)\b|\b(?:that|this|the same|the)\s(?P<kind>one|company|package|statement"
+    r"|function|reactor|plant|person|product|project|city|country)\b",
+    re.IGNORECASE,
+)
+_NAME = re.compile(
+    r"[\"'`“](?P<quoted>[^\"'`“”]{2,60})[\"'`”]|(?<!^)(?<![.?!]\s)\b(?P<name>[A-Z][\w-]*(?:\s(?:of\s|the\s)?[A-Z0-9][\w-]*){0,4})"
+    r"|\b(?P<code>\w+(?:[._]\w+)+|__\w+__)"
+)
+_KINDS = r"statement|keyword|expression|function|method|package|module|class|company|reactor|plant"
+_KINDED = re.compile(
+    rf"\bthe\s(?P<name>[\w.-]+)\s(?:{_KINDS})\b|\b(?:{_KINDS})\s(?P<after>[\w.-]+)\b", re.IGNORECASE
+)
+
+
+def in_context(message: str, earlier: Sequence[str]) -> str:
+    """*message* with what it points back at named: "When was it founded?" asks about what the question before was about.
+
+    A message that names something itself stays as it is, and so does one to which nothing earlier gives a name.
+
+    Args:
+        message: the present one.
+        earlier: the messages of the same user before it, oldest first.
+    """
+    pointing = _FOLLOWS_ON.search(message)
+    if pointing is None or _named(message):
+        return message
+    for before in reversed(earlier):
+        name = _named(before)
+        if name:
+            possessive = f"{name}'s" if pointing["own"] else name
+            return message[: pointing.start()] + possessive + message[pointing.end() :]
+    return message
+
+
+def _named(message: str) -> str:
+    """The first thing *message* names, or an empty string."""
+    if kinded := _KINDED.search(message):
+        if kinded["name"]:
+            return kinded.group()
+        if not _ASKING_WORD.fullmatch(kinded["after"]):
+            return kinded["after"]
+    if named := _NAME.search(message):
+        return named["quoted"] or named["name"] or named["code"]
+    return ""
 
 
 def _expand(question: str) -> list[str]:

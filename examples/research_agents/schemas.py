@@ -1,8 +1,8 @@
-"""What clients send and get. Money is a decimal string in both directions."""
+"""What clients send to the agents and get from them. Money is a decimal string in both directions."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -15,20 +15,21 @@ __all__ = [
     "ChatRequest",
     "Citation",
     "ProcessorDescription",
+    "RunDescription",
     "Usage",
 ]
 
-LONGEST_MESSAGE = 4000  # characters; a question, not a document
+LONGEST_MESSAGE = 4000  # characters; a question or some claims, not a document
 
 
 class ChatRequest(BaseModel):
-    """A question to an agent."""
+    """A message to an agent."""
 
     model_config = ConfigDict(extra="forbid")
 
     message: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_MESSAGE)
-    ] = Field(description="The question; several may be asked at once, up to four are looked up.")
+    ] = Field(description="The question, the claims or the topic. Several questions may be asked at once.")
     session_id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_-]{1,64}$",
@@ -37,7 +38,7 @@ class ChatRequest(BaseModel):
     processor: str | None = Field(
         None,
         max_length=32,
-        description="How deep to search; see `GET /v1/agents/{agent}`. Decides the price.",
+        description="How deep to go; see `GET /v1/agents/{agent}`. Decides the price. Default: the session's, else the agent's.",
     )
     max_cost_usd: UsdString | None = Field(
         None, description="The most this run may cost, as a decimal string; what does not fit is not called."
@@ -45,7 +46,7 @@ class ChatRequest(BaseModel):
 
 
 class Citation(BaseModel):
-    """A source the answer quotes."""
+    """A source the answer rests on."""
 
     n: int = Field(description="The number in `[n]`.")
     url: str = Field(description="Where it can be looked up.")
@@ -53,13 +54,58 @@ class Citation(BaseModel):
     excerpt: str = Field(description="The part that was read.")
 
 
+class Finding(BaseModel):
+    """A fact as one source states it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    statement: str
+    subject: str = ""
+    measure: str = ""
+    value: str = Field("", description="The number as a decimal string, or empty.")
+    unit: str = ""
+    period: str = ""
+    n: list[int] = Field(default_factory=list, description="Its sources, as in `citations`.")
+
+
+class Statement(BaseModel):
+    """Something said about several sources together."""
+
+    model_config = ConfigDict(extra="allow")
+
+    statement: str
+    n: list[int] = Field(default_factory=list, description="The sources, as in `citations`.")
+
+
+class ClaimBasis(BaseModel):
+    """A passage that a verdict rests on."""
+
+    model_config = ConfigDict(extra="allow")
+
+    n: int
+    url: str
+    title: str = ""
+    excerpt: str = ""
+    stance: str = Field("", description="`supports` or `contradicts`.")
+
+
+class Claim(BaseModel):
+    """A claim and its verdict."""
+
+    claim: str
+    verdict: Literal["supported", "contradicted", "not_found"]
+    confidence: str = Field(description="`high`, `medium` or `low`.")
+    reasoning: str
+    basis: list[ClaimBasis]
+
+
 class Usage(BaseModel):
     """What a run used, counted around the calls themselves."""
 
-    searches: int = Field(description="Calls made, answered or not.")
-    units: dict[str, int] = Field(description="Units the provider says it delivered, by SKU.")
-    price_table: str = Field(description="The version of the prices used.")
-    estimated: bool = Field(description="Whether a call of unknown outcome is counted at its highest price.")
+    calls: int = Field(description="Billable calls that left, answered or not.")
+    units: dict[str, int] = Field(description="Units delivered, by SKU.")
+    price_book: str = Field(description="The version of the prices used.")
+    estimated: bool = Field(description="Whether some of the cost is an estimate, the outcome being unknown.")
     simulated: bool = Field(
         description="Whether nothing was really billed, because the sources are on this machine."
     )
@@ -69,14 +115,36 @@ class ChatAnswer(BaseModel):
     """An answer with its sources and its cost."""
 
     session_id: str = Field(description="Send it again to continue.")
-    run_id: str = Field(description="Names this run in logs and problems.")
+    run_id: str = Field(description="Names this run in logs, usage and problems.")
     agent: str
-    answer: str = Field(description="Sentences of the sources with `[n]`, or that nothing was found.")
-    citations: list[Citation] = Field(description="Empty when nothing was found.")
+    processor: str
+    answer: str = Field(description="Markdown with `[n]`, or that nothing was found.")
+    citations: list[Citation] = Field(description="The sources named; empty when nothing was found.")
+    findings: list[Finding] = Field(default_factory=list, description="Of the analyst.")
+    comparisons: list[Statement] = Field(default_factory=list, description="Of the analyst.")
+    conflicts: list[Statement] = Field(default_factory=list, description="Where sources disagree.")
+    claims: list[Claim] = Field(default_factory=list, description="Of the critic.")
+    plan: list[str] = Field(default_factory=list, description="Sub-questions of a deep research.")
+    not_found: list[str] = Field(default_factory=list, description="What was looked for in vain.")
     usage: Usage
     cost_usd: str = Field(description="What the run cost, as a decimal string.")
     engine: str = Field(
-        description="What answered. `local-extractive` quotes this machine's documents; no language model."
+        description="What answered. `local-extractive` quotes this machine's documents and `parallel-extractive` what "
+        "Parallel found; neither is a language model. `model:...` is one."
+    )
+
+
+class RunDescription(BaseModel):
+    """A run, for a client that lost its stream."""
+
+    run_id: str
+    session_id: str | None
+    agent: str
+    processor: str
+    status: Literal["running", "completed", "failed", "cancelled", "interrupted"]
+    result: ChatAnswer | None = Field(None, description="The answer, once it is whole.")
+    problem: dict[str, Any] | None = Field(
+        None, description="The problem document, where there is no answer."
     )
 
 
@@ -84,9 +152,13 @@ class ProcessorDescription(BaseModel):
     """A depth of work that may be chosen."""
 
     name: str
-    price_usd: str = Field(description="Price of one search, as a decimal string.")
-    latency_hint: str = Field(description="How long the provider says it takes.")
+    price_usd: str = Field(description="Price of one unit, as a decimal string.")
+    unit: str = Field(description="What that price is for.")
+    least_cost_usd: str = Field(description="What `max_cost_usd` must allow at least.")
+    most_cost_usd: str = Field(description="What one message can cost at most.")
+    latency_hint: str = Field(description="How long Parallel says it takes.")
     description: str
+    premium: bool = Field(description="Whether it needs the scope `agents:premium`.")
 
 
 class AgentDescription(BaseModel):
@@ -98,37 +170,11 @@ class AgentDescription(BaseModel):
     engine: str
     default_processor: str
     processors: list[ProcessorDescription]
-    price_table: str = Field(description="The version of the prices shown.")
+    example: str = Field(description="A message to try.")
+    price_book: str = Field(description="The version of the prices shown.")
 
 
 class AgentList(BaseModel):
     """Every agent."""
 
     agents: list[AgentDescription]
-
-
-EXAMPLE_ANSWER: dict[str, Any] = {
-    "session_id": "ses_8f14e45fceea467f9a4b7b3f0c1d2e3a",
-    "run_id": "run_c9f0f895fb98ab9159f51fd0297e236d",
-    "agent": "search",
-    "answer": 'The "nonlocal" statement causes the listed identifiers to refer to previously bound variables in the '
-    "nearest enclosing scope excluding globals. [1]",
-    "citations": [
-        {
-            "n": 1,
-            "url": "pydoc:nonlocal",
-            "title": 'Python help: nonlocal - The "nonlocal" statement',
-            "excerpt": 'The "nonlocal" statement causes the listed identifiers to refer to previously bound variables '
-            "in the nearest enclosing scope excluding globals.",
-        }
-    ],
-    "usage": {
-        "searches": 1,
-        "units": {"sku_search": 1},
-        "price_table": "parallel-2026-10-18",
-        "estimated": False,
-        "simulated": True,
-    },
-    "cost_usd": "0.001",
-    "engine": "local-extractive",
-}

@@ -4,6 +4,9 @@ Reads its token from `LOCAL_PARALLEL_TOKEN` (an argument would be visible to eve
 loopback port, prints one line `{"port": N}` once it serves, and ends when its standard input closes: whoever started it
 holds the other end, so it cannot outlive them, however they ended. In `LOCAL_PARALLEL_FOLDER`, a temporary directory of
 theirs, it keeps its files, and removes it when it ends: they may be past doing it.
+
+`LOCAL_PARALLEL_LATENCY_SECONDS` makes every task run and chat wait that long first, as a provider far away would;
+`LOCAL_PARALLEL_FAULTS=1` lets tests order misbehaviour (see `faults`).
 """
 
 from __future__ import annotations
@@ -17,20 +20,21 @@ import threading
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from examples.research_agents.serving import AnnouncingServer, bind
 
 from .server import create_server
 
 
-def _serve(token: str, docs_folder: Path | None) -> None:
+def _serve(app: ASGIApp) -> None:
     listener = bind("127.0.0.1", 0)
 
     def announce() -> None:
         print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
 
     config = uvicorn.Config(
-        create_server(token, docs_folder=docs_folder),
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -49,7 +53,7 @@ def _serve(token: str, docs_folder: Path | None) -> None:
 
 
 def main() -> int:
-    """Run until standard input closes. Exit code 2 when the token is missing."""
+    """Run until standard input closes. Exit code 2 when the token is missing or a setting makes no sense."""
     token = os.environ.pop("LOCAL_PARALLEL_TOKEN", "")
     if not token:
         sys.stderr.write("set LOCAL_PARALLEL_TOKEN to the token callers will send\n")
@@ -59,7 +63,17 @@ def main() -> int:
         tempfile.tempdir = own
     folder = Path(__file__).resolve().parents[3] / "docs"
     try:
-        _serve(token, folder if folder.is_dir() else None)
+        app = create_server(
+            token,
+            docs_folder=folder if folder.is_dir() else None,
+            latency_seconds=float(os.environ.get("LOCAL_PARALLEL_LATENCY_SECONDS", "0")),
+            faults=os.environ.get("LOCAL_PARALLEL_FAULTS") == "1",
+        )
+    except ValueError as error:
+        sys.stderr.write(f"LOCAL_PARALLEL_TOKEN, LOCAL_PARALLEL_LATENCY_SECONDS: {error}\n")
+        return 2
+    try:
+        _serve(app)
     finally:
         if own:
             shutil.rmtree(own, ignore_errors=True)

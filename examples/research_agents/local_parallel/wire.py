@@ -1,6 +1,7 @@
 """The bodies of Parallel's Search and Extract, as far as this server understands them.
 
-Request models refuse unknown fields, as Parallel does, so that a misspelt option fails here too.
+Request models refuse unknown fields, as Parallel does, so that a misspelt option fails here too. The bodies of task runs
+stand in `task_wire`, those of chat completions in `chat_wire`.
 Source: the types of parallel-web 1.3.7, which is the client these are tested with.
 """
 
@@ -10,23 +11,25 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["ExtractRequest", "SearchMode", "SearchRequest"]
+__all__ = ["ExtractRequest", "SearchMode", "SearchRequest", "SourcePolicy", "StrictModel"]
 
 SearchMode = Literal["turbo", "fast", "basic", "advanced"]
 _Query = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-class _Request(BaseModel):
+class StrictModel(BaseModel):
+    """A body in which an unknown field is an error."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class ExcerptSettings(_Request):
+class ExcerptSettings(StrictModel):
     """How long excerpts may be."""
 
     max_chars_per_result: int | None = Field(None, ge=1)
 
 
-class FetchPolicy(_Request):
+class FetchPolicy(StrictModel):
     """Accepted and without effect: nothing is fetched here."""
 
     max_age_seconds: int | None = Field(None, ge=600)
@@ -34,7 +37,7 @@ class FetchPolicy(_Request):
     disable_cache_fallback: bool | None = None
 
 
-class SourcePolicy(_Request):
+class SourcePolicy(StrictModel):
     """Which sources may answer. A domain is the part of our URLs before the colon: `pydoc`, `docs`, `package`."""
 
     include_domains: list[str] | None = Field(None, max_length=200)
@@ -42,7 +45,7 @@ class SourcePolicy(_Request):
     after_date: str | None = None
 
 
-class AdvancedSearch(_Request):
+class AdvancedSearch(StrictModel):
     """`advanced_settings` of a search."""
 
     max_results: int | None = Field(None, ge=1, le=40)
@@ -52,7 +55,7 @@ class AdvancedSearch(_Request):
     location: str | None = None
 
 
-class SearchRequest(_Request):
+class SearchRequest(StrictModel):
     """Body of `POST /v1/search`."""
 
     search_queries: list[_Query] = Field(min_length=1, max_length=10)
@@ -64,13 +67,13 @@ class SearchRequest(_Request):
     advanced_settings: AdvancedSearch | None = None
 
 
-class FullContent(_Request):
+class FullContent(StrictModel):
     """Bounds of `full_content`."""
 
     max_chars_per_result: int | None = Field(None, ge=1)
 
 
-class AdvancedExtract(_Request):
+class AdvancedExtract(StrictModel):
     """`advanced_settings` of an extraction."""
 
     excerpt_settings: ExcerptSettings | None = None
@@ -78,7 +81,7 @@ class AdvancedExtract(_Request):
     full_content: bool | FullContent | None = None
 
 
-class ExtractRequest(_Request):
+class ExtractRequest(StrictModel):
     """Body of `POST /v1/extract`."""
 
     urls: list[str] = Field(min_length=1, max_length=20)

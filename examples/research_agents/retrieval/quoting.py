@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from itertools import groupby
 from operator import itemgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .text import sentences, terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-__all__ = ["announces", "best_sentences", "points_back"]
+__all__ = ["announces", "best_sentences", "points_back", "with_aliases"]
 
+_NO_ALIASES: Mapping[str, AbstractSet[str]] = MappingProxyType({})
 _TIE = 0.4  # less than any word worth asking for
 _DEFINITION = 20.0  # more than any sentence can gain by its words
 _LEAST_GAIN = 0.5  # an idf of 0.5 is a word in six of ten passages
@@ -34,15 +36,42 @@ _POINTING_BACK = re.compile(
 )
 
 
+# "The company", "The reactor": said of what the sentence before named. Words that manuals use so are not among them.
+_THING = (
+    r"(?:company|firm|business|enterprise|corporation|group|manufacturer|maker|producer|start-?up|venture|organi[sz]ation|institute|"
+    r"foundation|plant|reactor|facility|power station|station|factory|mill|dam|bridge|tower|vessel|ship|town|city|village|turbine|mine|"
+    r"observatory|museum|university|hospital|charity|concern|outfit)"
+)
+_PRONOUN = rf"(?:it|its|they|their|he|she|his|her|the {_THING})"
+_POINTING_LATER = re.compile(
+    rf"^the {_THING}\b(?!\s+(?:of|that|which|whose|named|called|at|in)\b|\s+(?-i:[A-Z]))"
+    rf"|^(?:(?:in|since|by|as of|during|until|from|after|before|at the end of|for|back in)\s(?:[a-z]+\s){{0,3}}\d{{4}}"
+    rf"|today|currently|now|nowadays|at present|meanwhile|later|initially|last year|this year|every year|each year|annually|there),?\s{_PRONOUN}\b"
+    rf"|^with\s[^,;]{{1,60}},\s{_PRONOUN}\b"
+    # "Revenue in 2023 was ...": whose, the sentence before says.
+    r"|^(?:the\s|its\s)?(?:annual\s|total\s|main\s|current\s|net\s)?(?:revenues?|turnover|sales|headquarters|head office|workforce|headcount|founders?|"
+    r"chief executive|ceo|population|employees|profits?)\b(?!\s(?:of|for|at|by)\b)",
+    re.IGNORECASE,
+)
+
+
 def points_back(sentence: str) -> bool:
-    """Whether *sentence* opens with a word that only the one before it explains: "It", "This", "However"."""
-    return _POINTING_BACK.match(sentence) is not None
+    """Whether *sentence* opens with a word that only the one before it explains: "It", "This", "However", "The company"."""
+    return _POINTING_BACK.match(sentence) is not None or _POINTING_LATER.match(sentence) is not None
 
 
 def announces(sentence: str) -> bool:
     """Whether *sentence* only says that something follows."""
     short = len(sentence.split()) < _TELLING
     return (short and sentence.endswith(":")) or _ANNOUNCING.search(sentence) is not None
+
+
+def with_aliases(found: Iterable[str], aliases: Mapping[str, AbstractSet[str]]) -> set[str]:
+    """The terms *found*, and those of the longer names that some of them stand for."""
+    held = set(found)
+    for term in aliases.keys() & held:
+        held |= aliases[term]
+    return held
 
 
 def best_sentences(
@@ -54,6 +83,7 @@ def best_sentences(
     *,
     leads: Callable[[str], bool] | None = None,
     named: bool = False,
+    aliases: Mapping[str, AbstractSet[str]] = _NO_ALIASES,
 ) -> tuple[str, set[str]]:
     """The excerpt made of at most *most* sentences, and the query terms they hold.
 
@@ -69,9 +99,10 @@ def best_sentences(
         max_chars: longest excerpt.
         leads: which sentences may be chosen; others only follow or explain one that is. None: all.
         named: whether the title names what an opening "It" or "This" is.
+        aliases: for a word that stands for a longer name in this passage, the terms of the rest.
     """
     pool = [(number, sentence) for number, text in enumerate(paragraphs) for sentence in sentences(text)]
-    held = [weights.keys() & set(terms(sentence)) for _, sentence in pool]
+    held = [weights.keys() & with_aliases(terms(sentence), aliases) for _, sentence in pool]
     chosen: set[int] = set()
     said: set[str] = set()
     room = max_chars

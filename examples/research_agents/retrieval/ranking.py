@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from .quoting import best_sentences
+from .names import aliases_in, required_terms
+from .quoting import best_sentences, points_back, with_aliases
 from .subject import Subject, subject_of
 from .text import query_terms, sentences, stem, terms, title_terms
 
@@ -93,10 +94,12 @@ class Question:
     Attributes:
         terms: the distinct terms, in order; what only says which kind of thing is asked for is left out.
         subject: the one thing asked for, where there is one.
+        required: the terms without which nothing answers: names, years, and what is asked of them (see `relations`).
     """
 
     terms: tuple[str, ...]
     subject: Subject | None
+    required: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, query: str) -> Question:
@@ -107,7 +110,8 @@ class Question:
             # "the lambda keyword": a text about lambda need not say that it is a keyword.
             filler = set(map(stem, subject.filler))
             asked = [term for term in asked if term not in filler] or asked
-        return cls(tuple(asked), subject)
+        required = required_terms(query) | {term for term in asked if term.startswith("rel_")}
+        return cls(tuple(asked), subject, required & set(asked))
 
     def weights(self, weight: Callable[[str], float]) -> dict[str, float]:
         """Each term with its inverse document frequency, as *weight* tells it."""
@@ -123,6 +127,7 @@ def judge(
     heading = set(title_terms(candidate.title))
     titled = weights.keys() & heading
     entitled = subject is not None and subject.entitles(candidate.title)
+    aliases = aliases_in((candidate.title, *candidate.paragraphs)) if question.required else {}
     excerpt, said = best_sentences(
         candidate.paragraphs,
         dict(weights),
@@ -131,13 +136,14 @@ def judge(
         max_chars,
         leads=None if subject is None or entitled else subject.governs,
         named=candidate.title.endswith(")"),
+        aliases=aliases,
     )
     if not excerpt or total <= 0:
         return None
     # What counts is what can be shown together: the title and one sentence with the next. Words that are scattered
     # over the passage make no answer.
-    held = _together(excerpt, weights, pairs=subject is not None or bool(titled))
-    covered = max(sum(weights[term] for term in together | titled) for together in held) / total
+    held = _together(excerpt, weights, aliases, pairs=subject is not None or bool(titled))
+    covered = max(_share(together | titled, weights, question.required) for together in held) / total
     in_title = sum(weights[term] for term in titled) / total
     in_text = sum(weights[term] for term in said) / total
     precise = len(titled) / len(heading) if heading else 0.0
@@ -164,14 +170,24 @@ def best_of(found: Iterable[Found], limit: int) -> list[Found]:
     return sorted(best.values(), key=lambda one: (-one.score, one.url))[:limit]
 
 
-def _together(excerpt: str, weights: Mapping[str, float], *, pairs: bool) -> Iterator[set[str]]:
-    """The terms of the question in each sentence of *excerpt*, with *pairs* and the one after it.
+def _share(held: set[str], weights: Mapping[str, float], required: frozenset[str]) -> float:
+    """The weight of the terms *held*; half of it where a required one is missing, so that it never suffices."""
+    weight = sum(weights[term] for term in held)
+    return weight if required <= held else weight / 2
+
+
+def _together(
+    excerpt: str, weights: Mapping[str, float], aliases: Mapping[str, frozenset[str]], *, pairs: bool
+) -> Iterator[set[str]]:
+    """The terms of the question in each sentence of *excerpt* and in those it points back at, with *pairs* also in the one after.
 
     Where no heading holds a word of the question, two sentences in a row meet its words by chance too often.
     """
-    held = [
-        weights.keys() & set(terms(sentence)) for line in excerpt.split("\n") for sentence in sentences(line)
-    ]
+    held: list[set[str]] = []
+    for line in excerpt.split("\n"):
+        for sentence in sentences(line):
+            own = weights.keys() & with_aliases(terms(sentence), aliases)
+            held.append(own | held[-1] if held and points_back(sentence) else own)
     if not pairs:
         yield from held
         return

@@ -6,6 +6,8 @@ import keyword
 import re
 from functools import lru_cache
 
+from .relations import INDEXED, asked_relations, told_relations
+
 __all__ = ["STOP_WORDS", "query_terms", "sentences", "stem", "terms", "title_terms"]
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)?")
@@ -122,7 +124,8 @@ def _words(lowered: str) -> list[str]:
 def terms(text: str) -> list[str]:
     """Every index term of *text*, stop words left out.
 
-    A name such as `rate_limit` yields itself and its parts, so that it is found as written and by its words.
+    A name such as `rate_limit` yields itself and its parts, so that it is found as written and by its words. What it
+    tells of somebody or something (see `relations`) is a term too, whatever the words it is told in.
     """
     lowered = text.lower()
     found = [*_named_keywords(lowered), *_dotted_names(lowered)]
@@ -132,6 +135,7 @@ def terms(text: str) -> list[str]:
             found.extend(stem(part) for part in word.split("_") if part and part not in STOP_WORDS)
         elif word not in STOP_WORDS:
             found.append(stem(word))
+    found.extend(f"rel_{name}" for name in told_relations(lowered) & INDEXED)
     return found
 
 
@@ -147,11 +151,20 @@ def title_terms(title: str) -> list[str]:
 def query_terms(text: str, *, limit: int = 32) -> list[str]:
     """The distinct terms a question asks for, at most *limit*, in order.
 
-    A name with underscores asks for exactly that name, not for its parts.
+    A name with underscores asks for exactly that name, not for its parts. Words that ask for a relation ("how many people
+    work") are one term, `rel_staff`.
     """
     lowered = text.lower()
-    chosen = [word if "_" in word else stem(word) for word in _words(lowered) if word not in STOP_WORDS]
-    return list(dict.fromkeys([*_named_keywords(lowered), *_dotted_names(lowered), *chosen]))[:limit]
+    asked = {name: spans for name, spans in asked_relations(lowered).items() if name in INDEXED}
+    kept = list(lowered)
+    for spans in asked.values():
+        for start, end in spans:
+            kept[start:end] = " " * (end - start)
+    chosen = [word if "_" in word else stem(word) for word in _words("".join(kept)) if word not in STOP_WORDS]
+    relations = [f"rel_{name}" for name in asked]
+    return list(
+        dict.fromkeys([*_named_keywords(lowered), *_dotted_names(lowered), *chosen, *relations])
+    )[:limit]
 
 
 _BOUNDARY = re.compile(r"(?<=[.!?])([\"'”\u2019)\]]{0,2})\s+(?=[\"'“\u2018`*(\[]{0,2}[A-Z0-9_]|[\"“`]\w)")

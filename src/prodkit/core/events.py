@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prodkit.core.context import Outcome, RequestContext
 
-__all__ = ["BackgroundFailed", "CallbackFailed", "RequestFailed", "RequestFinished"]
+__all__ = ["BackgroundFailed", "CallbackFailed", "CostCharged", "RequestFailed", "RequestFinished"]
 
 
 class RequestFinished:
@@ -89,3 +91,39 @@ class CallbackFailed:
     def __init__(self, context: RequestContext, error: BaseException) -> None:
         self.context = context
         self.error = error
+
+
+class CostCharged:
+    """A billable call was charged, or a charge was corrected; told by the process that found out, in or out of a request.
+
+    Attributes:
+        hold: the id of the call in the ledger.
+        kind: `settled` (the outcome is known), `presumed` (charged in full, the outcome being unknown), `adjusted` (the
+            difference when it became known after all).
+        amount_nano: nano-USD that this adds to what was spent; negative where an adjustment gives back.
+        estimated: whether the amount is our estimate and not what the provider said.
+        units: what was delivered, by unit.
+        attributes: what it was for; names of `prodkit.stores.ledger.ATTRIBUTES`.
+        overrun_nano: how much more than its estimate the call cost, or 0.
+    """
+
+    __slots__ = ("amount_nano", "attributes", "estimated", "hold", "kind", "overrun_nano", "units")
+
+    def __init__(
+        self,
+        hold: str,
+        kind: Literal["settled", "presumed", "adjusted"],
+        amount_nano: int,
+        *,
+        estimated: bool,
+        units: Mapping[str, int],
+        attributes: Mapping[str, str],
+        overrun_nano: int = 0,
+    ) -> None:
+        self.hold = hold
+        self.kind = kind
+        self.amount_nano = amount_nano
+        self.estimated = estimated
+        self.units = units
+        self.attributes = attributes
+        self.overrun_nano = overrun_nano

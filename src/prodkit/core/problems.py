@@ -139,6 +139,15 @@ STORE_UNAVAILABLE = register(
         "Shared state could not be reached in time, and this operation is refused rather than guessed.",
     )
 )
+LEDGER_UNAVAILABLE = register(
+    ProblemType(
+        "ledger-unavailable",
+        503,
+        "Ledger Unavailable",
+        "What was spent could not be read or written down in time, so nothing that costs money was begun. Try again after "
+        "`Retry-After`.",
+    )
+)
 
 
 def _other(status: int) -> ProblemType:

@@ -25,6 +25,38 @@ UPGRADES: Sequence[Sequence[str]] = (
             REAL, expires_at REAL, revoked_at REAL, last_used_at REAL, networks TEXT NOT NULL
         ) WITHOUT ROWID""",
     ),
+    (
+        # The ledger. Amounts are nano-USD, asks a JSON list of [budget, window_start, window_end, limit_nano], other JSON is
+        # an object. An amount that is no integer, or less than nothing, has been computed wrong: better no entry than that.
+        """CREATE TABLE ledger_accounts (budget TEXT NOT NULL, window_start INTEGER NOT NULL,
+            settled_nano INTEGER NOT NULL DEFAULT 0 CHECK (typeof(settled_nano) = 'integer' AND settled_nano >= 0),
+            held_nano INTEGER NOT NULL DEFAULT 0 CHECK (typeof(held_nano) = 'integer' AND held_nano >= 0),
+            PRIMARY KEY (budget, window_start)
+        ) WITHOUT ROWID""",
+        "CREATE TABLE ledger_limits (budget TEXT PRIMARY KEY, limit_nano INTEGER NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE ledger_holds (id TEXT PRIMARY KEY NOT NULL, parent TEXT, state TEXT NOT NULL, envelope INTEGER NOT NULL,
+            amount_nano INTEGER NOT NULL, drawn_nano INTEGER NOT NULL, charged_nano INTEGER NOT NULL, expires_at REAL NOT NULL,
+            asks TEXT NOT NULL, attributes TEXT NOT NULL
+        )""",
+        # Closed holds are never looked for but by id, and there are a thousand times as many of them.
+        """CREATE INDEX ledger_open_holds ON ledger_holds (expires_at, id) WHERE state IN ('held', 'dispatched')""",
+        """CREATE TABLE ledger_entries (sequence INTEGER PRIMARY KEY, hold TEXT NOT NULL, kind TEXT NOT NULL,
+            amount_nano INTEGER NOT NULL CHECK (typeof(amount_nano) = 'integer'), at REAL NOT NULL, estimated INTEGER NOT NULL,
+            units TEXT NOT NULL, asks TEXT NOT NULL, reason TEXT NOT NULL,
+            organisation TEXT NOT NULL, tenant TEXT NOT NULL, principal TEXT NOT NULL, key TEXT NOT NULL, agent TEXT NOT NULL,
+            processor TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, sku TEXT NOT NULL, session TEXT NOT NULL,
+            run TEXT NOT NULL, request TEXT NOT NULL, tag TEXT NOT NULL
+        )""",
+        "CREATE INDEX ledger_entries_by_time ON ledger_entries (at)",
+        "CREATE INDEX ledger_entries_by_tenant ON ledger_entries (tenant, at)",
+        "CREATE INDEX ledger_entries_by_run ON ledger_entries (run)",
+        "CREATE UNIQUE INDEX ledger_manual_entries ON ledger_entries (hold) WHERE kind = 'manual'",
+        "CREATE INDEX ledger_adjusted_entries ON ledger_entries (hold) WHERE kind = 'adjusted'",
+        """CREATE TRIGGER ledger_entries_are_not_changed BEFORE UPDATE ON ledger_entries
+            BEGIN SELECT raise(ABORT, 'entries of a ledger are only added'); END""",
+        """CREATE TRIGGER ledger_entries_are_not_deleted BEFORE DELETE ON ledger_entries
+            BEGIN SELECT raise(ABORT, 'entries of a ledger are only added'); END""",
+    ),
 )
 """`UPGRADES[n]` leads from schema version n to n + 1. Released entries are never edited; new ones only add
 what an older release running beside the newer one can ignore."""

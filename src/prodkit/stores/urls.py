@@ -12,6 +12,7 @@ from prodkit.core.exceptions import SettingsError, SettingsFault
 if TYPE_CHECKING:
     from prodkit.core.clock import Clock
     from prodkit.stores import KeyStore, RateLimitStore
+    from prodkit.stores.ledger import LedgerStore
 
 __all__ = ["Stores", "check_url", "open_store"]
 
@@ -27,24 +28,30 @@ class Stores:
         shared: whether other workers of this machine see the same state.
         limits: buckets.
         keys: API keys.
+        ledger: what was spent, and what is held for calls under way.
     """
 
     name: str
     shared: bool
     limits: RateLimitStore
     keys: KeyStore
+    ledger: LedgerStore
 
     async def check(self) -> None:
         """Ask every store; see `prodkit.stores.Store.check`."""
         await self.limits.check()
         await self.keys.check()
+        await self.ledger.check()
 
     async def aclose(self) -> None:
         """Close every store, also when closing one fails."""
         try:
-            await self.limits.aclose()
+            await self.ledger.aclose()
         finally:
-            await self.keys.aclose()
+            try:
+                await self.limits.aclose()
+            finally:
+                await self.keys.aclose()
 
 
 def open_store(url: str, *, setting: str = "PRODKIT_STORE", clock: Clock = SYSTEM_CLOCK) -> Stores:
@@ -95,18 +102,27 @@ def check_url(url: str, *, setting: str = "PRODKIT_STORE") -> tuple[str, str]:
 
 def _open_memory(clock: Clock) -> Stores:
     from prodkit.stores.memory import MemoryKeyStore, MemoryRateLimitStore  # noqa: PLC0415  on demand
+    from prodkit.stores.memory_ledger import MemoryLedger  # noqa: PLC0415  on demand
 
-    return Stores("memory://", shared=False, limits=MemoryRateLimitStore(clock=clock), keys=MemoryKeyStore())
+    return Stores(
+        "memory://",
+        shared=False,
+        limits=MemoryRateLimitStore(clock=clock),
+        keys=MemoryKeyStore(),
+        ledger=MemoryLedger(clock=clock),
+    )
 
 
 def _open_sqlite(path: str, clock: Clock) -> Stores:
     from prodkit.stores.sqlite import SqliteKeyStore, SqliteRateLimitStore  # noqa: PLC0415  on demand
+    from prodkit.stores.sqlite_ledger import SqliteLedger  # noqa: PLC0415  on demand
 
     return Stores(
         f"sqlite:///{path}",
         shared=True,
         limits=SqliteRateLimitStore(path, clock=clock),
         keys=SqliteKeyStore(path),
+        ledger=SqliteLedger(path, clock=clock),
     )
 
 

@@ -1,0 +1,111 @@
+"""The critic: a verdict on each claim, with what it rests on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agno.tools import Toolkit
+
+from examples.research_agents.claims import split_claims
+from examples.research_agents.upstream import UpstreamError
+from prodkit.metering import EnvelopeExhaustedError
+
+from .conduct import ToolCall, ToolResult, cited
+from .tasks import VERDICT, read_sources
+
+if TYPE_CHECKING:
+    from .workbench import Workbench
+
+__all__ = ["CriticConduct", "CriticTools"]
+
+_SPOKEN = {"supported": "Supported", "contradicted": "Contradicted", "not_found": "Not found"}
+
+
+class CriticTools(Toolkit):
+    """`verify_claim` for one run.
+
+    Args:
+        bench: what it works with.
+        processor: Parallel's task processor.
+    """
+
+    def __init__(self, bench: Workbench, *, processor: str) -> None:
+        self._bench = bench
+        self._processor = processor
+        super().__init__(name="verification", tools=[self.verify_claim])
+
+    async def verify_claim(self, claim: str) -> str:
+        """Have one claim compared with the user's documents and other sources.
+
+        Args:
+            claim: one statement.
+
+        Returns:
+            JSON: {"claim", "verdict": supported, contradicted or not_found, "confidence", "reasoning", "basis": [{"n",
+            "url", "title", "excerpt", "stance"}]}, cite them as [n]; or {"claim", "refused"}.
+        """
+        bench = self._bench
+        material = bench.material
+        documents = await bench.for_a_task(claim)
+        try:
+            answer = await bench.parallel.task(
+                {"question": f"Is this claim true? {claim}", "claim": claim, "documents": documents},
+                processor=self._processor,
+                schema=VERDICT,
+                on_progress=lambda message: bench.progress("verifying", message),
+            )
+        except EnvelopeExhaustedError:
+            material.refused.append(claim)
+            return json.dumps({"claim": claim, "refused": "the run may not cost more"})
+        except UpstreamError as error:
+            raise bench.stop(error) from error
+        read_sources(material, answer.basis)
+        content: dict[str, Any] = answer.content if isinstance(answer.content, dict) else {}
+        verdict = content.get("verdict")
+        basis = []
+        for one in content.get("evidence") or ():
+            source = material.cite(one["url"], one.get("title") or one["url"], one.get("excerpt", ""))
+            basis.append({"n": source.n, **one})
+        told = {
+            "claim": claim,
+            # A verdict without a passage to look at is an opinion.
+            "verdict": verdict if verdict in _SPOKEN and basis else "not_found",
+            "confidence": content.get("confidence") or "low",
+            "reasoning": content.get("reasoning") or "",
+            "basis": basis,
+        }
+        material.claims.append(told)
+        if told["verdict"] == "not_found":
+            material.miss([claim])
+        return json.dumps(told)
+
+
+class CriticConduct:
+    """A verification for each claim, then every verdict."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+
+    def calls(self, message: str, results: Sequence[ToolResult]) -> Sequence[ToolCall]:
+        """One for each claim, all at once."""
+        if results:
+            return ()
+        return [ToolCall("verify_claim", {"claim": claim}) for claim in split_claims(message)]
+
+    async def answer(self, message: str, results: Sequence[ToolResult]) -> AsyncIterator[str]:
+        """One line for each claim."""
+        for place, result in enumerate(results):
+            data = result.data
+            lead = "\n- " if place else "- "
+            if data.get("refused"):
+                yield f"{lead}Not verified, because max_cost_usd does not allow it: {data['claim']}"
+                continue
+            if "verdict" not in data:
+                yield f"{lead}The verification failed."
+                continue
+            numbers = list(dict.fromkeys(one["n"] for one in data["basis"]))
+            said = f"**{_SPOKEN[data['verdict']]}**: {data['claim']}"
+            reasoning = data["reasoning"]
+            yield f"{lead}{said} {cited(reasoning, numbers) if reasoning else cited('', numbers).strip()}".rstrip()

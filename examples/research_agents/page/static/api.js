@@ -1,0 +1,138 @@
+// The API as this page uses it. A client holds the key in a closure, and is dropped to forget it.
+
+import { list, record, text } from "./dom.js";
+
+const DETAILS = 5; // faults of a request that are shown; the rest says nothing new
+
+/** A refusal or failure told as a problem document (RFC 9457). */
+export class ProblemError extends Error {
+  /**
+   * @param {number} status the HTTP status
+   * @param {object} problem the document; may be empty
+   * @param {number|null} retryAfterSeconds how long the server asks to wait
+   */
+  constructor(status, problem, retryAfterSeconds = null) {
+    super(text(problem.detail) || text(problem.title) || `The server answered ${status}.`);
+    this.name = "ProblemError";
+    this.status = status;
+    this.problem = problem;
+    this.retryAfterSeconds = retryAfterSeconds;
+  }
+
+  /** What was wrong with which field, where the problem says so. */
+  get faults() {
+    return list(this.problem.errors)
+      .slice(0, DETAILS)
+      .map((fault) => {
+        const place = list(record(fault).loc).filter((part) => part !== "body").map(text).join(".");
+        const message = text(record(fault).msg);
+        return place ? `${place}: ${message}` : message;
+      })
+      .filter(Boolean);
+  }
+}
+
+/** The server cannot be reached, or the connection broke. */
+export class ConnectionError extends Error {
+  constructor(message) {
+    super(message);
+    this.name = "ConnectionError";
+  }
+}
+
+/** Whether a text can be sent as a key: printable ASCII without spaces. */
+export const isKey = (value) => /^[\x21-\x7e]{1,512}$/.test(value);
+
+/**
+ * A client that sends the key with each request.
+ *
+ * @param {string} key
+ * @param {{onLimits?: (limits: object[]) => void, onRefused?: (error: ProblemError) => void}} listeners `onLimits` is told
+ *   the rate limits of an answer; `onRefused` that the key is no longer accepted.
+ */
+export function createClient(key, { onLimits, onRefused } = {}) {
+  async function send(path, { method = "GET", json, headers = {}, signal } = {}) {
+    let response;
+    try {
+      response = await fetch(new URL(path, document.baseURI), {
+        method,
+        headers: {
+          Authorization: `Bearer ${key}`,
+          ...(json === undefined ? {} : { "Content-Type": "application/json" }),
+          ...headers,
+        },
+        body: json === undefined ? undefined : JSON.stringify(json),
+        signal,
+        // The key is all that is sent, and it is sent nowhere else.
+        credentials: "omit",
+        redirect: "error",
+        cache: "no-store",
+        referrerPolicy: "no-referrer",
+      });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new ConnectionError("The server could not be reached.");
+    }
+    const limits = rateLimits(response.headers);
+    if (limits.length) onLimits?.(limits);
+    if (response.ok) return response;
+    const refusal = new ProblemError(response.status, await problemIn(response), retryAfter(response.headers));
+    if (response.status === 401) onRefused?.(refusal);
+    throw refusal;
+  }
+
+  /** Send a request; the JSON of the answer, null for an empty one. */
+  async function call(path, options = {}) {
+    const response = await send(path, options);
+    if (response.status === 204) return null;
+    try {
+      return await response.json();
+    } catch (error) {
+      if (options.signal?.aborted) throw error;
+      throw new ConnectionError("The answer of the server could not be read.");
+    }
+  }
+
+  return { send, call };
+}
+
+async function problemIn(response) {
+  try {
+    return record(await response.json());
+  } catch {
+    return {}; // e.g. the HTML of a proxy; the status says enough
+  }
+}
+
+function retryAfter(headers) {
+  const value = headers.get("Retry-After");
+  return value !== null && /^\d{1,6}$/.test(value) ? Number(value) : null;
+}
+
+/**
+ * What `RateLimit` and `RateLimit-Policy` say: [{name, left, limit, seconds}], with null for what is not said.
+ * Source: draft-ietf-httpapi-ratelimit-headers-11, 3 and 4.
+ */
+export function rateLimits(headers) {
+  const quotas = new Map(items(headers.get("RateLimit-Policy")).map((item) => [item.name, item.parameters.q]));
+  return items(headers.get("RateLimit"))
+    .filter((item) => item.parameters.r !== undefined)
+    .map(({ name, parameters }) => ({
+      name,
+      left: parameters.r,
+      limit: quotas.get(name) ?? null,
+      seconds: parameters.t ?? null,
+    }));
+}
+
+function items(header) {
+  const found = [];
+  for (const [, name, rest] of (header ?? "").matchAll(/"((?:[^"\\]|\\.)*)"((?:\s*;\s*[a-z*][\w*.-]*=[^;,"]*)*)/g)) {
+    const parameters = {};
+    for (const [, parameter, value] of rest.matchAll(/;\s*([a-z*][\w*.-]*)=(\d{1,15})/g)) {
+      parameters[parameter] = Number(value);
+    }
+    found.push({ name: name.replace(/\\(.)/g, "$1"), parameters });
+  }
+  return found;
+}

@@ -1,0 +1,1 @@
+"""Alembic's environment; `state.migration` runs it."""

@@ -1,0 +1,71 @@
+"""When a budget begins anew.
+
+Minutes and hours are those of UTC. Days and months begin at midnight of a time zone, so where its clocks are changed a day
+has 23 or 25 hours; each moment is in exactly one window.
+
+Source: PEP 495 and PEP 615 (local times that do not exist, or exist twice).
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import date, datetime, timedelta, tzinfo
+from typing import Final, Literal, TypeAlias
+
+__all__ = ["WINDOWS", "Window", "window_at"]
+
+Window: TypeAlias = Literal["minute", "hour", "day", "month", "total"]
+"""How long a limit holds for; `total` never begins anew."""
+
+WINDOWS: Final[tuple[Window, ...]] = ("minute", "hour", "day", "month", "total")
+
+_FIXED: Final = {"minute": 60, "hour": 3600}
+
+
+def window_at(window: Window, zone: tzinfo, at: float) -> tuple[int, int | None]:
+    """The window that is open at *at*: its first second, and that of the next one; 0 and None where it never ends.
+
+    Args:
+        window: how long.
+        zone: whose days and months.
+        at: unix seconds, from 1970 to 9998.
+    """
+    if window == "total":
+        return 0, None
+    if window in _FIXED:
+        length = _FIXED[window]
+        start = math.floor(at) // length * length
+        return start, start + length
+    first = datetime.fromtimestamp(at, zone).date()
+    if window == "month":
+        first = first.replace(day=1)
+    # Where clocks are put back over midnight, the date goes back with them, and the new day has begun all the same.
+    while at < (start := _begin(first, zone)):
+        first = _neighbour(first, window, -1)
+    while at >= (end := _begin(_neighbour(first, window, 1), zone)):
+        first, start = _neighbour(first, window, 1), end
+    return start, end
+
+
+def _neighbour(first: date, window: Window, step: int) -> date:
+    if window == "day":
+        return first + timedelta(days=step)
+    return (first + timedelta(days=31) if step > 0 else first - timedelta(days=1)).replace(day=1)
+
+
+def _begin(day: date, zone: tzinfo) -> int:
+    """The first second of *day*: its first midnight, or, where the clocks skip it, the moment they do."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+    early, late = sorted((math.ceil(midnight.timestamp()), math.ceil(midnight.replace(fold=1).timestamp())))
+    if early == late or datetime.fromtimestamp(early, zone).date() == day:
+        return early
+    # Midnight does not exist: between the two readings of it lies the change, with nothing of the day before it.
+    while early < late:
+        middle = (early + late) // 2
+        if datetime.fromtimestamp(middle, zone).date() >= day:
+            late = middle
+        else:
+            early = middle + 1
+    return late
+
+

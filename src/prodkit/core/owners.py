@@ -1,0 +1,51 @@
+"""Whose data and whose money something is: the one rule that everything which keeps either of them shares."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from prodkit.core.identity import Principal
+
+__all__ = ["LONGEST_OWNER", "bounded", "digested", "owner_of"]
+
+LONGEST_OWNER: Final = 128
+"""Characters of a value that is kept with every line of a ledger."""
+
+_MARK: Final = "~"
+_DIGEST_BYTES: Final = 16
+_CUT: Final = 2 * _DIGEST_BYTES + len(_MARK)
+
+
+def owner_of(principal: Principal) -> str:
+    """The tenant of *principal*, else its id: what its sessions, documents and spending belong to.
+
+    Give tenants and principals without a tenant names that cannot be each other's, e.g. with a prefix: who has the id
+    `acme` and no tenant shares everything with the tenant `acme`.
+    """
+    return bounded(principal.tenant or principal.id)
+
+
+def bounded(value: str, longest: int = LONGEST_OWNER) -> str:
+    """*value*, or where it is longer its beginning and a digest of all of it, so that two never become one.
+
+    Args:
+        value: any text.
+        longest: characters of the result, at least 48.
+    """
+    # Half a surrogate pair can be kept nowhere. And what looks like a result of this function is made into another one:
+    # nobody can choose to be somebody's digest.
+    if len(value) <= longest and value[-_CUT : 1 - _CUT] != _MARK and _writable(value) == value:
+        return value
+    return digested(value, longest)
+
+
+def digested(value: str, longest: int = LONGEST_OWNER, *, shown: str | None = None) -> str:
+    """The beginning of *shown*, by default of *value*, and a digest of *value*; see `bounded`."""
+    digest = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
+    return f"{_writable(value if shown is None else shown)[: longest - _CUT]}{_MARK}{digest}"
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")

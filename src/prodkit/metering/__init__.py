@@ -1,0 +1,198 @@
+"""Metering: what was used and what it cost, written down before it is spent.
+
+A run opens an *envelope*, which reserves the most it may spend in every budget that applies. Each billable call is drawn
+from it and noted as dispatched before it leaves, and settled, or presumed, when it is over. So nothing is spent that is not
+written down, and nothing written down as spent comes back while a provider may still bill.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence  # noqa: TC003 - pydantic resolves annotations
+from contextlib import asynccontextmanager
+from pathlib import Path  # noqa: TC003 - see above
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from prodkit.core.events import CostCharged
+from prodkit.core.exceptions import SettingsError, SettingsFault, StoreUnavailableError
+from prodkit.core.features import FeatureSettings, HealthCheck, Parts
+from prodkit.core.owners import owner_of
+from prodkit.metering.envelope import Call, Envelope, EnvelopeExhaustedError
+from prodkit.metering.meter import Meter, TellsCallers
+from prodkit.metering.pricing import Price, PriceBook, UnpricedError
+from prodkit.metering.refusals import BUDGET_EXCEEDS_LIMIT, BUDGET_EXHAUSTED, BUDGET_RESERVED
+from prodkit.metering.tally import Tally
+from prodkit.metering.usage import usage_router
+from prodkit.stores.ledger import BudgetResolver, LedgerStore
+from prodkit.stores.memory_ledger import MemoryLedger
+from prodkit.stores.urls import Stores, open_store
+
+if TYPE_CHECKING:
+    from prodkit.core.features import Kit
+
+__all__ = [
+    "BUDGET_EXCEEDS_LIMIT",
+    "BUDGET_EXHAUSTED",
+    "BUDGET_RESERVED",
+    "Call",
+    "Envelope",
+    "EnvelopeExhaustedError",
+    "Meter",
+    "Metering",
+    "MeteringSettings",
+    "Price",
+    "PriceBook",
+    "Tally",
+    "TellsCallers",
+    "UnpricedError",
+    "owner_of",
+    "usage_router",
+]
+
+LOGGER = logging.getLogger("prodkit.metering")
+
+
+class MeteringSettings(FeatureSettings):
+    """Settings of `Metering`; environment prefix `PRODKIT_METERING__`."""
+
+    store: Annotated[
+        str | None,
+        Field(
+            description="Where the ledger is, when not in PRODKIT_STORE: `memory://` or `sqlite:///path/to/file.db`. Budgets are "
+            "counted there too.",
+            repr=False,
+        ),
+    ] = None
+    price_book: Annotated[
+        Path | None,
+        Field(
+            description="A TOML file with your own prices, read over those that come with the package (how-to: metering). "
+            "Default none.",
+        ),
+    ] = None
+    lease_seconds: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=3600,
+            description="How long money stays held for a process that has died; then calls that had left are charged in full "
+            "and the rest is given back. Default 60: longer than a restart, and than an outage of the ledger that nobody notices.",
+        ),
+    ] = 60.0
+    reap_interval_seconds: Annotated[
+        float,
+        Field(
+            ge=0.1,
+            le=600,
+            description="How often each process looks for such money. Default 5.",
+        ),
+    ] = 5.0
+
+
+class Metering:
+    """The feature `metering`; its options are those of `MeteringSettings`.
+
+    The ledger is the one of *store*, else the `LedgerStore` that a feature provides, else this process's memory. Nothing
+    runs, and no price is read, before the first envelope; only where budgets are set and the ledger is shared, what dead
+    processes held is looked for from the start.
+
+    Raises:
+        SettingsError: a setting is impossible, or the price book cannot be read.
+    """
+
+    name = "metering"
+
+    def __init__(
+        self,
+        *,
+        store: str | None = None,
+        price_book: Path | str | None = None,
+        lease_seconds: float = 60.0,
+        reap_interval_seconds: float = 5.0,
+    ) -> None:
+        self.settings = MeteringSettings.of(
+            "Metering",
+            store=store,
+            price_book=price_book,
+            lease_seconds=lease_seconds,
+            reap_interval_seconds=reap_interval_seconds,
+        )
+        prices = None
+        if self.settings.price_book is not None:
+            prices = PriceBook.load("parallel").merged(PriceBook.read(self.settings.price_book))
+        self.meter = Meter(
+            prices=prices,
+            lease_seconds=self.settings.lease_seconds,
+            reap_interval_seconds=self.settings.reap_interval_seconds,
+        )
+        self.provides: Sequence[object] = (self.meter, self.meter.tally)
+
+    @classmethod
+    def from_settings(cls, section: MeteringSettings) -> Metering:
+        """Build it from its section of `Settings`."""
+        return cls(**dict(section))
+
+    def parts(self, kit: Kit) -> Parts:
+        """The counts behind the metrics, the health of the ledger, and an end that says what it did not hear.
+
+        Raises:
+            SettingsError: budgets are set, several workers are to run, and each would keep a ledger of its own.
+        """
+        own = None
+        if self.settings.store is not None:
+            own = open_store(self.settings.store, setting="PRODKIT_METERING__STORE", clock=kit.clock)
+        ledger = _ledger_of(kit, own)
+        resolver = kit.one(BudgetResolver)  # type: ignore[type-abstract] # looked for by protocol
+        shared = not isinstance(ledger, MemoryLedger)
+        if resolver is not None and not shared:
+            _refuse_many_workers()
+        self.meter.bind(ledger, kit.clock, resolver=resolver, emit=kit.emit, failed=kit.failed)
+
+        @asynccontextmanager
+        async def lifespan() -> AsyncIterator[None]:
+            if own is not None:
+                try:
+                    await own.ledger.check()
+                except StoreUnavailableError as error:
+                    LOGGER.warning("the ledger is not available at start-up: %s", error)
+            if resolver is not None and shared:
+                self.meter.keeper.start()
+            try:
+                yield
+            finally:
+                await self.meter.aclose()
+                if own is not None:
+                    await own.aclose()
+
+        # Without budgets, an application that cannot write down what it spends can still do what costs nothing.
+        check = HealthCheck(name="ledger", check=ledger.check, critical=resolver is not None)
+        return Parts(
+            observers=[(CostCharged, self.meter.tally.observe)],
+            lifespan=lifespan,
+            health_checks=[check] if shared else (),
+        )
+
+
+def _ledger_of(kit: Kit, own: Stores | None) -> LedgerStore:
+    if own is not None:
+        return own.ledger
+    found = kit.one(LedgerStore)  # type: ignore[type-abstract] # looked for by protocol
+    if found is not None:
+        return found
+    made = MemoryLedger(clock=kit.clock)
+    kit.provide([made])
+    return made
+
+
+def _refuse_many_workers() -> None:
+    workers = os.environ.get("WEB_CONCURRENCY", "")
+    if workers.isascii() and workers.isdigit() and int(workers) > 1:
+        fault = SettingsFault(
+            "PRODKIT_STORE",
+            f"budgets would be kept in memory by each of {workers} workers for itself, and be spent {workers} times.",
+            "Set it to sqlite:///path/to/file.db, or run one worker.",
+        )
+        raise SettingsError([fault])

@@ -1,0 +1,260 @@
+"""What goes on beside the runs: leases are extended, those of dead processes reaped, and lost verbs said again.
+
+One task for each process, started with the first envelope: an application that meters nothing has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from weakref import WeakSet
+
+from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.stores.ledger import LedgerConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from prodkit.core.clock import Clock
+    from prodkit.metering.envelope import Envelope
+    from prodkit.stores.ledger import LedgerStore, Reaped
+
+__all__ = ["Keeper", "Unfinished"]
+
+T = TypeVar("T")
+
+LOGGER = logging.getLogger("prodkit.metering")
+
+MAX_UNFINISHED: Final = 10_000
+"""Verbs kept while the ledger is away, about 1 KiB each. Of what is dropped beyond it, the estimate is charged when the
+lease ends: nothing is lost but exactness."""
+
+_FIRST_RETRY_SECONDS: Final = 0.1
+_CLOSING_SECONDS: Final = 5.0
+# Holds of one transaction; other writers wait meanwhile.
+_BATCH: Final = 500
+_REAPED: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A verb that the ledger has to hear, now or later.
+
+    Attributes:
+        verb: of `LedgerStore`.
+        hold: its id.
+        amount_nano, units, estimated, attributes: of `settle`.
+        certain: whether the hold is known to be in the ledger; else it is no fault if it is not.
+    """
+
+    verb: Literal["settle", "presume", "release"]
+    hold: str
+    amount_nano: int = 0
+    units: Mapping[str, int] = field(default_factory=dict)
+    estimated: bool = False
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    certain: bool = True
+
+    async def say(self, ledger: LedgerStore) -> None:
+        """Have *ledger* do it."""
+        if self.verb == "settle":
+            await ledger.settle(
+                self.hold,
+                self.amount_nano,
+                units=self.units,
+                estimated=self.estimated,
+                attributes=self.attributes,
+            )
+        elif self.verb == "presume":
+            await ledger.presume(self.hold)
+        else:
+            await ledger.release(self.hold)
+
+
+class Keeper:
+    """Keeps the holds of this process alive while they live, and closes those nobody keeps.
+
+    Args:
+        ledger: where the holds are.
+        clock: `monotonic` paces it.
+        lease_seconds: how long a hold outlives its process; extended three times within that.
+        reap_interval_seconds: how often expired holds are looked for.
+        on_reaped: told what was closed.
+        on_failure: told the verb, and the error where it is a fault of ours and not the store being away.
+    """
+
+    def __init__(
+        self,
+        ledger: LedgerStore,
+        clock: Clock,
+        *,
+        lease_seconds: float,
+        reap_interval_seconds: float,
+        on_reaped: Callable[[Reaped], None],
+        on_failure: Callable[[str, Exception | None], None],
+    ) -> None:
+        self._ledger = ledger
+        self._monotonic = clock.monotonic
+        self._lease_seconds = lease_seconds
+        self._reap_interval = reap_interval_seconds
+        self._on_reaped = on_reaped
+        self._on_failure = on_failure
+        # Weak: an envelope that nobody can close any more loses its lease, as if its process had died.
+        self._envelopes: WeakSet[Envelope] = WeakSet()
+        self._unfinished: deque[Unfinished] = deque()
+        self._retry_seconds = _FIRST_RETRY_SECONDS
+        self._extended_at = self._reaped_at = clock.monotonic()
+        self._tasks: set[asyncio.Task[Any]] = set()  # Any: each returns what its verb does
+        self._loop: asyncio.Task[None] | None = None
+        self._wake: asyncio.Event | None = None
+
+    @property
+    def unfinished(self) -> int:
+        """How many verbs the ledger has not heard yet."""
+        return len(self._unfinished)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its task is at work on the present event loop."""
+        loop = self._loop
+        # Each test client brings an event loop of its own, and its end takes the task along.
+        return loop is not None and not loop.done() and loop.get_loop() is asyncio.get_running_loop()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run *coroutine* apart from its caller, held until it is done."""
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def start(self) -> None:
+        """Begin, unless it has begun."""
+        if not self.is_running:
+            self._wake = asyncio.Event()
+            self._loop = asyncio.create_task(self._run(self._wake), name="prodkit ledger keeper")
+
+    def watch(self, envelope: Envelope) -> None:
+        """Extend the leases of *envelope* and its calls until it is forgotten or collected."""
+        self._envelopes.add(envelope)
+        self.start()
+
+    def forget(self, envelope: Envelope) -> None:
+        """Leave the lease of *envelope* to its end."""
+        self._envelopes.discard(envelope)
+
+    def failed(self, verb: str, error: Exception | None = None) -> None:
+        """Count that *verb* was not answered."""
+        self._on_failure(verb, error)
+
+    async def do(self, unfinished: Unfinished) -> None:
+        """Say it to the ledger now; where that does not answer, again until it does.
+
+        Raises:
+            LedgerConflictError: it contradicts what the ledger knows.
+            ValueError: an argument is none a ledger takes.
+        """
+        try:
+            await unfinished.say(self._ledger)
+        except StoreUnavailableError:
+            self._on_failure(unfinished.verb, None)
+            self.later(unfinished)
+        except LedgerConflictError as error:
+            self._on_failure(unfinished.verb, error)
+            raise
+
+    def later(self, unfinished: Unfinished) -> None:
+        """Say it as soon as the ledger answers. Bounded: see `MAX_UNFINISHED`."""
+        if len(self._unfinished) >= MAX_UNFINISHED:
+            dropped = self._unfinished.popleft()
+            self._on_failure("dropped", None)
+            LOGGER.error("too many verbs wait for the ledger; %s of %s is dropped", dropped.verb, dropped.hold)
+        self._unfinished.append(unfinished)
+        self.start()
+        if self._wake is not None:
+            self._wake.set()
+
+    # ------------------------------------------------------------------------------------------- the task
+
+    async def _run(self, wake: asyncio.Event) -> None:
+        while True:
+            pause = min(self._reap_interval, self._lease_seconds / 3)
+            if self._unfinished:
+                pause = min(pause, self._retry_seconds)
+            try:
+                async with asyncio.timeout(pause):
+                    await wake.wait()
+                wake.clear()
+                await asyncio.sleep(min(pause, self._retry_seconds) if self._unfinished else 0)
+            except TimeoutError:
+                pass
+            await self.beat()
+
+    async def beat(self) -> None:
+        """One round: say what was lost, extend, reap; each as far as the ledger answers."""
+        now = self._monotonic()
+        await self._guarded("retry", self._finish())
+        if now - self._extended_at >= self._lease_seconds / 3:
+            await self._guarded("extend", self._extend(now))
+        if now - self._reaped_at >= self._reap_interval:
+            self._reaped_at = now
+            await self._guarded("reap", self._reap())
+
+    async def _guarded(self, verb: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        try:
+            await coroutine
+        except StoreUnavailableError:
+            self._on_failure(verb, None)
+        except Exception as error:  # noqa: BLE001 - a fault in one round must not end the keeping of all leases
+            self._on_failure(verb, error)
+
+    async def _finish(self) -> None:
+        while self._unfinished:
+            unfinished = self._unfinished[0]
+            try:
+                await unfinished.say(self._ledger)
+            except StoreUnavailableError:
+                self._retry_seconds = min(2 * self._retry_seconds, self._reap_interval)
+                raise
+            except (LedgerConflictError, ValueError) as error:
+                # Saying it again would not help.
+                if unfinished.certain:
+                    self._on_failure(unfinished.verb, error)
+            self._unfinished.popleft()
+            self._retry_seconds = _FIRST_RETRY_SECONDS
+
+    async def _extend(self, now: float) -> None:
+        ids = [hold for envelope in list(self._envelopes) for hold in envelope.open_ids]
+        for start in range(0, len(ids), _BATCH):
+            await self._ledger.extend(ids[start : start + _BATCH], self._lease_seconds)
+        self._extended_at = now  # not after a failure: the next round tries again
+
+    async def _reap(self) -> None:
+        while True:
+            reaped = await self._ledger.reap(limit=_REAPED)
+            if reaped.released or reaped.presumed:
+                self._on_reaped(reaped)
+            if len(reaped.released) + len(reaped.presumed) < _REAPED:
+                return
+
+    async def aclose(self) -> None:
+        """Stop; wait for verbs under way and say the lost ones once more, at most some seconds long."""
+        if self._loop is not None and self.is_running:
+            self._loop.cancel()
+            await asyncio.wait([self._loop])
+        self._loop = None
+        here = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
+        if here:
+            await asyncio.wait(here, timeout=_CLOSING_SECONDS)
+        try:
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await self._guarded("retry", self._finish())
+        except TimeoutError:
+            self._on_failure("retry", None)
+        if self._unfinished:
+            LOGGER.error(
+                "the ledger did not hear %d verbs before the end of this process; their estimates will be charged",
+                len(self._unfinished),
+            )

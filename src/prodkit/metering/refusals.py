@@ -1,0 +1,105 @@
+"""Why something that costs money was not begun, as problems a client can tell apart."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from prodkit.core.money import format_usd
+from prodkit.core.problems import LEDGER_UNAVAILABLE, Problem, ProblemType, register
+
+if TYPE_CHECKING:
+    from prodkit.stores.ledger import Refusal
+
+__all__ = [
+    "BUDGET_EXCEEDS_LIMIT",
+    "BUDGET_EXHAUSTED",
+    "BUDGET_RESERVED",
+    "outcome_of",
+    "refusal_problem",
+    "unavailable",
+]
+
+BUDGET_EXHAUSTED: Final = register(
+    ProblemType(
+        "budget-exhausted",
+        402,
+        "Budget Exhausted",
+        "A budget is spent. It is whole again at `resets_at`, where that is told, or when the operator raises it; trying again "
+        "before that does not help.",
+    )
+)
+BUDGET_RESERVED: Final = register(
+    ProblemType(
+        "budget-reserved",
+        429,
+        "Budget Reserved",
+        "What is left of a budget is held for calls that are under way. Try again after `Retry-After`: a part of it comes back "
+        "if they cost less than they might.",
+    )
+)
+BUDGET_EXCEEDS_LIMIT: Final = register(
+    ProblemType(
+        "budget-exceeds-limit",
+        422,
+        "Budget Exceeds Limit",
+        "This alone may cost more than a budget allows in all, so it would never be let through. Ask for less, or for a smaller "
+        "`max_cost_usd`.",
+    )
+)
+
+# How long calls under way take is not known; this is how soon the money of those whose process died is free again.
+_RETRY_SECONDS: Final = 5
+
+
+def outcome_of(refusal: Refusal) -> str:
+    """`exceeds_limit`, `reserved` or `exhausted`."""
+    if not refusal.can_ever_fit:
+        return "exceeds_limit"
+    return "reserved" if refusal.may_fit_soon else "exhausted"
+
+
+def refusal_problem(refusal: Refusal, *, now: float, told: bool) -> Problem:
+    """*refusal* for the caller.
+
+    Args:
+        refusal: of the ledger.
+        now: unix seconds.
+        told: whether the caller may know which budget it is, and its numbers: those of others are none of its business.
+    """
+    members: dict[str, object] = {}
+    whose = "A limit of the operator"
+    if told:
+        whose = f"The budget {refusal.budget}"
+        members = {
+            "budget": refusal.budget,
+            "limit_usd": format_usd(refusal.limit_nano),
+            "spent_usd": format_usd(refusal.settled_nano),
+            "held_usd": format_usd(refusal.held_nano),
+            "asked_usd": format_usd(refusal.amount_nano),
+            "resets_at": None
+            if refusal.resets_at is None
+            else datetime.fromtimestamp(refusal.resets_at, UTC).isoformat().replace("+00:00", "Z"),
+        }
+    outcome = outcome_of(refusal)
+    if outcome == "exceeds_limit":
+        return Problem(BUDGET_EXCEEDS_LIMIT, f"{whose} is smaller than what this may cost.", **members)
+    if outcome == "exhausted":
+        return Problem(BUDGET_EXHAUSTED, f"{whose} is spent.", **members)
+    wait = _RETRY_SECONDS
+    if refusal.resets_at is not None:
+        wait = max(1, min(wait, math.ceil(refusal.resets_at - now)))
+    return Problem(
+        BUDGET_RESERVED,
+        f"{whose} is held for calls under way.",
+        headers={"Retry-After": str(wait)},
+        **members,
+    )
+
+
+def unavailable() -> Problem:
+    """The 503 for a ledger that does not answer: nothing leaves that could not be written down first."""
+    return Problem(
+        LEDGER_UNAVAILABLE, "What this costs cannot be written down at the moment.", headers={"Retry-After": "1"}
+    )

@@ -1,0 +1,96 @@
+"""Sums for metrics: what was spent, by what. Counted from events, read at the scrape; the ledger is the truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from prodkit.core.features import Sample
+from prodkit.core.money import NANO_PER_USD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prodkit.core.events import CostCharged
+
+__all__ = ["Tally"]
+
+K = TypeVar("K")
+
+OTHER: Final = "_OTHER"
+# Agents, models and units are few, but they are named by an application and by what providers answer.
+_MAX_SERIES: Final = 200
+
+
+class Tally:
+    """A `MetricSource`: counts of this process since it began.
+
+    Attributes:
+        unfinished: how many verbs wait for the ledger now.
+        price_book_age_seconds: how old the prices are, by version; None where none were read.
+    """
+
+    def __init__(self) -> None:
+        self._cost: dict[tuple[str, str, str, str], int] = {}
+        self._units: dict[str, int] = {}
+        self._decisions: dict[tuple[str, str], int] = {}
+        self._failures: dict[str, int] = {}
+        self._presumed = 0
+        self._overrun_nano = 0
+        self.unfinished: Callable[[], int] = lambda: 0
+        self.price_book_age_seconds: Callable[[], float | None] = lambda: None
+
+    def observe(self, event: CostCharged) -> None:
+        """Count one charge. A counter cannot go down: what is given back is counted by itself, as `credited`."""
+        attributes = event.attributes
+        kind = "credited" if event.amount_nano < 0 else event.kind
+        named = (attributes.get("agent", ""), attributes.get("provider", ""), attributes.get("model", ""))
+        _add(self._cost, (*named, kind), (OTHER, OTHER, OTHER, kind), abs(event.amount_nano))
+        for unit, quantity in event.units.items():
+            _add(self._units, unit, OTHER, quantity)
+        if event.kind == "presumed":
+            self._presumed += 1
+        self._overrun_nano += event.overrun_nano
+
+    def decided(self, policy: str, outcome: str) -> None:
+        """Count what one budget's policy said to a reservation."""
+        _add(self._decisions, (policy, outcome), (OTHER, outcome), 1)
+
+    def failed(self, verb: str) -> None:
+        """Count a verb that the ledger did not answer, or contradicted."""
+        self._failures[verb] = self._failures.get(verb, 0) + 1
+
+    def samples(self) -> Iterator[Sample]:
+        """The present readings."""
+        spent = "USD that calls were charged with; spent in all is settled + presumed + adjusted - credited."
+        for (agent, provider, model, kind), nano in self._cost.copy().items():
+            labels = {"agent": agent, "provider": provider, "model": model, "kind": kind}
+            # Only here, for eyes and alarms, money is a fraction: Prometheus knows nothing else.
+            yield Sample("prodkit_cost_usd_total", labels, nano / NANO_PER_USD, "counter", spent)
+        for sku, quantity in self._units.copy().items():
+            delivered = "Units that providers delivered."
+            yield Sample("prodkit_units_total", {"sku": sku}, quantity, "counter", delivered)
+        for (policy, outcome), count in self._decisions.copy().items():
+            said = "What budgets said to reservations: admitted, exhausted, reserved, exceeds_limit."
+            labels = {"policy": policy, "outcome": outcome}
+            yield Sample("prodkit_budget_decisions_total", labels, count, "counter", said)
+        for verb, count in self._failures.copy().items():
+            text = "Verbs that the ledger did not answer in time, or refused as contradicting what it knows."
+            yield Sample("prodkit_ledger_errors_total", {"verb": verb}, count, "counter", text)
+        presumed = "Calls charged in full because their outcome is not known."
+        yield Sample("prodkit_holds_presumed_total", {}, self._presumed, "counter", presumed)
+        overrun = "USD that calls cost above what was held for them."
+        yield Sample(
+            "prodkit_cost_overrun_usd_total", {}, self._overrun_nano / NANO_PER_USD, "counter", overrun
+        )
+        waiting = "Verbs of this process that wait for the ledger to answer again."
+        yield Sample("prodkit_ledger_unfinished", {}, self.unfinished(), "gauge", waiting)
+        age = self.price_book_age_seconds()
+        if age is not None:
+            text = "Time since the prices in use were read at their source."
+            yield Sample("prodkit_price_book_age_seconds", {}, age, "gauge", text)
+
+
+def _add(table: dict[K, int], key: K, other: K, amount: int) -> None:
+    if key not in table and len(table) >= _MAX_SERIES:
+        key = other
+    table[key] = table.get(key, 0) + amount

@@ -1,0 +1,201 @@
+"""`GET /usage`: what the caller's tenant used and what it cost, for any application to mount."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+
+from prodkit.core.context import CurrentContext  # noqa: TC001 - FastAPI resolves annotations at run time
+from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.core.money import format_usd
+from prodkit.core.openapi import problem_response
+from prodkit.core.owners import owner_of
+from prodkit.core.permission import Permission
+from prodkit.core.problems import Problem
+from prodkit.metering.meter import Meter
+from prodkit.metering.refusals import unavailable
+from prodkit.stores.ledger import UsageQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prodkit.stores.ledger import UsageRow
+
+__all__ = ["Usage", "UsageGroup", "usage_router"]
+
+GroupName = Literal[
+    "agent", "model", "principal", "key", "session", "processor", "provider", "sku", "run", "day"
+]
+_MOST_ROWS: Final = 1000
+_MOST_GROUPS: Final = 3
+
+_EXAMPLE: Final = {
+    "from": "2026-11-01T00:00:00Z",
+    "to": "2026-12-01T00:00:00Z",
+    "group_by": ["agent", "day"],
+    "rows": [
+        {
+            "group": {"agent": "search", "day": "2026-11-22"},
+            "cost_usd": "0.012",
+            "operations": 12,
+            "estimated_usd": "0.001",
+            "units": {"sku_search": 11},
+        }
+    ],
+    "total_usd": "0.012",
+    "truncated": False,
+    "price_book": "parallel-2026-10-18",
+}
+
+
+class UsageGroup(BaseModel):
+    """One group of what was used."""
+
+    group: dict[str, str] = Field(description="What the rows are grouped by; empty text where it is not known.")
+    cost_usd: str = Field(description="A decimal string; negative where more was credited than spent.")
+    operations: int = Field(description="Billable calls.")
+    estimated_usd: str = Field(description="The part of the cost that is an estimate.")
+    units: dict[str, int] = Field(description="What was delivered, by unit.")
+
+
+class Usage(BaseModel):
+    """What was used in a time, and what it cost."""
+
+    model_config = {"json_schema_extra": {"example": _EXAMPLE}}
+
+    from_: str = Field(serialization_alias="from", description="Included.")
+    to: str = Field(description="Not included.")
+    group_by: list[str]
+    rows: list[UsageGroup] = Field(description="The largest cost first.")
+    total_usd: str = Field(description="Of all groups, also those beyond the first thousand.")
+    truncated: bool = Field(description="Whether there are more than the thousand groups shown.")
+    price_book: str = Field(description="The version of the prices that hold now.")
+
+
+def usage_router(
+    prefix: str = "/v1", *, scopes: Sequence[str] = ("usage:read",), tags: Sequence[str] = ("usage",)
+) -> APIRouter:
+    """A router with `GET {prefix}/usage`: only ever what the caller's own tenant used, see `owner_of`.
+
+    Args:
+        prefix: of the path.
+        scopes: callers need one of them where the application identifies its callers; empty for none.
+        tags: of the operation in OpenAPI.
+    """
+    router = APIRouter(prefix=prefix, tags=list(tags))
+    responses: dict[int | str, dict[str, Any]] = {503: problem_response("The ledger did not answer in time.")}
+
+    @router.get(
+        "/usage",
+        summary="What was used, and what it cost",
+        response_model=Usage,
+        dependencies=[Depends(Permission(scopes))],
+        responses=responses,
+    )
+    async def read_usage(  # noqa: PLR0917 - FastAPI passes them by name
+        context: CurrentContext,
+        from_: Annotated[
+            str | None,
+            Query(
+                alias="from",
+                max_length=40,
+                description="ISO 8601 date or time, UTC unless it says otherwise; included. Default: the first of this month.",
+                examples=["2026-11-01"],
+            ),
+        ] = None,
+        to: Annotated[
+            str | None,
+            Query(
+                max_length=40,
+                description="Likewise, not included. Default: the first of the next month.",
+                examples=["2026-11-22T12:00:00Z"],
+            ),
+        ] = None,
+        group_by: Annotated[
+            list[GroupName],
+            Query(max_length=_MOST_GROUPS, description="At most three, e.g. `group_by=agent&group_by=day`."),
+        ] = [],  # noqa: B006 - FastAPI copies it
+    ) -> Usage:
+        meter = context.kit.one(Meter)
+        if meter is None:
+            raise Problem(404)
+        since, until = _period(from_, to, context.kit.clock.wall())
+        names = tuple(dict.fromkeys(group_by))
+        query = UsageQuery(
+            since=since.timestamp(),
+            until=until.timestamp(),
+            where={"tenant": owner_of(context.principal)},
+            group_by=names,
+            limit=_MOST_ROWS + 1,
+        )
+        try:
+            rows = await meter.ledger.usage(query)
+            all_rows = rows
+            if len(rows) > _MOST_ROWS:
+                all_rows = await meter.ledger.usage(
+                    UsageQuery(since=query.since, until=query.until, where=query.where)
+                )
+        except StoreUnavailableError as error:
+            raise unavailable() from error
+        return Usage(
+            from_=_shown(since),
+            to=_shown(until),
+            group_by=list(names),
+            rows=[_group(row) for row in rows[:_MOST_ROWS] if names or row.operations],
+            total_usd=format_usd(sum(row.amount_nano for row in all_rows)),
+            truncated=len(rows) > _MOST_ROWS,
+            price_book=meter.prices.version,
+        )
+
+    return router
+
+
+def _group(row: UsageRow) -> UsageGroup:
+    return UsageGroup(
+        group=dict(row.group),
+        cost_usd=format_usd(row.amount_nano),
+        operations=row.operations,
+        estimated_usd=format_usd(row.estimated_nano),
+        units=dict(row.units),
+    )
+
+
+def _period(from_: str | None, to: str | None, now: float) -> tuple[datetime, datetime]:
+    today = datetime.fromtimestamp(now, UTC)
+    first = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    since = first if from_ is None else _instant("from", from_)
+    until = _next_month(max(first, since)) if to is None else _instant("to", to)
+    if until <= since:
+        raise _invalid("to", "It is not after `from`.")
+    return since, until
+
+
+def _next_month(moment: datetime) -> datetime:
+    first = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+
+
+def _instant(name: str, text: str) -> datetime:
+    # A space is what a plus sign becomes in a query that was not encoded.
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _invalid(name, "Write an ISO 8601 date or time, e.g. 2026-11-22 or 2026-11-22T12:00:00Z.") from None
+    if not 1970 <= moment.year < 9999:
+        raise _invalid(name, "The year is from 1970 to 9998.")
+    return moment
+
+
+def _invalid(name: str, message: str) -> Problem:
+    error = {"in": "query", "pointer": f"#/{name}", "code": "period", "message": message}
+    return Problem(422, "The request did not validate.", errors=[error])
+
+
+def _shown(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,234 @@
+"""The rules of the ledger without a place to keep anything: what a verb makes of a hold, and what that costs.
+
+An implementation reads a hold, asks here what becomes of it, and writes the answer down in one transaction. So the state
+machine of `prodkit.stores.ledger` stands in one place, and no store can have its own idea of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from prodkit.stores.ledger import LedgerConflictError
+from prodkit.stores.spending import ATTRIBUTES, Hold, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prodkit.stores.spending import BudgetAsk, EntryKind, Reservation
+
+__all__ = [
+    "Change",
+    "Charge",
+    "admit",
+    "close_expired",
+    "dispatch",
+    "draw",
+    "known",
+    "merged_attributes",
+    "new_hold",
+    "overdrawn",
+    "presume",
+    "recognise",
+    "release",
+    "rest_nano",
+    "settle",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """An entry to be written, its sequence and time still to come; see `prodkit.stores.spending.Entry`."""
+
+    kind: EntryKind
+    amount_nano: int
+    estimated: bool
+    units: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a verb does: to the hold, and to each account that the hold counts in.
+
+    Attributes:
+        hold: as it is afterwards.
+        held_nano: what is added to what is held, negative when it is given back.
+        charge: what is added to what is settled, as an entry, or None.
+    """
+
+    hold: Hold
+    held_nano: int = 0
+    charge: Charge | None = None
+
+
+def rest_nano(hold: Hold) -> int:
+    """What an open hold itself holds: its amount, without what was drawn from it."""
+    return hold.amount_nano - hold.drawn_nano
+
+
+def admit(
+    ask: BudgetAsk, amount_nano: int, *, limit_nano: int | None, settled_nano: int, held_nano: int
+) -> Refusal | None:
+    """Why *amount_nano* does not fit into the account of *ask*, or None.
+
+    Args:
+        ask: whose `limit_nano` counts where no limit was set.
+        amount_nano: what is to be held.
+        limit_nano: what `set_limit` said, or None.
+        settled_nano: spent in the window.
+        held_nano: held in it.
+    """
+    if limit_nano is None:
+        limit_nano = ask.limit_nano
+    if limit_nano is None or settled_nano + held_nano + amount_nano <= limit_nano:
+        return None
+    return Refusal(
+        budget=ask.budget,
+        limit_nano=limit_nano,
+        settled_nano=settled_nano,
+        held_nano=held_nano,
+        amount_nano=amount_nano,
+        resets_at=ask.window_end,
+    )
+
+
+def new_hold(reservation: Reservation, now: float, envelope: Hold | None = None) -> Hold:
+    """The hold that *reservation* opens, drawn from *envelope* or not."""
+    return Hold(
+        id=reservation.id,
+        parent=None if envelope is None else envelope.id,
+        state="dispatched" if reservation.dispatched else "held",
+        envelope=reservation.envelope,
+        amount_nano=reservation.amount_nano,
+        drawn_nano=0,
+        charged_nano=0,
+        expires_at=now + reservation.lease_seconds,
+        asks=reservation.asks if envelope is None else envelope.asks,
+        attributes=merged_attributes({} if envelope is None else envelope.attributes, reservation.attributes),
+    )
+
+
+def recognise(hold: Hold, reservation: Reservation, parent: str | None) -> Hold:
+    """Return *hold*, if it may be the one that *reservation* made.
+
+    Raises:
+        LedgerConflictError: the id was used for another reservation. One that was to be dispatched at once and was not is
+            another one too: its caller would send what the ledger may yet give back.
+    """
+    same = (hold.amount_nano, hold.envelope, hold.parent) == (
+        reservation.amount_nano,
+        reservation.envelope,
+        parent,
+    )
+    if not same or (reservation.dispatched and hold.state in {"held", "released"}):
+        message = f"the id {hold.id} was used for another reservation"
+        raise LedgerConflictError(message)
+    return hold
+
+
+def draw(envelope: Hold, amount_nano: int) -> Hold | Refusal:
+    """*envelope* as it is after *amount_nano* was drawn from it, or why that is too much.
+
+    Raises:
+        LedgerConflictError: it is closed, or none.
+    """
+    if not envelope.envelope or envelope.state != "held":
+        what = "a closed envelope" if envelope.envelope else "no envelope"
+        message = f"{envelope.id} is {what}; nothing can be drawn from it"
+        raise LedgerConflictError(message)
+    if amount_nano > rest_nano(envelope):
+        # What was drawn counts as spent: none of it returns to the envelope, so waiting for it would be in vain.
+        return Refusal(
+            budget=envelope.id,
+            limit_nano=envelope.amount_nano,
+            settled_nano=envelope.drawn_nano,
+            held_nano=0,
+            amount_nano=amount_nano,
+            resets_at=None,
+        )
+    return replace(envelope, drawn_nano=envelope.drawn_nano + amount_nano)
+
+
+def dispatch(hold: Hold) -> Change | None:
+    """See `LedgerStore.dispatch`; None, here and below: it has been done already."""
+    if hold.envelope or hold.state == "released":
+        raise _conflict(hold, "dispatched")
+    return Change(replace(hold, state="dispatched")) if hold.state == "held" else None
+
+
+def settle(
+    hold: Hold,
+    now: float,
+    amount_nano: int,
+    *,
+    units: Mapping[str, int],
+    estimated: bool,
+    attributes: Mapping[str, str],
+) -> Change | None:
+    """See `LedgerStore.settle`."""
+    if hold.state == "settled" and hold.charged_nano == amount_nano:
+        return None
+    if hold.state not in {"dispatched", "presumed"}:
+        raise _conflict(hold, f"settled with {amount_nano}")
+    settled = replace(
+        hold,
+        state="settled",
+        charged_nano=amount_nano,
+        expires_at=now,
+        attributes=merged_attributes(hold.attributes, attributes),
+    )
+    if hold.state == "presumed":
+        return Change(settled, 0, Charge("adjusted", amount_nano - hold.charged_nano, estimated, dict(units)))
+    return Change(settled, -rest_nano(hold), Charge("settled", amount_nano, estimated, dict(units)))
+
+
+def release(hold: Hold, now: float) -> Change | None:
+    """See `LedgerStore.release`."""
+    if hold.state == "released":
+        return None
+    if hold.state != "held":
+        raise _conflict(hold, "released")
+    return Change(replace(hold, state="released", expires_at=now), -rest_nano(hold))
+
+
+def presume(hold: Hold, now: float) -> Change | None:
+    """See `LedgerStore.presume`."""
+    if hold.state in {"presumed", "settled"}:
+        return None
+    if hold.state != "dispatched":
+        raise _conflict(hold, "presumed spent")
+    presumed = replace(hold, state="presumed", charged_nano=hold.amount_nano, expires_at=now)
+    return Change(presumed, -rest_nano(hold), Charge("presumed", hold.amount_nano, estimated=True))
+
+
+def close_expired(hold: Hold, now: float) -> Change | None:
+    """What becomes of an open hold whose lease is over: nothing left, or nobody knows."""
+    return presume(hold, now) if hold.state == "dispatched" else release(hold, now)
+
+
+def known(hold: Hold | None, hold_id: str) -> Hold:
+    """Return *hold*.
+
+    Raises:
+        LedgerConflictError: there is none.
+    """
+    if hold is None:
+        message = f"nothing is known of a hold {hold_id}"
+        raise LedgerConflictError(message)
+    return hold
+
+
+def merged_attributes(known_before: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Both together in the order of `ATTRIBUTES`, *new* ones first in rank. An empty value is the same as none."""
+    merged = {**known_before, **new}
+    return {name: merged[name] for name in ATTRIBUTES if merged.get(name)}
+
+
+def overdrawn(budget: str) -> LedgerConflictError:
+    """A credit that is larger than what was spent: it would be money to spend in that window, out of nothing."""
+    return LedgerConflictError(f"less than nothing would have been spent in {budget}; nothing was changed")
+
+
+def _conflict(hold: Hold, wanted: str) -> LedgerConflictError:
+    kind = "an envelope" if hold.envelope else "a hold"
+    return LedgerConflictError(f"{hold.id} is {kind} in the state {hold.state} and cannot be {wanted}")
