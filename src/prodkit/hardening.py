@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from prodkit.authentication import Authentication
+from prodkit.budgets import Budgets
 from prodkit.core.assembly import assemble
 from prodkit.core.exceptions import InstallationError
 from prodkit.core.features import Parts
@@ -16,6 +17,7 @@ from prodkit.error_reporting import ErrorReporting
 from prodkit.health import Health
 from prodkit.installation import install, refuse_late, refuse_others
 from prodkit.logs import Logs
+from prodkit.metering import Metering
 from prodkit.metrics import Metrics
 from prodkit.operations import Operations
 from prodkit.proxies import Proxies
@@ -115,6 +117,8 @@ def _standard(settings: Settings, clock: Clock | None) -> list[tuple[str, Callab
         ("request_limits", lambda: RequestLimits.from_settings(settings.request_limits)),
         ("rate_limiting", lambda: RateLimiting.from_settings(settings.rate_limiting)),
         ("authentication", lambda: Authentication.from_settings(settings.authentication)),
+        ("metering", lambda: Metering.from_settings(settings.metering)),
+        ("budgets", lambda: Budgets.from_settings(settings.budgets) if settings.budgets.is_on else None),
     ]
 
 

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from prodkit.authentication import AuthenticationSettings
+from prodkit.budgets import BudgetsSettings
 from prodkit.core.environment import (
     PREFIX,
     SECRETS_DIR,
@@ -33,6 +34,7 @@ from prodkit.cors import CORSSettings
 from prodkit.error_reporting import ErrorReportingSettings
 from prodkit.health import HealthSettings
 from prodkit.logs import LogsSettings
+from prodkit.metering import MeteringSettings
 from prodkit.metrics import MetricsSettings
 from prodkit.operations import OperationsSettings
 from prodkit.proxies import ProxiesSettings
@@ -115,6 +117,8 @@ class Settings(BaseSettings):
     request_limits: RequestLimitsSettings = RequestLimitsSettings()
     rate_limiting: RateLimitingSettings = RateLimitingSettings()
     authentication: AuthenticationSettings = AuthenticationSettings()
+    metering: MeteringSettings = MeteringSettings()
+    budgets: BudgetsSettings = BudgetsSettings()
 
     # Any: pydantic validates them.
     def __init__(self, *, feature_names: Iterable[str] = (), **values: Any) -> None:

@@ -21,7 +21,6 @@ from examples.research_agents.local_parallel.corpus import passages
 from examples.research_agents.local_parallel.index import CorpusIndex
 from examples.research_agents.serving import bind
 from examples.research_agents.settings import ResearchSettings
-
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "token-of-the-local-server-in-tests"
 
@@ -103,6 +102,28 @@ class Upstream:
     calls: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@pytest.fixture
+def open_research(
+    serve: Any, settings: ResearchSettings, tmp_path: Path
+) -> Callable[..., contextlib.AbstractAsyncContextManager[httpx.AsyncClient]]:
+    """`async with open_research() as ada`: the whole application on a socket, called by ada of acme.
+
+    Keyword arguments go to prodkit's settings; `settings=` takes the place of the usual `ResearchSettings`.
+    """
+
+    from tests.support.research import bearer, research_app
+
+    @contextlib.asynccontextmanager
+    async def opened(
+        *, settings: ResearchSettings = settings, **sections: Any
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        async with serve(research_app(tmp_path, settings, **sections)) as client:
+            client.headers.update(bearer("ada"))
+            yield client
+
+    return opened
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.research_agents.questions import MOST_PARTS, split_question
+from examples.research_agents.questions import MOST_PARTS, in_context, split_question
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,32 @@ def test_no_message_holds_up_the_event_loop(message: str) -> None:
     started = time.process_time()
     split_question(message[:4000])
     assert time.process_time() - started < 0.1
+
+
+@pytest.mark.parametrize(
+    ("earlier", "message", "whole"),
+    [
+        (["Who founded Velkor Dynamics?"], "When was it founded?", "When was Velkor Dynamics founded?"),
+        (["What is the license of the package fastapi?"], "Which Python does it require?", "Which Python does fastapi require?"),
+        (["What does the nonlocal statement do?"], "Where is it used?", "Where is the nonlocal statement used?"),
+        (["How big is Morvik?", "And where is Oslo?"], "Who runs its harbour?", "Who runs Oslo's harbour?"),
+        (["What does `str.zfill` do?"], "When does it raise?", "When does str.zfill raise?"),
+    ],
+)
+def test_what_points_back_is_named(earlier: list[str], message: str, whole: str) -> None:
+    """A question in a conversation asks about what the one before named."""
+    assert in_context(message, earlier) == whole
+
+
+@pytest.mark.parametrize(
+    ("earlier", "message"),
+    [
+        ([], "When was it founded?"),
+        (["hello"], "When was it founded?"),
+        (["Who founded Velkor?"], "When was Morvik founded, and is it big?"),
+        (["Who founded Velkor?"], "What is a generator?"),
+    ],
+)
+def test_what_stands_alone_stays(earlier: list[str], message: str) -> None:
+    """Nothing is put into a question that names its own subject, or where nothing was named before."""
+    assert in_context(message, earlier) == message

@@ -150,9 +150,9 @@ def test_unknown_paths_and_large_bodies_are_errors_in_the_wire_format(
 ) -> None:
     """The SDK turns them into its own exceptions."""
     with pytest.raises(NotFoundError):
-        client.post("/v1/tasks/runs", body={}, cast_to=object)
+        client.post("/v1/nothing", body={}, cast_to=object)
     answer = httpx.post(
-        f"{local_url}/v1/search", content=b" " * 300_000, headers={"x-api-key": TOKEN}, trust_env=False
+        f"{local_url}/v1/search", content=b" " * 600_000, headers={"x-api-key": TOKEN}, trust_env=False
     )
     assert answer.status_code == 413
     assert answer.json()["type"] == "error"

@@ -82,10 +82,10 @@ async def complete(request: Request) -> Response:
     depth = MODELS.get(body.model)
     if depth is None:
         raise WireError(403, "This model is not available.", {"models": list(MODELS)})
-    asked, history = _conversation(body.messages)
+    state = admitted(request)
+    asked, history = await run_sync(_conversation, body.messages, limiter=state.threads)
     if not asked.question:
         raise WireError(422, "The messages ask nothing.")
-    state = admitted(request)
     completion = Completion(body.model)
     state.calls.accept(request, id=completion.id, model=body.model)
     await anyio.sleep(state.latency_seconds)
@@ -145,7 +145,8 @@ def _conversation(messages: Sequence[Message]) -> tuple[Asked, list[tuple[str, s
     """(the last user message with the texts of all messages, the exchanges before it)."""
     read = [(message.role, read_text(message.text)) for message in messages]
     last = max((place for place, (role, _) in enumerate(read) if role == "user"), default=-1)
-    documents, sources = dict[str, tuple[str, str, str]](), dict[int, Source]()
+    documents: dict[str, tuple[str, str, str]] = {}
+    sources: dict[int, Source] = {}
     # The latest first: where one source comes twice, its newest text counts.
     for _, asked in reversed(read):
         for document in asked.documents:

@@ -165,20 +165,19 @@ async def _drained(receive: Receive, until: str = "") -> None:
 
 async def _cut(after_bytes: int, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Returning without the end of a body makes uvicorn close the connection."""
-    left = after_bytes
+    left, held = after_bytes, b""
 
     async def some(message: Message) -> None:
-        nonlocal left
+        nonlocal left, held
         if message["type"] != "http.response.body":
             await send(message)
             return
-        body: bytes = message.get("body", b"")
-        kept = body[:left]
-        if kept == body and not message.get("more_body", False):
-            kept = body[:-1]
+        # One byte is always held back: whichever piece turns out to be the last, its end stays unsent.
+        body: bytes = held + message.get("body", b"")
+        kept, held = body[:-1][:left], body[-1:]
         left -= len(kept)
         await send({"type": "http.response.body", "body": kept, "more_body": True})
-        if left <= 0 or kept != body or not message.get("more_body", False):
+        if left <= 0 or not message.get("more_body", False):
             cancelling.cancel()
             await checkpoint()
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
+from anyio.from_thread import check_cancelled
 from anyio.from_thread import run_sync as on_loop
 from anyio.to_thread import run_sync
 
@@ -138,7 +139,7 @@ class Run:
 class Progress:
     """What the thread that works on a run may do to it: everything happens on the loop, where the run is watched.
 
-    Each call ends the work, by the cancellation it raises, when the server is stopping.
+    When the server is stopping, `say` ends the work by the cancellation it raises.
     """
 
     def __init__(self, run: Run) -> None:
@@ -146,6 +147,7 @@ class Progress:
 
     def say(self, kind: Message, message: str) -> None:
         """See `Run.say`."""
+        check_cancelled()
         on_loop(self._run.say, kind, message)
 
     def count(self, considered: int, read: list[str], share: float | None = None) -> None:

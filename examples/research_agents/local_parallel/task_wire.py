@@ -78,8 +78,9 @@ class TaskRequest(StrictModel):
     memory_scope_key: str | None = None
 
     @model_validator(mode="after")
-    def _is_short_enough(self) -> TaskRequest:
-        """Parallel refuses longer ones, so this server must too."""
+    def _is_short_and_finite(self) -> TaskRequest:
+        """Parallel refuses longer ones, so this server must too; and 1e999 could not be told again as JSON."""
+        json.dumps(self.model_dump(), allow_nan=False)
         asked = self.input if isinstance(self.input, str) else json.dumps(self.input, ensure_ascii=False)
         spec = self.task_spec.model_dump_json() if self.task_spec else ""
         if len(asked) + len(spec) > _LONGEST_TASK:

@@ -38,7 +38,10 @@ class FetchPolicy(StrictModel):
 
 
 class SourcePolicy(StrictModel):
-    """Which sources may answer. A domain is the part of our URLs before the colon: `pydoc`, `docs`, `package`."""
+    """Which sources may answer. A domain is the part of our URLs before the colon: `pydoc`, `docs`, `package`.
+
+    `after_date` has no effect: nothing here says when it was published.
+    """
 
     include_domains: list[str] | None = Field(None, max_length=200)
     exclude_domains: list[str] | None = Field(None, max_length=200)

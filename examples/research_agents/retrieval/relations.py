@@ -114,7 +114,7 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     _relation(
         "founded",
-        "founded",
+        "founding",
         "founded founding founder founders established cofounded cofounder incorporated",
         told=r"\bset(?:ting)?\sup\b|\b(?:dates|goes|going|dating|traces\sits\sorigins?)\sback\sto\b|\bcame\sinto\sbeing\b"
         r"|\b(?:created|formed|started|launched|began|begun|born|registered|brought\sto\slife|called\sinto\sbeing)\s(?:[\w.-]+\s){0,6}?(?:in|by|on)\s"
@@ -177,7 +177,7 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     _relation(
         "opened",
-        "opened",
+        "opening",
         "inaugurated commissioned inauguration",
         told=r"\bopened\s(?:its\sdoors\s|to\s\w+(?:\s\w+)?\s)?(?:in|on)\s|\b(?:went|gone|came|been|put|entered)\s(?:into\s|on\s|in\s)?(?:operation|service|line|online|stream)\b|\bstarted\s(?:up|operat\w+|production)\b|\bbegan\soperat\w+|\boperational\s(?:since|in)\b|\b(?:running|operating|online|open)\ssince\b|\bfirst\scriticality\b",
         asked=r"\bwhen\s(?:did|was|were|has)\s.*\b(open(?:ed)?|(?:come |go |put |taken )?(?:into |in )?(?:operation|service)|(?:come |go )online|(?:start |begin )operat(?:ing|ions?)|go live|start up|start production)\b|\bopened\s(?:in|on)\b|\b(?:into|in) (?:operation|service)\b|\bopening of\b|\bonline since\b",
@@ -186,7 +186,7 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     _relation(
         "built",
-        "built",
+        "construction",
         "constructed erected",
         told=r"\b(?:was|were|been)\sbuilt\b|\bbuilt\s(?:in\s\d|between|from|by)\b|\bconstruction\s(?:of|began|started|ended|was|took)\b|\bcompleted\sin\b",
         asked=r"\b(?:was|were)\s.*\b(built)\b|\bbuilt\s(?:in\s\d|by)\b|\bwho built\b|\bconstruction of\b|\bcompleted\sin\b",
@@ -195,14 +195,14 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     _relation(
         "closed",
-        "closed",
+        "closure",
         "decommissioned",
         told=r"\b(?:closed|shut|dissolved|ceased|wound\sup)\s(?:down\s|operat\w+\s|its\s\w+\s|for\sgood\s)?(?:in|on)\s",
         asked=r"\bwhen\s(?:did|was|were)\s.*\b(closed?|shut(?: down)?|dissolved|cease(?: operations?)?)\b|\b(?:closed|shut|dissolved)\s(?:down\s)?(?:in|on)\b",
         families="date",
         wants="date",
     ),
-    _relation("born", "born", "birth birthplace", told=r"\bborn\b", asked=r"\bborn\b", families="date", wants="date"),
+    _relation("born", "birth", "birth birthplace", told=r"\bborn\b", asked=r"\bborn\b", families="date", wants="date"),
     _relation(
         "customers",
         "customers",

@@ -11,7 +11,7 @@ from prodkit.core.exceptions import StoreError
 
 from .database import Database
 
-VARIABLE = "RESEARCH_STATE_URL"
+VARIABLE = "RESEARCH_DATABASE_URL"
 
 
 def main(arguments: list[str] | None = None) -> int:

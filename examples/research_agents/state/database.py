@@ -99,7 +99,7 @@ class Database:
         try:
             async with self._engine.connect() as connection:
                 yield connection
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, sqlite3.Error) as error:
             raise unavailable(error) from error
 
     async def write(self, work: Work[T]) -> T:

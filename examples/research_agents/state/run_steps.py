@@ -25,6 +25,7 @@ __all__ = [
     "SessionAgentError",
     "UnknownSessionError",
     "add_events",
+    "append_events",
     "close_run",
     "forget_events",
     "interrupt_abandoned",
@@ -120,17 +121,38 @@ async def close_run(
 
 
 async def add_events(connection: AsyncConnection, run_id: str, events: Sequence[Event]) -> None:
-    """Insert *events*.
+    """Insert *events* of one run.
 
     Raises:
         sqlalchemy.exc.IntegrityError: a position is taken.
     """
     if events:
-        rows = [
-            {"run_id": run_id, "position": position, "name": name, "data": data}
-            for position, name, data in events
-        ]
+        await connection.execute(insert(EventRow), _rows(run_id, events))
+
+
+async def append_events(
+    connection: AsyncConnection, entries: Sequence[tuple[str, Sequence[Event]]]
+) -> frozenset[str]:
+    """Insert the events of those runs that still run, and say which these are.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: a position is taken.
+    """
+    ids = sorted({run_id for run_id, _ in entries})
+    # Locked, where rows can be, so that none ends before its events are there.
+    still = select(RunRow.id).where(RunRow.id.in_(ids), RunRow.status == "running").with_for_update()
+    running = frozenset((await connection.execute(still)).scalars())
+    rows = [row for run_id, events in entries if run_id in running for row in _rows(run_id, events)]
+    if rows:
         await connection.execute(insert(EventRow), rows)
+    return running
+
+
+def _rows(run_id: str, events: Sequence[Event]) -> list[dict[str, Any]]:
+    return [
+        {"run_id": run_id, "position": position, "name": name, "data": data}
+        for position, name, data in events
+    ]
 
 
 async def say(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import aliased
 
+from .appending import EventAppender
 from .models import EventRow, MessageRow, RunRow, SessionRow
 from .records import MILLISECONDS, EventRecord, NewRun, RunRecord, RunStatus, SessionRecord, Swept
 from .run_steps import (
@@ -80,6 +81,7 @@ class Runs:
         self._database = database
         self._clock = clock
         self._worker = worker
+        self._appender = EventAppender(database)
         self._lease = int(lease_seconds * MILLISECONDS)
         self._keep_events = int(keep_events_seconds * MILLISECONDS)
 
@@ -120,17 +122,7 @@ class Runs:
         Raises:
             sqlalchemy.exc.IntegrityError: a position is taken.
         """
-
-        async def work(connection: AsyncConnection) -> bool:
-            running = await connection.execute(
-                select(RunRow.id).where(RunRow.id == run_id, RunRow.status == "running")
-            )
-            if running.first() is None:
-                return False
-            await add_events(connection, run_id, events)
-            return True
-
-        return await self._database.write(work)
+        return await self._appender.append(run_id, events)
 
     async def heartbeat(self, run_ids: Collection[str]) -> frozenset[str]:
         """Extend the leases of *run_ids*; those that still run here. The others were ended by somebody else."""

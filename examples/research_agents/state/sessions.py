@@ -162,29 +162,27 @@ class Sessions:
 
         return await self._database.write(work)
 
-    async def delete(self, tenant: str, session_id: str) -> bool:
-        """Delete the session with all that was said in it; False if there is none.
+    async def delete(self, tenant: str, session_id: str) -> frozenset[str] | None:
+        """Delete the session with all that was said in it; the runs that this cancelled, or None if there is none.
 
         A run that is under way ends as `cancelled`: its worker learns so by the next thing it wants to record. What
-        was asked and what had been answered is deleted at once; only that there was such a run stays, for the readers
-        of its stream, until it is swept.
+        was asked and what had been answered is deleted at once; only that there was such a run stays for an hour, for
+        the readers of its stream.
         """
         now = self._now()
-        problem = problem_document(409, "The session was deleted while the answer was being made.")
+        problem = problem_document(410, "The session was deleted while the answer was being made.")
 
-        async def work(connection: AsyncConnection) -> bool:
-            of_session = RunRow.session_id == session_id
+        async def work(connection: AsyncConnection) -> frozenset[str] | None:
             found = await connection.execute(
                 select(SessionRow.id)
                 .where(SessionRow.tenant == tenant, SessionRow.id == session_id)
                 .with_for_update()  # a run may be about to begin in it
             )
             if found.first() is None:
-                return False
+                return None
+            of_session = RunRow.session_id == session_id
             await connection.execute(delete(RunRow).where(of_session, RunRow.status != "running"))
-            running = select(RunRow.id).where(of_session)
-            await connection.execute(delete(EventRow).where(EventRow.run_id.in_(running)))
-            await connection.execute(
+            cancelling = (
                 update(RunRow)
                 .where(of_session)
                 .values(
@@ -195,9 +193,12 @@ class Sessions:
                     ended_at=now,
                     events_until=now + _REMEMBERED,
                 )
+                .returning(RunRow.id)
             )
+            cancelled = frozenset((await connection.execute(cancelling)).scalars())
+            await connection.execute(delete(EventRow).where(EventRow.run_id.in_(cancelled)))
             await connection.execute(delete(SessionRow).where(SessionRow.id == session_id))
-            return True
+            return cancelled
 
         return await self._database.write(work)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -122,14 +123,15 @@ class GroupWriter:
 
 
 def _told(error: Exception) -> Exception:
-    return unavailable(error) if isinstance(error, (SQLAlchemyError, OSError)) else error
+    return unavailable(error) if isinstance(error, (SQLAlchemyError, OSError, sqlite3.Error)) else error
 
 
 def unavailable(error: Exception) -> Exception:
     """*error* as callers are told: `StoreUnavailableError` for what may pass; a broken constraint or a wrong statement
     is a mistake of ours and stays what it is.
     """
-    passing = isinstance(error, (OSError, PoolTimeoutError)) or (
+    # SQLite's own: where a transaction begins, SQLAlchemy has not wrapped it yet.
+    passing = isinstance(error, (OSError, PoolTimeoutError, sqlite3.OperationalError)) or (
         isinstance(error, DBAPIError) and type(error).__name__ in {"OperationalError", "InterfaceError"}
     )
     if not passing:

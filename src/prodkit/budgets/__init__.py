@@ -6,7 +6,6 @@ requests that come at the same time cannot pass a budget together that has room 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence  # noqa: TC003 - pydantic resolves annotations
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator, model_validator
@@ -17,6 +16,8 @@ from prodkit.budgets.windows import Window, window_at
 from prodkit.core.features import FeatureSettings, Parts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from prodkit.core.features import Kit
 
 __all__ = [
@@ -78,7 +79,9 @@ class BudgetsSettings(FeatureSettings):
         names = [policy.name for policy in self.all_policies()]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
-            message = f"two policies are named {', '.join(doubled)} | Rename one; default is taken by the setting."
+            message = (
+                f"two policies are named {', '.join(doubled)} | Rename one; default is taken by the setting."
+            )
             raise ValueError(message)
         return self
 

@@ -6,7 +6,17 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeAlias, cast, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,9 +26,9 @@ from prodkit.core.context import CurrentContext, RequestContext
 from prodkit.core.exceptions import InstallationError, StoreUnavailableError
 from prodkit.core.money import MOST_NANO, UsdString, format_usd, parse_usd
 from prodkit.core.openapi import problem_response
-from prodkit.core.owners import owner_of
+from prodkit.core.owners import attributes_of, owner_of
 from prodkit.core.permission import Permission
-from prodkit.core.problems import LEDGER_UNAVAILABLE, Problem
+from prodkit.core.problems import INSUFFICIENT_SCOPE, LEDGER_UNAVAILABLE, Problem
 from prodkit.stores.ledger import LedgerStore, UsageQuery
 
 if TYPE_CHECKING:
@@ -28,13 +38,18 @@ __all__ = ["Budget", "BudgetLimit", "BudgetList", "LedgerSource", "Owns", "budge
 
 LOGGER = logging.getLogger("prodkit.budgets")
 
+T = TypeVar("T")
+
+# A policy's name, a colon and a value, percent-encoded or not; see `Policy.budget_of`.
+_LONGEST_ID: Final = 64 + 1 + 96
+
 WRITE: Final = "budgets:write"
 ADMIN: Final = "admin"
 
 Owns: TypeAlias = Callable[[RequestContext, str, str], Awaitable[bool]]
 """Whether the caller of a request owns something: its context, what it is (`key`, `session`) and its value."""
 
-_EXAMPLE: Final = {
+_EXAMPLE: Final[dict[str, Any]] = {
     "id": "default:acme-app",
     "policy": "default",
     "per": "principal",
@@ -55,6 +70,14 @@ class LedgerSource(Protocol):
         """The ledger."""
 
 
+BudgetId: TypeAlias = Annotated[
+    str, Path(max_length=_LONGEST_ID, examples=["default:acme-app"], description="`policy:value`.")
+]
+
+Standing: TypeAlias = Literal["own", "tenant"] | None
+"""What a budget is to a caller: its own, its tenant's or of somebody in it, or nothing it may know of."""
+
+
 class Budget(BaseModel):
     """A budget, and how far it is spent in the window that is open now. Amounts are decimal strings in USD."""
 
@@ -73,6 +96,8 @@ class Budget(BaseModel):
 
 class BudgetList(BaseModel):
     """The caller's own budgets."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"budgets": [_EXAMPLE]}})
 
     budgets: list[Budget]
 
@@ -110,7 +135,6 @@ class _Found:
             per=self.policy.per,
             window=self.policy.window,
             limit_usd=_usd(limit),
-            # A credit can make it negative; nothing less than nothing was spent.
             spent_usd=format_usd(self.account.settled_nano),
             held_usd=format_usd(self.account.held_nano),
             remaining_usd=_usd(left),
@@ -120,70 +144,180 @@ class _Found:
         )
 
 
-class _Desk:
-    """What the routes share: which budgets a caller may see and change."""
+async def _standing(context: RequestContext, policy: Policy, budget: str, owns: Owns | None) -> Standing:
+    """What a budget is to the caller.
 
-    def __init__(self, owns: Owns | None) -> None:
-        self._owns = owns
+    Whose a key or a session is, the application may tell; else what was spent with it does. So does it for another principal:
+    an administrator sees those who have spent in its own tenant, and nowhere else.
+    """
+    if policy.per not in CALLERS_OWN:
+        return None
+    own = attributes_of(context.principal)
+    value = budget.partition(":")[2]
+    if policy.budget_of(own) == budget:
+        return "tenant" if policy.per == "tenant" else "own"
+    if policy.per == "tenant" or not value:
+        return None
+    if policy.per != "principal" and owns is not None and await owns(context, policy.per, value):
+        return "own"
+    query = UsageQuery(
+        since=0.0,
+        until=context.kit.clock.wall() + 1,
+        where={policy.per: value},
+        group_by=("tenant", "principal"),
+    )
+    rows = await _answer(_ledger(context).usage(query))
+    spenders = {(row.group["tenant"], row.group["principal"]) for row in rows}
+    if spenders == {(own["tenant"], own["principal"])}:
+        return "own"
+    is_admin = ADMIN in context.principal.scopes
+    return "tenant" if is_admin and {tenant for tenant, _ in spenders} == {own["tenant"]} else None
 
-    async def own(self, context: RequestContext) -> list[_Found]:
-        """The budgets of the caller itself, as far as the request tells whose they are."""
-        attributes = _attributes_of(context)
+
+async def _find(context: RequestContext, budgets: Sequence[tuple[Policy, str]]) -> list[_Found]:
+    if not budgets:
+        return []
+    zone, now = _policies(context).zone, context.kit.clock.wall()
+    asks = [policy.ask(budget, zone, now) for policy, budget in budgets]
+    accounts = await _answer(_ledger(context).accounts(asks))
+    return [
+        _Found(policy, ask, account)
+        for (policy, _), ask, account in zip(budgets, asks, accounts, strict=True)
+    ]
+
+
+async def _find_one(context: RequestContext, budget: str, owns: Owns | None) -> tuple[_Found, Standing]:
+    """The budget and what it is to the caller; one that is nothing to it is not there.
+
+    Raises:
+        Problem: 404.
+    """
+    policy = _policies(context).policy_of(budget)
+    standing = None if policy is None else await _standing(context, policy, budget, owns)
+    if policy is None or standing is None:
+        raise Problem(404)
+    (found,) = await _find(context, [(policy, budget)])
+    return found, standing
+
+
+def budgets_router(
+    prefix: str = "/v1",
+    *,
+    scopes: Sequence[str] = ("usage:read",),
+    owns: Owns | None = None,
+    tags: Sequence[str] = ("budgets",),
+) -> APIRouter:
+    """A router with `GET {prefix}/budgets`, and `GET` and `PUT {prefix}/budgets/{id}`.
+
+    Who has the scope `budgets:write` may set the limit of its own principal, key and session, up to what the policy says;
+    who has `admin`, any limit within its own tenant, and the tenant's. Give `admin` to those whom you trust with the money.
+
+    Args:
+        prefix: of the paths.
+        scopes: to read, callers need one of them where the application identifies its callers; empty for none.
+        owns: tells whether a key or a session is the caller's; without it only what was spent with it does.
+        tags: of the operations in OpenAPI.
+    """
+    router = APIRouter(prefix=prefix, tags=list(tags))
+    # Any: as FastAPI types it
+    responses: dict[int | str, dict[str, Any]] = {503: problem_response("The ledger did not answer in time.")}
+    responses_of_one = {
+        404: problem_response("There is no such budget, or it is not the caller's."),
+        **responses,
+    }
+    reading = Depends(Permission([*scopes, ADMIN] if scopes else ()))
+
+    @router.get("/budgets", summary="The caller's own budgets", dependencies=[reading], responses=responses)
+    async def list_budgets(context: CurrentContext) -> BudgetList:
+        own = attributes_of(context.principal)
         chosen = [
-            (policy, policy.budget_of(attributes))
+            (policy, budget)
             for policy in _policies(context)
-            if policy.per in CALLERS_OWN
+            if policy.per in CALLERS_OWN and (budget := policy.budget_of(own)) is not None
         ]
-        return await self._found(context, [(policy, budget) for policy, budget in chosen if budget is not None])
+        return BudgetList(budgets=[found.shown() for found in await _find(context, chosen)])
 
-    async def one(self, context: RequestContext, budget: str) -> tuple[_Found, bool]:
-        """A budget the caller may see, and whether it is the caller's own; every other one is unknown to it.
+    @router.get("/budgets/{budget}", summary="One budget", dependencies=[reading], responses=responses_of_one)
+    async def read_budget(context: CurrentContext, budget: BudgetId) -> Budget:
+        found, _ = await _find_one(context, budget, owns)
+        return found.shown()
 
-        Raises:
-            Problem: 404.
-        """
-        policies = _policies(context)
-        policy = policies.policy_of(budget)
-        if policy is None or policy.per not in CALLERS_OWN:
-            raise Problem(404)
-        own = _attributes_of(context)
-        is_own = policy.budget_of(own) == budget
-        if not is_own and not await self._may_see(context, policy, budget):
-            raise Problem(404)
-        (found,) = await self._found(context, [(policy, budget)])
-        if policy.per == "tenant":
-            is_own = False  # its caller's, and everybody else's of the tenant
-        elif policy.per in {"key", "session"}:
-            is_own = True if is_own else await self._is_callers(context, policy, budget)
-        return found, is_own
+    @router.put(
+        "/budgets/{budget}",
+        summary="Set the limit of a budget",
+        dependencies=[Depends(Permission([WRITE, ADMIN], always=True))],
+        responses=responses_of_one,
+    )
+    async def set_budget(context: CurrentContext, budget: BudgetId, limit: BudgetLimit) -> Budget:
+        found, standing = await _find_one(context, budget, owns)
+        nano = _limit_of(limit)
+        _refuse_beyond(context, found, standing, nano)
+        await _answer(_ledger(context).set_limit(budget, nano))
+        (changed,) = await _find(context, [(found.policy, budget)])
+        LOGGER.warning(
+            "budget_limit_set",
+            extra={
+                "budget": budget,
+                "by": context.principal.id,
+                "tenant": owner_of(context.principal),
+                "old_usd": _usd(found.limit_nano),
+                "new_usd": _usd(changed.limit_nano),
+            },
+        )
+        return changed.shown()
 
-    async def _may_see(self, context: RequestContext, policy: Policy, budget: str) -> bool:
-        if policy.per == "tenant":
-            return False
-        if await self._is_callers(context, policy, budget):
-            return True
-        if ADMIN not in context.principal.scopes:
-            return False
-        tenants = await _spenders(context, policy, budget, ("tenant",))
-        return tenants == {(owner_of(context.principal),)}
+    return router
 
-    async def _is_callers(self, context: RequestContext, policy: Policy, budget: str) -> bool:
-        """Whether the key or session is the caller's: the application knows, else what was spent with it tells."""
-        if policy.per not in {"key", "session"}:
-            return False
-        if self._owns is not None and await self._owns(context, policy.per, budget.partition(":")[2]):
-            return True
-        spenders = await _spenders(context, policy, budget, ("tenant", "principal"))
-        attributes = _attributes_of(context)
-        return spenders == {(attributes["tenant"], attributes["principal"])}
 
-    async def _found(self, context: RequestContext, budgets: Sequence[tuple[Policy, str]]) -> list[_Found]:
-        if not budgets:
-            return []
-        zone, now = _policies(context).zone, context.kit.clock.wall()
-        asks = [policy.ask(budget, zone, now) for policy, budget in budgets]
-        accounts = await _answer(_ledger(context).accounts(asks))
-        return [
-            _Found(policy, ask, account)
-            for (policy, _), ask, account in zip(budgets, asks, accounts, strict=True)
-        ]
+def _limit_of(limit: BudgetLimit) -> int | None:
+    nano = None if limit.limit_usd is None else parse_usd(limit.limit_usd)
+    if nano is not None and nano > MOST_NANO:
+        message = f"At most {format_usd(MOST_NANO)}."
+        error = {"in": "body", "pointer": "#/limit_usd", "code": "less_than_equal", "message": message}
+        raise Problem(422, "1 part of the request did not validate.", errors=[error])
+    return nano
+
+
+def _refuse_beyond(context: RequestContext, found: _Found, standing: Standing, nano: int | None) -> None:
+    """Refuse what only an administrator may do.
+
+    Raises:
+        Problem: 403.
+    """
+    if ADMIN in context.principal.scopes:
+        return
+    if standing != "own":
+        raise Problem(INSUFFICIENT_SCOPE, "The budget is not the caller's alone.", required_scopes=[ADMIN])
+    most = found.policy.limit_nano
+    if nano is not None and most is not None and nano > most:
+        raise Problem(
+            403, "That is more than the policy allows.", most_usd=format_usd(most), required_scopes=[ADMIN]
+        )
+
+
+def _policies(context: RequestContext) -> Policies:
+    """Those of the application; none where no budgets are set."""
+    return context.kit.one(Policies) or Policies((), UTC)
+
+
+def _ledger(context: RequestContext) -> LedgerStore:
+    source = context.kit.one(LedgerSource)  # type: ignore[type-abstract] # looked for by protocol
+    if source is None:
+        message = (
+            "budgets are counted by metering, which is not installed: add Metering() to install(app, ...)"
+        )
+        raise InstallationError(message)
+    return source.ledger_store()
+
+
+async def _answer(asked: Awaitable[T]) -> T:
+    try:
+        return await asked
+    except StoreUnavailableError as error:
+        raise Problem(
+            LEDGER_UNAVAILABLE, "The ledger did not answer in time.", headers={"Retry-After": "1"}
+        ) from error
+
+
+def _usd(nano: int | None) -> str | None:
+    return None if nano is None else format_usd(nano)

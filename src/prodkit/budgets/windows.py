@@ -67,5 +67,3 @@ def _begin(day: date, zone: tzinfo) -> int:
         else:
             early = middle + 1
     return late
-
-

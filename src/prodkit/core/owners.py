@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from prodkit.core.identity import Principal
 
-__all__ = ["LONGEST_OWNER", "bounded", "digested", "owner_of"]
+__all__ = ["LONGEST_OWNER", "attributes_of", "bounded", "digested", "owner_of"]
 
 LONGEST_OWNER: Final = 128
 """Characters of a value that is kept with every line of a ledger."""
@@ -25,6 +25,18 @@ def owner_of(principal: Principal) -> str:
     `acme` and no tenant shares everything with the tenant `acme`.
     """
     return bounded(principal.tenant or principal.id)
+
+
+def attributes_of(principal: Principal) -> dict[str, str]:
+    """What spending is recorded under for *principal*: `tenant`, `principal`, and `key` where the credential was one.
+
+    The key is the claim `key` where an authenticator vouches for it, else the id of a principal of the kind `api_key`.
+    """
+    attributes = {"tenant": owner_of(principal), "principal": bounded(principal.id)}
+    key = principal.claims.get("key", principal.id if principal.kind == "api_key" else None)
+    if isinstance(key, str) and key:
+        attributes["key"] = bounded(key)
+    return attributes
 
 
 def bounded(value: str, longest: int = LONGEST_OWNER) -> str:

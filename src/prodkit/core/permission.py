@@ -34,7 +34,9 @@ class Permission:
         self._listed = sorted(self.scopes)
         self._always = always
         self.responses: Mapping[str, Mapping[str, object]] = (
-            {"403": problem_response("The caller lacks the scopes in `required_scopes`.")} if self.scopes else {}
+            {"403": problem_response("The caller lacks the scopes in `required_scopes`.")}
+            if self.scopes
+            else {}
         )
 
     def enforce(self, context: RequestContext) -> None:

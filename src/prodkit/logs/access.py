@@ -14,6 +14,7 @@ from zlib import crc32
 
 from prodkit.core.identity import ANONYMOUS
 from prodkit.core.methods import KNOWN_METHODS
+from prodkit.core.money import format_usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -43,6 +44,12 @@ def level_of(status: int | None, outcome: str) -> int:
     if outcome in ("error", "aborted") or (status is not None and status >= 500):
         return logging.ERROR
     return logging.INFO
+
+
+def _spent(context: RequestContext) -> int | None:
+    """Nano-USD that the request was charged, or None where nothing was metered."""
+    rare = context._rare  # noqa: SLF001 - see `AccessLog.json`
+    return None if rare is None else rare.usage.get("nano_usd")
 
 
 class AccessLog:
@@ -106,6 +113,8 @@ class AccessLog:
             duration >= self._slow_seconds
             or event.first_byte_seconds is not duration
             or context.trace_id is not None
+            # The property would make what is rare, on every request.
+            or (context._rare is not None and context._rare.usage)  # noqa: SLF001
         ):
             tail = self._json_tail(event)
         now = self._wall()
@@ -142,6 +151,9 @@ class AccessLog:
         """What only some lines have at their end."""
         first, trace_id = event.first_byte_seconds, event.context.trace_id
         tail = "}\n"
+        nano = _spent(event.context)
+        if nano is not None:
+            tail = f',"cost_usd":"{format_usd(nano)}"{tail}'
         if first is not None and first >= self._slow_seconds:
             tail = f',"slow":true{tail}'
         if first is not None and first is not event.duration_seconds:
@@ -218,6 +230,9 @@ class AccessLog:
             fields["trace_id"] = context.trace_id
         if slow:
             fields["slow"] = True
+        nano = _spent(context)
+        if nano is not None:
+            fields["cost_usd"] = format_usd(nano)
         return level, fields
 
     def console(self, event: RequestFinished) -> None:
@@ -230,11 +245,12 @@ class AccessLog:
         target = quoted(str(fields.get("path", event.route)))[1:-1]
         who = "" if fields["principal"] is None else f" principal={quoted(str(fields['principal']))}"
         kind = " websocket" if event.kind == "websocket" else ""
+        cost = f" cost={fields['cost_usd']} USD" if "cost_usd" in fields else ""
         self._sink.write(
             f"{strftime('%H:%M:%S', gmtime(now))} {logging.getLevelName(level).lower():<8} "
             f"{quoted(str(fields['method']))[1:-1]}{kind} {target} {event.status} {event.outcome} "
             f"{event.duration_seconds * 1000:.1f} ms route={quoted(event.route)[1:-1]} client={fields['client_ip']}{who} "
-            f"id={event.context.correlation_id}{' slow' if 'slow' in fields else ''}\n"
+            f"id={event.context.correlation_id}{' slow' if 'slow' in fields else ''}{cost}\n"
         )
 
     def logger(self, event: RequestFinished) -> None:

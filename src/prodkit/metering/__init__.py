@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence  # noqa: TC003 - pydantic resolves annotations
 from contextlib import asynccontextmanager
-from pathlib import Path  # noqa: TC003 - see above
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -23,7 +22,12 @@ from prodkit.core.owners import owner_of
 from prodkit.metering.envelope import Call, Envelope, EnvelopeExhaustedError
 from prodkit.metering.meter import Meter, TellsCallers
 from prodkit.metering.pricing import Price, PriceBook, UnpricedError
-from prodkit.metering.refusals import BUDGET_EXCEEDS_LIMIT, BUDGET_EXHAUSTED, BUDGET_RESERVED
+from prodkit.metering.refusals import (
+    BUDGET_EXCEEDS_LIMIT,
+    BUDGET_EXHAUSTED,
+    BUDGET_RESERVED,
+    REFUSAL_RESPONSES,
+)
 from prodkit.metering.tally import Tally
 from prodkit.metering.usage import usage_router
 from prodkit.stores.ledger import BudgetResolver, LedgerStore
@@ -31,12 +35,15 @@ from prodkit.stores.memory_ledger import MemoryLedger
 from prodkit.stores.urls import Stores, open_store
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
     from prodkit.core.features import Kit
 
 __all__ = [
     "BUDGET_EXCEEDS_LIMIT",
     "BUDGET_EXHAUSTED",
     "BUDGET_RESERVED",
+    "REFUSAL_RESPONSES",
     "Call",
     "Envelope",
     "EnvelopeExhaustedError",

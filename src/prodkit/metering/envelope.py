@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from prodkit.core.events import CostCharged
 from prodkit.core.exceptions import StoreUnavailableError
@@ -45,7 +45,9 @@ class EnvelopeExhaustedError(Exception):
     def __init__(self, estimate_nano: int, left_nano: int) -> None:
         self.estimate_nano = estimate_nano
         self.left_nano = left_nano
-        super().__init__(f"a call of {estimate_nano} nano-USD does not fit into the {left_nano} that are left")
+        super().__init__(
+            f"a call of {estimate_nano} nano-USD does not fit into the {left_nano} that are left"
+        )
 
 
 def clean(attributes: Mapping[str, str | None]) -> dict[str, str]:
@@ -67,7 +69,9 @@ class Call:
         estimated: whether `charged_nano` is an estimate.
     """
 
-    def __init__(self, envelope: Envelope, hold: str, estimate_nano: int, attributes: Mapping[str, str]) -> None:
+    def __init__(
+        self, envelope: Envelope, hold: str, estimate_nano: int, attributes: Mapping[str, str]
+    ) -> None:
         self.id = hold
         self.estimate_nano = estimate_nano
         self.attributes = dict(attributes)
@@ -168,6 +172,7 @@ class Envelope:
         self,
         hold: Hold,
         ledger: LedgerStore,
+        *,
         keeper: Keeper,
         emit: Callable[[object], None],
         lease_seconds: float,
@@ -193,14 +198,19 @@ class Envelope:
         return f"<Envelope {self.id} {self.left_nano} of {self.amount_nano} nano-USD left>"
 
     @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be drawn from it any more."""
+        return self._closing is not None
+
+    @property
     def left_nano(self) -> int:
         """What no call was drawn from yet, in nano-USD; 0 once it is closed."""
-        return 0 if self._closing is not None else self.amount_nano - self._drawn_nano
+        return 0 if self.is_closed else self.amount_nano - self._drawn_nano
 
     @property
     def open_ids(self) -> list[str]:
         """Holds whose leases have to be extended."""
-        return [] if self._closing is not None else [self.id, *self._open_calls]
+        return [] if self.is_closed else [self.id, *self._open_calls]
 
     async def call(self, estimate_nano: int, *, attributes: Mapping[str, str | None] | None = None) -> Call:
         """Draw *estimate_nano* for one attempt of a call and note that it leaves: durable when this returns.
@@ -214,7 +224,7 @@ class Envelope:
             Problem: 503 when the ledger does not answer; then the call must not be made.
             ValueError: an argument is none a ledger takes.
         """
-        if estimate_nano > self.left_nano or self._closing is not None:
+        if estimate_nano > self.left_nano or self.is_closed:
             raise EnvelopeExhaustedError(estimate_nano, self.left_nano)
         own = clean(attributes or {})
         reservation = Reservation(
@@ -245,6 +255,9 @@ class Envelope:
         if isinstance(answer, Refusal):
             self._drawn_nano -= estimate_nano
             raise EnvelopeExhaustedError(estimate_nano, self.left_nano)
+        if self._closing is not None:
+            self._take_back(reservation)  # closed by another task meanwhile: nobody would extend it
+            raise EnvelopeExhaustedError(estimate_nano, 0)
         call = Call(self, reservation.id, estimate_nano, self.attributes | own)
         self._open_calls[call.id] = call
         self.calls += 1
@@ -266,7 +279,9 @@ class Envelope:
         """Count what *call* turned out to cost, and tell it. For `Call`."""
         added = charged_nano - call.charged_nano
         self.charged_nano += added
-        self.presumed_nano += (charged_nano if estimated else 0) - (call.charged_nano if call.estimated else 0)
+        self.presumed_nano += (charged_nano if estimated else 0) - (
+            call.charged_nano if call.estimated else 0
+        )
         self.units.update(units)
         call.charged_nano = charged_nano
         call.estimated = estimated
@@ -305,7 +320,7 @@ class Envelope:
             await call.presume()
         await self.keeper.do(Unfinished("release", self.id))
 
-    async def __aenter__(self) -> Envelope:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -170,7 +170,9 @@ class Keeper:
         if len(self._unfinished) >= MAX_UNFINISHED:
             dropped = self._unfinished.popleft()
             self._on_failure("dropped", None)
-            LOGGER.error("too many verbs wait for the ledger; %s of %s is dropped", dropped.verb, dropped.hold)
+            LOGGER.error(
+                "too many verbs wait for the ledger; %s of %s is dropped", dropped.verb, dropped.hold
+            )
         self._unfinished.append(unfinished)
         self.start()
         if self._wake is not None:
@@ -207,7 +209,7 @@ class Keeper:
             await coroutine
         except StoreUnavailableError:
             self._on_failure(verb, None)
-        except Exception as error:  # noqa: BLE001 - a fault in one round must not end the keeping of all leases
+        except Exception as error:  # noqa: BLE001
             self._on_failure(verb, error)
 
     async def _finish(self) -> None:
@@ -222,7 +224,8 @@ class Keeper:
                 # Saying it again would not help.
                 if unfinished.certain:
                     self._on_failure(unfinished.verb, error)
-            self._unfinished.popleft()
+            if self._unfinished and self._unfinished[0] is unfinished:  # else it was dropped meanwhile
+                self._unfinished.popleft()
             self._retry_seconds = _FIRST_RETRY_SECONDS
 
     async def _extend(self, now: float) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from prodkit.core.events import CostCharged
 from prodkit.core.exceptions import InstallationError, StoreUnavailableError
 from prodkit.core.money import MOST_NANO, format_usd
-from prodkit.core.owners import owner_of
+from prodkit.core.owners import attributes_of
 from prodkit.core.problems import Problem
 from prodkit.metering.envelope import Envelope, clean
 from prodkit.metering.keeper import Keeper, Unfinished
@@ -144,8 +144,8 @@ class Meter:
         Args:
             envelope: an id, unique for ever, e.g. that of the run.
             amount_nano: the most the run may spend, in nano-USD.
-            attributes: what it is for, names of `prodkit.stores.ledger.ATTRIBUTES`. What *context* knows of tenant, principal
-                and request is added where it is missing. Longer values are cut and given a digest.
+            attributes: what it is for, names of `prodkit.stores.ledger.ATTRIBUTES`. What *context* knows of tenant, principal,
+                key and request is added where it is missing. Longer values are cut and given a digest.
             context: of a request whose usage this is counted in, for as long as it runs.
 
         Raises:
@@ -156,7 +156,9 @@ class Meter:
         """
         if amount_nano > MOST_NANO:
             raise Problem(BUDGET_EXCEEDS_LIMIT, f"Nothing may cost more than {format_usd(MOST_NANO)} USD.")
-        known = ({} if context is None else clean(_facts(context))) | clean(attributes)
+        known = clean(attributes)
+        if context is not None:
+            known = attributes_of(context.principal) | {"request": context.correlation_id} | known
         asks = () if self._resolver is None else self._resolver.asks(known, self._wall())
         reservation = Reservation(
             id=envelope,
@@ -183,12 +185,20 @@ class Meter:
         if answer.state != "held":
             message = f"the envelope {envelope} was closed before"
             raise LedgerConflictError(message)
-        opened = Envelope(answer, ledger, keeper, self._emit, self._lease_seconds, context)
+        opened = Envelope(
+            answer,
+            ledger,
+            keeper=keeper,
+            emit=self._emit,
+            lease_seconds=self._lease_seconds,
+            context=context,
+        )
         keeper.watch(opened)
         return opened
 
     def _may_be_told(self, budget: str) -> bool:
-        return isinstance(self._resolver, TellsCallers) and self._resolver.may_be_told(budget)
+        resolver: object = self._resolver
+        return isinstance(resolver, TellsCallers) and resolver.may_be_told(budget)
 
     def _count(self, asks: tuple[BudgetAsk, ...], answer: Hold | Refusal) -> None:
         if isinstance(answer, Refusal):
@@ -201,7 +211,12 @@ class Meter:
         for hold in reaped.presumed:
             self._emit(
                 CostCharged(
-                    hold.id, "presumed", hold.charged_nano, estimated=True, units={}, attributes=hold.attributes
+                    hold.id,
+                    "presumed",
+                    hold.charged_nano,
+                    estimated=True,
+                    units={},
+                    attributes=hold.attributes,
                 )
             )
 
@@ -214,15 +229,6 @@ class Meter:
         """Stop what works beside the runs; may be used again afterwards."""
         if self._keeper is not None:
             await self._keeper.aclose()
-
-
-def _facts(context: RequestContext) -> dict[str, str | None]:
-    principal = context.principal
-    return {
-        "tenant": owner_of(principal),
-        "principal": principal.id,
-        "request": context.correlation_id,
-    }
 
 
 def _policy_of(budget: str) -> str:

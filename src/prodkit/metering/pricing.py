@@ -64,13 +64,12 @@ class Price:
 
     def __post_init__(self) -> None:
         """Refuse what could not be computed with."""
-        for name in ("provider", "sku", "unit"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                message = f"{name} is not a text"
+        for name in ("provider", "sku", "unit", "price_usd"):
+            text: object = getattr(self, name)
+            if not isinstance(text, str) or not text:
+                # A number in TOML is a binary fraction by the time it is read.
+                message = f"{name} is not a text in quotes"
                 raise ValueError(message)
-        if not isinstance(self.price_usd, str):
-            message = "price_usd is a number, which is a binary fraction: write it as a string"
-            raise ValueError(message)  # noqa: TRY004 - one kind of error for one kind of fault
         if type(self.per) is not int:
             message = "per is not a whole number"
             raise ValueError(message)
@@ -140,12 +139,7 @@ class PriceBook:
             SettingsError: the file cannot be read, or is no price book; says which line of it is wrong.
         """
         try:
-            with path.open("rb") as file:
-                text = file.read(_MAX_BYTES + 1)
-            if len(text) > _MAX_BYTES:
-                message = f"it has more than {_MAX_BYTES} bytes"
-                raise ValueError(message)  # noqa: TRY301 - one place turns all of them into a fault
-            return cls._parse(text.decode("utf-8"))
+            return cls._parse(_text_of(path))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             fault = SettingsFault(
@@ -208,7 +202,7 @@ class PriceBook:
             captured=min(self.captured, over.captured),
             source=f"{self.source}; {over.source}",
         )
-        book._prices = self._prices | over._prices  # noqa: SLF001 - a PriceBook too
+        book._prices = self._prices | over._prices
         return book
 
     def age_seconds(self, at: float) -> float:
@@ -217,20 +211,21 @@ class PriceBook:
         return max(0.0, at - captured.timestamp())
 
 
+def _text_of(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        message = f"it has more than {_MAX_BYTES} bytes"
+        raise ValueError(message)
+    return data.decode("utf-8")
+
+
 def _price_of(number: int, line: Mapping[str, Any], provider: object) -> Price:
     """One `[[price]]`; Any: TOML values, checked by `Price`."""
     try:
         _refuse_unknown(line, _EACH, "a price")
-        if "price_usd" not in line:
-            message = "price_usd is missing"
-            raise ValueError(message)  # noqa: TRY301 - the number is added to all of them alike
-        return Price(
-            line.get("provider", provider),
-            line.get("sku", ""),
-            line.get("unit", ""),
-            line["price_usd"],
-            line.get("per", 1),
-        )
+        values: dict[str, Any] = {"provider": provider, "sku": "", "unit": "", "price_usd": ""} | dict(line)
+        return Price(**values)
     except ValueError as error:
         message = f"price {number}: {error}"
         raise ValueError(message) from error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prodkit.core.money import format_usd
+from prodkit.core.openapi import problem_response
 from prodkit.core.problems import LEDGER_UNAVAILABLE, Problem, ProblemType, register
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ __all__ = [
     "BUDGET_EXCEEDS_LIMIT",
     "BUDGET_EXHAUSTED",
     "BUDGET_RESERVED",
+    "REFUSAL_RESPONSES",
     "outcome_of",
     "refusal_problem",
     "unavailable",
@@ -49,6 +51,13 @@ BUDGET_EXCEEDS_LIMIT: Final = register(
     )
 )
 
+REFUSAL_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    402: problem_response("A budget is spent: `budget-exhausted`."),
+    429: problem_response("The rest of a budget is held for calls under way: `budget-reserved`."),
+    503: problem_response("The ledger does not answer: `ledger-unavailable`."),
+}
+"""For `responses=` of a route that opens envelopes. Its 422 may be `budget-exceeds-limit`, too. Any: as FastAPI types it."""
+
 # How long calls under way take is not known; this is how soon the money of those whose process died is free again.
 _RETRY_SECONDS: Final = 5
 
@@ -68,7 +77,7 @@ def refusal_problem(refusal: Refusal, *, now: float, told: bool) -> Problem:
         now: unix seconds.
         told: whether the caller may know which budget it is, and its numbers: those of others are none of its business.
     """
-    members: dict[str, object] = {}
+    members: dict[str, Any] = {}  # Any: JSON values, and mypy takes them for headers otherwise
     whose = "A limit of the operator"
     if told:
         whose = f"The budget {refusal.budget}"
@@ -101,5 +110,7 @@ def refusal_problem(refusal: Refusal, *, now: float, told: bool) -> Problem:
 def unavailable() -> Problem:
     """The 503 for a ledger that does not answer: nothing leaves that could not be written down first."""
     return Problem(
-        LEDGER_UNAVAILABLE, "What this costs cannot be written down at the moment.", headers={"Retry-After": "1"}
+        LEDGER_UNAVAILABLE,
+        "What this costs cannot be written down at the moment.",
+        headers={"Retry-After": "1"},
     )

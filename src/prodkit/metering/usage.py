@@ -32,7 +32,7 @@ GroupName = Literal[
 _MOST_ROWS: Final = 1000
 _MOST_GROUPS: Final = 3
 
-_EXAMPLE: Final = {
+_EXAMPLE: Final[dict[str, Any]] = {
     "from": "2026-11-01T00:00:00Z",
     "to": "2026-12-01T00:00:00Z",
     "group_by": ["agent", "day"],
@@ -54,7 +54,9 @@ _EXAMPLE: Final = {
 class UsageGroup(BaseModel):
     """One group of what was used."""
 
-    group: dict[str, str] = Field(description="What the rows are grouped by; empty text where it is not known.")
+    group: dict[str, str] = Field(
+        description="What the rows are grouped by; empty text where it is not known."
+    )
     cost_usd: str = Field(description="A decimal string; negative where more was credited than spent.")
     operations: int = Field(description="Billable calls.")
     estimated_usd: str = Field(description="The part of the cost that is an estimate.")
@@ -95,8 +97,16 @@ def usage_router(
         dependencies=[Depends(Permission(scopes))],
         responses=responses,
     )
-    async def read_usage(  # noqa: PLR0917 - FastAPI passes them by name
+    async def read_usage(
         context: CurrentContext,
+        group_by: Annotated[
+            list[GroupName],
+            Query(
+                default_factory=list,
+                max_length=_MOST_GROUPS,
+                description="At most three, e.g. `group_by=agent&group_by=day`.",
+            ),
+        ],
         from_: Annotated[
             str | None,
             Query(
@@ -114,10 +124,6 @@ def usage_router(
                 examples=["2026-11-22T12:00:00Z"],
             ),
         ] = None,
-        group_by: Annotated[
-            list[GroupName],
-            Query(max_length=_MOST_GROUPS, description="At most three, e.g. `group_by=agent&group_by=day`."),
-        ] = [],  # noqa: B006 - FastAPI copies it
     ) -> Usage:
         meter = context.kit.one(Meter)
         if meter is None:
@@ -169,7 +175,8 @@ def _period(from_: str | None, to: str | None, now: float) -> tuple[datetime, da
     since = first if from_ is None else _instant("from", from_)
     until = _next_month(max(first, since)) if to is None else _instant("to", to)
     if until <= since:
-        raise _invalid("to", "It is not after `from`.")
+        message = "It is not after `from`."
+        raise _invalid(message, "to")
     return since, until
 
 
@@ -186,15 +193,18 @@ def _instant(name: str, text: str) -> datetime:
             moment = moment.replace(tzinfo=UTC)
         moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise _invalid(name, "Write an ISO 8601 date or time, e.g. 2026-11-22 or 2026-11-22T12:00:00Z.") from None
+        message = "Write an ISO 8601 date or time, e.g. 2026-11-22 or 2026-11-22T12:00:00Z."
+        raise _invalid(message, name) from None
     if not 1970 <= moment.year < 9999:
-        raise _invalid(name, "The year is from 1970 to 9998.")
+        message = "The year is from 1970 to 9998."
+        raise _invalid(message, name)
     return moment
 
 
-def _invalid(name: str, message: str) -> Problem:
+def _invalid(message: str, name: str) -> Problem:
+    detail = "1 part of the request did not validate."
     error = {"in": "query", "pointer": f"#/{name}", "code": "period", "message": message}
-    return Problem(422, "The request did not validate.", errors=[error])
+    return Problem(422, detail, errors=[error])
 
 
 def _shown(moment: datetime) -> str:

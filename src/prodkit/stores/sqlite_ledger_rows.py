@@ -60,6 +60,13 @@ _READ_ACCOUNT = """
     LEFT JOIN ledger_limits AS l ON l.budget = b.budget
     LEFT JOIN ledger_accounts AS a ON a.budget = b.budget AND a.window_start = ?2
 """
+_ADD_TO_ACCOUNT = """
+    UPDATE ledger_accounts SET held_nano = held_nano + ?1, settled_nano = settled_nano + ?2
+    WHERE budget = ?3 AND window_start = ?4
+"""
+_OPEN_ACCOUNT = (
+    "INSERT INTO ledger_accounts (held_nano, settled_nano, budget, window_start) VALUES (?1, ?2, ?3, ?4)"
+)
 _COUNTED = """
     SELECT json_extract(ask.value, '$[0]') AS budget, json_extract(ask.value, '$[1]') AS window_start,
         {settled} AS settled_nano, {held} AS held_nano
@@ -150,10 +157,6 @@ def adjust(  # noqa: PLR0917  one call, from one place
             message = f"the id {entry} was used for another manual entry"
             raise LedgerConflictError(message)
         return made
-    connection.executemany(
-        "INSERT OR IGNORE INTO ledger_accounts (budget, window_start) VALUES (?, ?)",
-        [(ask.budget, ask.window_start) for ask in asks],
-    )
     _post(connection, asks, 0, amount_nano)
     charge = Charge("manual", amount_nano, estimated=False)
     return _write(connection, now, entry, charge, asks, accounting.merged_attributes({}, attributes), reason)
@@ -232,13 +235,7 @@ def entry_of(row: tuple[Any, ...]) -> Entry:  # Any: sqlite3 does not know the t
 
 def _make(connection: sqlite3.Connection, now: float, change: Change) -> Hold:
     hold, charge = change.hold, change.charge
-    if change.held_nano > 0:
-        connection.executemany(
-            "INSERT OR IGNORE INTO ledger_accounts (budget, window_start) VALUES (?, ?)",
-            [(ask.budget, ask.window_start) for ask in hold.asks],
-        )
-    if change.held_nano or charge is not None:
-        _post(connection, hold.asks, change.held_nano, 0 if charge is None else charge.amount_nano)
+    _post(connection, hold.asks, change.held_nano, 0 if charge is None else charge.amount_nano)
     if charge is not None:
         _write(connection, now, hold.id, charge, hold.asks, hold.attributes)
     plain = [getattr(hold, name) for name in _HOLD_FIELDS[:-2]]
@@ -249,13 +246,13 @@ def _make(connection: sqlite3.Connection, now: float, change: Change) -> Hold:
 def _post(
     connection: sqlite3.Connection, asks: Sequence[BudgetAsk], held_nano: int, settled_nano: int
 ) -> None:
+    if not held_nano and not settled_nano:
+        return
     for ask in asks:
+        amounts = (held_nano, settled_nano, ask.budget, ask.window_start)
         try:
-            connection.execute(
-                "UPDATE ledger_accounts SET held_nano = held_nano + ?, settled_nano = settled_nano + ? "
-                "WHERE budget = ? AND window_start = ?",
-                (held_nano, settled_nano, ask.budget, ask.window_start),
-            )
+            if not connection.execute(_ADD_TO_ACCOUNT, amounts).rowcount:
+                connection.execute(_OPEN_ACCOUNT, amounts)
         except sqlite3.IntegrityError as error:
             raise overdrawn(ask.budget) from error
 

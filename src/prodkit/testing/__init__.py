@@ -1,6 +1,6 @@
 """What helps to test an application, or a part of one's own, without sleeping.
 
-`RateLimitStoreContract` and `KeyStoreContract` prove a store: derive a test class, say how a store is made,
+`RateLimitStoreContract`, `KeyStoreContract` and `LedgerStoreContract` prove a store: derive a test class, say how a store is made,
 and any test runner that collects classes with `test_` methods (pytest does) runs every promise of
 `prodkit.stores` against it:
 
@@ -14,7 +14,8 @@ never.
 
 from prodkit.core.clock import FakeClock
 from prodkit.testing.keys_contract import KeyStoreContract
+from prodkit.testing.ledger_contract import LedgerStoreContract
 from prodkit.testing.limits_contract import RateLimitStoreContract
 from prodkit.testing.limits_harness import hit
 
-__all__ = ["FakeClock", "KeyStoreContract", "RateLimitStoreContract", "hit"]
+__all__ = ["FakeClock", "KeyStoreContract", "LedgerStoreContract", "RateLimitStoreContract", "hit"]

@@ -6,9 +6,17 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from prodkit.stores.ledger import Hold, Refusal
+from prodkit.stores.ledger import Hold, Reaped, Refusal
 from prodkit.testing.ledger_envelopes import LedgerEnvelopesContract
-from prodkit.testing.ledger_harness import budget, exposed, held, refused, require_conflict, require_mistake, reservation
+from prodkit.testing.ledger_harness import (
+    budget,
+    exposed,
+    held,
+    refused,
+    require_conflict,
+    require_mistake,
+    reservation,
+)
 from prodkit.testing.ledger_history import LedgerHistoryContract
 from prodkit.testing.ledger_properties import LedgerStoreProperties
 from prodkit.testing.requirements import require
@@ -52,7 +60,9 @@ class LedgerStoreContract(LedgerEnvelopesContract, LedgerHistoryContract, Ledger
             require(await store.find("unknown") is None)
             require(await exposed(store, T, day, budget("other")) == [(0, 30), (0, 30), (0, 0)])
             (account,) = await store.accounts([day])
-            require((account.budget, account.window_start, account.limit_nano) == ("day", 86_400, None), account)
+            require(
+                (account.budget, account.window_start, account.limit_nano) == ("day", 86_400, None), account
+            )
 
         self.run(scenario)
 
@@ -139,7 +149,10 @@ class LedgerStoreContract(LedgerEnvelopesContract, LedgerHistoryContract, Ledger
                 replace(good, amount_nano=0.5),  # type: ignore[arg-type]
                 replace(good, id=""),
                 replace(good, id="\ud800"),
-                *(replace(good, lease_seconds=seconds) for seconds in (0.0, -1.0, float("nan"), float("inf"))),
+                *(
+                    replace(good, lease_seconds=seconds)
+                    for seconds in (0.0, -1.0, float("nan"), float("inf"))
+                ),
                 replace(good, attributes={"password": "x"}),
                 replace(good, attributes={"tenant": "x" * 129}),
                 replace(good, attributes={"tenant": "\udfff"}),
@@ -179,13 +192,28 @@ class LedgerStoreContract(LedgerEnvelopesContract, LedgerHistoryContract, Ledger
             await self.elapse(clock, 5.0)
             settled = await store.settle("less", 40, attributes={"model": "m-1"})
             require((settled.state, settled.charged_nano) == ("settled", 40), settled)
-            require(abs(settled.expires_at - clock.wall()) < 1e-3 and settled.attributes == {"model": "m-1"}, settled)
+            require(
+                abs(settled.expires_at - clock.wall()) < 1e-3 and settled.attributes == {"model": "m-1"},
+                settled,
+            )
             require(await exposed(store, T) == [(40, 0)])
             await held(store.reserve(reservation("more", 60, T, dispatched=True)))
             require((await store.settle("more", 90)).charged_nano == 90)
             require(await exposed(store, T) == [(130, 0)])
             no = await refused(store.reserve(reservation("next", 0, T)))
             require(no.settled_nano == 130, no)
+
+        self.run(scenario)
+
+    def test_a_call_thought_to_be_free_is_charged_too(self) -> None:
+        """What was estimated at nothing is held as nothing, and counts once it cost something."""
+
+        async def scenario(store: LedgerStore, clock: FakeClock) -> None:
+            del clock
+            await held(store.reserve(reservation("h", 0, T, dispatched=True)))
+            require(await exposed(store, T) == [(0, 0)])
+            await store.settle("h", 5)
+            require(await exposed(store, T) == [(5, 0)])
 
         self.run(scenario)
 
@@ -230,7 +258,9 @@ class LedgerStoreContract(LedgerEnvelopesContract, LedgerHistoryContract, Ledger
             require((await held(store.reserve(asked))).state == "dispatched")
             settled = await store.settle("h", 40, units={"sku": 1})
             await asyncio.gather(*(store.settle("h", 40) for _ in range(10)))
-            require(await store.dispatch("h") == await store.reserve(asked) == await store.find("h") == settled)
+            require(
+                await store.dispatch("h") == await store.reserve(asked) == await store.find("h") == settled
+            )
             at_once = reservation("i", 10, T, dispatched=True)
             for verb in (store.presume, store.presume):
                 await held(store.reserve(at_once))
@@ -249,11 +279,15 @@ class LedgerStoreContract(LedgerEnvelopesContract, LedgerHistoryContract, Ledger
         async def scenario(store: LedgerStore, clock: FakeClock) -> None:
             del clock
             for state in ("held", "dispatched", "settled", "presumed", "released"):
-                await held(store.reserve(reservation(state, 10, T, dispatched=state not in {"held", "released"})))
+                await held(
+                    store.reserve(reservation(state, 10, T, dispatched=state not in {"held", "released"}))
+                )
             await store.settle("settled", 7)
             await store.presume("presumed")
             await store.release("released")
-            before = [await store.find(state) for state in ("held", "dispatched", "settled", "presumed", "released")]
+            before = [
+                await store.find(state) for state in ("held", "dispatched", "settled", "presumed", "released")
+            ]
             for state in ("dispatched", "settled", "presumed", "unknown"):
                 await require_conflict(store.release(state), f"release of {state}")
             for state in ("held", "released", "unknown"):
@@ -267,7 +301,9 @@ class LedgerStoreContract(LedgerEnvelopesContract, LedgerHistoryContract, Ledger
             await require_conflict(store.settle("settled", 8), "another amount")
             await require_conflict(store.reserve(reservation("held", 11, T)), "another amount")
             await require_conflict(store.reserve(reservation("held", 10, T, envelope=True)), "an envelope")
-            after = [await store.find(state) for state in ("held", "dispatched", "settled", "presumed", "released")]
+            after = [
+                await store.find(state) for state in ("held", "dispatched", "settled", "presumed", "released")
+            ]
             require(before == after, after)
             require(await exposed(store, T) == [(17, 20)])
             require(len(await store.entries()) == 2)
@@ -286,14 +322,18 @@ class LedgerStoreContract(LedgerEnvelopesContract, LedgerHistoryContract, Ledger
             require([hold.id for hold in await store.open_holds()] == ["h1", "h3", "h2", "h0"])
             require([hold.id for hold in await store.open_holds(limit=1)] == ["h1"])
             await self.elapse(clock, 9.5)
-            require(await store.reap() == await store.reap())
+            require(await store.reap() == Reaped((), ()))
             require(await exposed(store, T) == [(0, 40)])
             await self.elapse(clock, 25.0)
             one = await store.reap(limit=1)
             require([hold.id for hold in one.released] == ["h1"] and not one.presumed, one)
             rest = await store.reap()
             require([hold.id for hold in rest.released] == ["h3"], rest)
-            require([(hold.id, hold.charged_nano, hold.state) for hold in rest.presumed] == [("h2", 10, "presumed")], rest)
+            require(
+                [(hold.id, hold.charged_nano, hold.state) for hold in rest.presumed]
+                == [("h2", 10, "presumed")],
+                rest,
+            )
             require(await exposed(store, T) == [(10, 10)])
             await require_conflict(store.dispatch("h1"), "what was given back")
             require((await store.settle("h2", 3)).charged_nano == 3)

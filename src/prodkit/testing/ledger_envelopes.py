@@ -43,10 +43,14 @@ class LedgerEnvelopesContract(LedgerStoreHarness):
             call = await held(
                 store.draw("run", reservation("call", 60, attributes={"agent": "search", "sku": "s"}))
             )
-            require((call.parent, call.asks, call.envelope, call.state) == ("run", (T, day), False, "held"), call)
+            require(
+                (call.parent, call.asks, call.envelope, call.state) == ("run", (T, day), False, "held"), call
+            )
             require(call.attributes == {"run": "r", "agent": "search", "sku": "s"}, call)
             envelope = await store.find("run")
-            require(envelope is not None and (envelope.amount_nano, envelope.drawn_nano) == (90, 60), envelope)
+            require(
+                envelope is not None and (envelope.amount_nano, envelope.drawn_nano) == (90, 60), envelope
+            )
             require(await exposed(store, T, day) == [(0, 90), (0, 90)])
             await store.dispatch("call")
             await store.settle("call", 50)

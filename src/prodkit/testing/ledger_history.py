@@ -34,7 +34,12 @@ class LedgerHistoryContract(LedgerStoreHarness):
     """What is promised of the history, and of the sums over it."""
 
     async def spend(
-        self, store: LedgerStore, name: str, amount_nano: int, units: Mapping[str, int] | None = None, **attributes: str
+        self,
+        store: LedgerStore,
+        name: str,
+        amount_nano: int,
+        units: Mapping[str, int] | None = None,
+        **attributes: str,
     ) -> None:
         """Make one call that costs *amount_nano*."""
         await held(store.reserve(reservation(name, amount_nano, T, dispatched=True, attributes=attributes)))
@@ -75,7 +80,9 @@ class LedgerHistoryContract(LedgerStoreHarness):
             await asyncio.gather(*calls)
             everything = await store.entries()
             sequences = [entry.sequence for entry in everything]
-            require(len(sequences) == 10 and sequences == sorted(set(sequences)) and sequences[0] > 0, sequences)
+            require(
+                len(sequences) == 10 and sequences == sorted(set(sequences)) and sequences[0] > 0, sequences
+            )
             found = list(await store.entries(limit=4))
             while page := await store.entries(after=found[-1].sequence, limit=4):
                 found.extend(page)
@@ -100,7 +107,9 @@ class LedgerHistoryContract(LedgerStoreHarness):
             require(await store.adjust("m", -20, reason="again", asks=[T]) == made)
             await require_conflict(store.adjust("m", -21, reason="again", asks=[T]), "another amount")
             await require_conflict(store.adjust("n", -31, reason="too much", asks=[T]), "more than was spent")
-            await require_conflict(store.adjust("n", -1, reason="nothing spent", asks=[budget("new")]), "from nothing")
+            await require_conflict(
+                store.adjust("n", -1, reason="nothing spent", asks=[budget("new")]), "from nothing"
+            )
             await require_mistake(store.adjust("n", 1, reason="twice", asks=[T, T]), "the same account twice")
             require(await exposed(store, T, budget("new")) == [(30, 0), (0, 0)])
             await store.adjust("h", 5, reason="an id of its own kind", asks=[T, budget("new")])
@@ -117,7 +126,11 @@ class LedgerHistoryContract(LedgerStoreHarness):
 
         async def scenario(store: LedgerStore, clock: FakeClock) -> None:
             for number in range(24):
-                attributes = {"tenant": "ab"[number % 2], "agent": "xyz"[number % 3], "model": "m" * (number % 4 > 0)}
+                attributes = {
+                    "tenant": "ab"[number % 2],
+                    "agent": "xyz"[number % 3],
+                    "model": "m" * (number % 4 > 0),
+                }
                 await self.spend(store, f"h{number}", number, {"sku": 1, "tokens": number}, **attributes)
                 await self.elapse(clock, 7200.0)
             await store.adjust("credit", -6, reason="too dear", attributes={"tenant": "a"})
@@ -133,11 +146,18 @@ class LedgerHistoryContract(LedgerStoreHarness):
                 require(sum(amounts) == 270 and amounts == sorted(amounts, reverse=True), rows)
                 require(sum(row.operations for row in rows) == 25, rows)
                 require(sum(row.units.get("tokens", 0) for row in rows) == 276, rows)
-                require(list(rows[:2]) == list(await store.usage(replace(EVER, group_by=group_by, limit=2))), rows)
+                require(
+                    list(rows[:2]) == list(await store.usage(replace(EVER, group_by=group_by, limit=2))), rows
+                )
             by_tenant = await store.usage(replace(EVER, group_by=("tenant",)))
-            require([(row.group, row.amount_nano) for row in by_tenant] == [({"tenant": "b"}, 144), ({"tenant": "a"}, 126)])
+            require(
+                [(row.group, row.amount_nano) for row in by_tenant]
+                == [({"tenant": "b"}, 144), ({"tenant": "a"}, 126)]
+            )
             (mine,) = await store.usage(replace(EVER, where={"tenant": "b", "agent": "x"}))
-            require((mine.amount_nano, mine.operations, mine.units) == (48, 4, {"sku": 4, "tokens": 48}), mine)
+            require(
+                (mine.amount_nano, mine.operations, mine.units) == (48, 4, {"sku": 4, "tokens": 48}), mine
+            )
             by_model = await store.usage(replace(EVER, group_by=("model",)))
             require({row.group["model"] for row in by_model} == {"m", ""}, by_model)
 
@@ -154,7 +174,11 @@ class LedgerHistoryContract(LedgerStoreHarness):
             await self.elapse(clock, 7200.0)
             await self.spend(store, "next", 4)
             late, later, following = [entry.at for entry in await store.entries()]
-            for since, until, amount in ((late, following, 3), (later, following + 1, 6), (following + 1, 1e11, 0)):
+            for since, until, amount in (
+                (late, following, 3),
+                (later, following + 1, 6),
+                (following + 1, 1e11, 0),
+            ):
                 (total,) = await store.usage(UsageQuery(since=since, until=until))
                 require(total.amount_nano == amount, (since, until, total))
             require(await store.usage(UsageQuery(since=0.0, until=1.0, group_by=("agent",))) == [])
@@ -162,7 +186,9 @@ class LedgerHistoryContract(LedgerStoreHarness):
                 rows = await store.usage(replace(EVER, group_by=("day",), utc_offset_seconds=offset))
                 require([row.amount_nano for row in rows] == amounts, (offset, rows))
             first, second = await store.usage(replace(EVER, group_by=("day",)))
-            require((second.group["day"], first.group["day"]) == ("2025-06-16", "2025-06-17"), (first, second))
+            require(
+                (second.group["day"], first.group["day"]) == ("2025-06-16", "2025-06-17"), (first, second)
+            )
 
         self.run(scenario)
 

@@ -25,6 +25,7 @@ export class Exchange {
 
   /** @param {string} question @param {string} agent its name */
   constructor(question, agent) {
+    this.question = question;
     const parts = this.#parts;
     parts.steps = el("ol", {});
     parts.details = el("details", { class: "steps", hidden: true }, el("summary", {}, "Steps"), parts.steps);

@@ -143,7 +143,6 @@ export function createChat(client, { onFinished }) {
         exchange.fail({ title: "You stopped watching.", detail: "The agent may go on, and what it does is charged." });
       } else {
         failed(exchange, error);
-        message.value ||= body.message;
       }
     } finally {
       if (watching === mine) {
@@ -188,6 +187,7 @@ export function createChat(client, { onFinished }) {
       correlationId: text(problem.correlation_id),
     });
     spend(text(problem.cost_usd));
+    message.value ||= exchange.question; // to ask again, unless the reader has begun another one
     say("No answer; the reason is above.");
   }
 

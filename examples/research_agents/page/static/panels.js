@@ -8,7 +8,7 @@ export function showLimits(limits) {
   byId("limits").replaceChildren(
     ...limits.map(({ name, left, limit, seconds }) => {
       const of = limit === null ? "" : ` of ${limit}`;
-      const reset = seconds === null ? "" : `, renewed within ${seconds} s`;
+      const reset = seconds === null ? "" : `, refilled within ${seconds} s`;
       return el("li", {}, `Requests left (${name}): ${left}${of}${reset}`);
     }),
   );
