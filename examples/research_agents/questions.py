@@ -65,7 +65,9 @@ _NAME = re.compile(
     r"[\"'`“](?P<quoted>[^\"'`“”]{2,60})[\"'`”]|(?<!^)(?<![.?!]\s)\b(?P<name>[A-Z][\w-]*(?:\s(?:of\s|the\s)?[A-Z0-9][\w-]*){0,4})"
     r"|\b(?P<code>\w+(?:[._]\w+)+|__\w+__)"
 )
-_ASKED_FOR = re.compile(r"^(?:which|what)\s[A-Z][\w-]*\s(?=do|does|did|is|was|has|are|were|have)", re.IGNORECASE)
+_ASKED_FOR = re.compile(
+    r"^(?:which|what)\s[A-Z][\w-]*\s(?=do|does|did|is|was|has|are|were|have)", re.IGNORECASE
+)
 _KINDS = r"statement|keyword|expression|function|method|package|module|class|company|reactor|plant"
 _KINDED = re.compile(
     rf"\bthe\s(?P<name>[\w.-]+)\s(?:{_KINDS})\b|\b(?:{_KINDS})\s(?P<after>[\w.-]+)\b", re.IGNORECASE

@@ -21,6 +21,7 @@ from examples.research_agents.local_parallel.corpus import passages
 from examples.research_agents.local_parallel.index import CorpusIndex
 from examples.research_agents.serving import bind
 from examples.research_agents.settings import ResearchSettings
+
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "token-of-the-local-server-in-tests"
 
@@ -112,7 +113,6 @@ def open_research(
 
     Keyword arguments go to prodkit's settings; `settings=` takes the place of the usual `ResearchSettings`.
     """
-
     from tests.support.research import bearer, research_app
 
     @contextlib.asynccontextmanager

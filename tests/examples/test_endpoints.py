@@ -146,7 +146,7 @@ async def test_what_cannot_be_resumed_is_refused(open_research, read_events, hea
 
 
 async def test_a_conversation_goes_on_and_knows_what_it_is_about(open_research) -> None:
-    """"It" is what the question before named; the session remembers the processor and every exchange."""
+    """ "It" is what the question before named; the session remembers the processor and every exchange."""
     async with open_research() as ada:
         made = await ada.post("/v1/sessions", json={"agent": "search", "processor": "turbo"})
         session = made.json()["id"]
@@ -214,9 +214,7 @@ async def test_a_run_stays_below_its_bound(open_research) -> None:
     """What does not fit is not called, and the answer says what was left out."""
     question = "What does the nonlocal statement do? What does the global statement do? What is a generator?"
     async with open_research() as ada:
-        answer = await ada.post(
-            "/v1/agents/search/chat", json={"message": question, "max_cost_usd": "0.002"}
-        )
+        answer = await ada.post("/v1/agents/search/chat", json={"message": question, "max_cost_usd": "0.002"})
     body = answer.json()
     assert body["cost_usd"] == "0.002"
     assert "max_cost_usd" in body["answer"]

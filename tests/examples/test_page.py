@@ -68,7 +68,7 @@ def test_head_tells_what_get_would(client: TestClient, path: str) -> None:
     assert [head.headers[name] for name in named] == [get.headers[name] for name in named]
 
 
-@pytest.mark.parametrize("form", ['{etag}', 'W/{etag}', '"other", {etag}', "*"])
+@pytest.mark.parametrize("form", ["{etag}", "W/{etag}", '"other", {etag}', "*"])
 def test_what_the_browser_has_is_not_sent_again(client: TestClient, form: str) -> None:
     """304 with the tag and with the page's own policy: the stricter one for data would otherwise replace it in the cache."""
     etag = client.get("/").headers["etag"]

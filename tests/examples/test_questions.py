@@ -73,8 +73,16 @@ def test_no_message_holds_up_the_event_loop(message: str) -> None:
     ("earlier", "message", "whole"),
     [
         (["Who founded Velkor Dynamics?"], "When was it founded?", "When was Velkor Dynamics founded?"),
-        (["What is the license of the package fastapi?"], "Which Python does it require?", "Which Python does fastapi require?"),
-        (["What does the nonlocal statement do?"], "Where is it used?", "Where is the nonlocal statement used?"),
+        (
+            ["What is the license of the package fastapi?"],
+            "Which Python does it require?",
+            "Which Python does fastapi require?",
+        ),
+        (
+            ["What does the nonlocal statement do?"],
+            "Where is it used?",
+            "Where is the nonlocal statement used?",
+        ),
         (["How big is Morvik?", "And where is Oslo?"], "Who runs its harbour?", "Who runs Oslo's harbour?"),
         (["What does `str.zfill` do?"], "When does it raise?", "When does str.zfill raise?"),
     ],

@@ -71,7 +71,10 @@ async def test_a_search_returns_pages_and_is_paid() -> None:
     assert found.session_id == "session_1"
     [seen] = other.seen
     assert (seen.path, seen.headers["x-api-key"]) == ("/v1/search", "key-of-the-tests")
-    assert seen.headers["user-agent"].startswith("AsyncParallel/Python".lower()) or "parallel" in seen.headers["user-agent"]
+    assert (
+        seen.headers["user-agent"].startswith("AsyncParallel/Python".lower())
+        or "parallel" in seen.headers["user-agent"]
+    )
     assert seen.body == {
         "search_queries": ["what?"],
         "objective": "what?",
@@ -306,7 +309,11 @@ async def test_the_sdk_never_retries_and_needs_no_proxy(monkeypatch: pytest.Monk
 def test_a_basis_out_of_json_is_checked() -> None:
     """What the SDK has no class for is read with care: what is not as documented is left out."""
     given = [
-        {"field": "[1]", "reasoning": "r", "citations": [{"url": "u", "excerpts": ["e", 7]}, {"url": 7}, "x"]},
+        {
+            "field": "[1]",
+            "reasoning": "r",
+            "citations": [{"url": "u", "excerpts": ["e", 7]}, {"url": 7}, "x"],
+        },
         {"field": 7, "citations": 7, "confidence": "high"},
         "x",
     ]

@@ -25,7 +25,9 @@ END = {
     "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
     "model": "speed",
     "interaction_id": "inter_1",
-    "basis": [{"field": "[1]", "reasoning": "", "citations": [{"url": "u", "title": "T", "excerpts": ["e"]}]}],
+    "basis": [
+        {"field": "[1]", "reasoning": "", "citations": [{"url": "u", "title": "T", "excerpts": ["e"]}]}
+    ],
 }
 
 
@@ -78,7 +80,9 @@ async def test_an_answer_that_is_not_streamed_is_read_too() -> None:
 @pytest.mark.parametrize("cut", [0, 20, 120, 200, None])
 async def test_a_text_that_breaks_off_does_not_look_whole(cut: int | None) -> None:
     """Without its end it is an error, also where the connection closes politely; charged, and flagged where that is true."""
-    pieces, error, _, _, entries = await text_of(events(chunk("one "), chunk("two "), chunk("three"), cut=cut))
+    pieces, error, _, _, entries = await text_of(
+        events(chunk("one "), chunk("two "), chunk("three"), cut=cut)
+    )
     assert len(pieces) < 3 or cut is None
     assert isinstance(error, UpstreamError)
     assert (error.status, error.billable) == (502, True)
@@ -128,7 +132,9 @@ async def test_what_does_not_fit_is_not_sent() -> None:
     assert other.seen == []
 
 
-@pytest.mark.parametrize("reply", [Reply(hang=-1), events(chunk("one"), hang=100), events(chunk("x"), END, drip=0.05)])
+@pytest.mark.parametrize(
+    "reply", [Reply(hang=-1), events(chunk("one"), hang=100), events(chunk("x"), END, drip=0.05)]
+)
 async def test_the_whole_text_is_bounded(reply: Reply) -> None:
     """A server that hangs or drips does not hold us for ever."""
     _, error, _, _, entries = await text_of(reply, timeout_seconds=0.2)

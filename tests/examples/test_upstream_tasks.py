@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from examples.research_agents.upstream import Basis, Citation, ParallelRun, TaskAnswer, Upstream, UpstreamError
+from examples.research_agents.upstream import (
+    Basis,
+    Citation,
+    ParallelRun,
+    TaskAnswer,
+    Upstream,
+    UpstreamError,
+)
 from examples.research_agents.upstream import tasks as tasks_module
 from prodkit.metering import EnvelopeExhaustedError, PriceBook
 from tests.examples.spending.provider import Provider, Reply, Seen, books, events, provider, settings_for
@@ -38,7 +45,11 @@ def run_of(status: str) -> dict[str, Any]:
 
 
 RESULT = Reply(body={"run": run_of("completed"), "output": OUTPUT})
-PLAN = {"type": "task_run.progress_msg.plan", "message": "looks  for\nsources " + "x" * 400, "timestamp": "2026"}
+PLAN = {
+    "type": "task_run.progress_msg.plan",
+    "message": "looks  for\nsources " + "x" * 400,
+    "timestamp": "2026",
+}
 STATS = {
     "type": "task_run.progress_stats",
     "progress_meter": 50.0,
@@ -107,9 +118,7 @@ async def test_a_result_is_waited_for() -> None:
         "inter_1",
     )
     [created] = other.billable
-    assert created.body["task_spec"] == {
-        "output_schema": {"type": "json", "json_schema": {"type": "object"}}
-    }
+    assert created.body["task_spec"] == {"output_schema": {"type": "json", "json_schema": {"type": "object"}}}
     assert created.body["input"] == {"question": "q"}
     assert "enable_events" not in created.body
     assert set(created.body["metadata"]) == {"ledger_id"}
@@ -131,7 +140,9 @@ async def test_a_text_may_be_asked_for() -> None:
 async def test_progress_is_told() -> None:
     """Messages as short single lines, counts of sources as a sentence; the last event holds the answer."""
     told: list[str] = []
-    answer, other, entries = await having(by_path(events=events(RUNNING, PLAN, STATS, COMPLETED)), watched(told))
+    answer, other, entries = await having(
+        by_path(events=events(RUNNING, PLAN, STATS, COMPLETED)), watched(told)
+    )
     assert answer.content == {"answer": 7}
     assert told == [("looks for sources " + "x" * 400)[:300], "9 sources considered, 3 read"]
     assert other.billable[0].body["enable_events"] is True
@@ -148,7 +159,8 @@ async def test_progress_may_be_told_to_a_coroutine() -> None:
         told.append(message)
 
     await having(
-        by_path(events=events(STATS, COMPLETED)), lambda run: run.task("q", processor="lite", on_progress=tell)
+        by_path(events=events(STATS, COMPLETED)),
+        lambda run: run.task("q", processor="lite", on_progress=tell),
     )
     assert told == ["9 sources considered, 3 read"]
 

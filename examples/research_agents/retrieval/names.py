@@ -28,11 +28,15 @@ _NO_NAMES = frozenset(
     "based located built opened annually yearly overall roughly around approximately only about company plant reactor".split()
 )
 _CONNECTOR = r"(?:\s+(?:of|de|da|di|du|del|la|le|van|von|der|den|zu|y|&)){0,2}"
-_CAPITAL = r"(?:[A-Z\u00c0-\u00de][\w\u00c0-\u024f]*(?:[-'\u2019&.](?=[\w])[\w\u00c0-\u024f]+)*|\d+[A-Z][A-Za-z]*)"
+_CAPITAL = (
+    r"(?:[A-Z\u00c0-\u00de][\w\u00c0-\u024f]*(?:[-'\u2019&.](?=[\w])[\w\u00c0-\u024f]+)*|\d+[A-Z][A-Za-z]*)"
+)
 _RUN = re.compile(rf"(?<![\w$€£@./-]){_CAPITAL}(?:{_CONNECTOR}\s+{_CAPITAL})*")
 _TOKEN = re.compile(r"[\w\u00c0-\u024f]+")
 # What stands behind a company's name on its letters, and is left out everywhere else.
-_LEGAL = frozenset("ag inc ltd llc gmbh plc sa corp co corporation limited incorporated kg oy ab as asa bv nv spa the".split())
+_LEGAL = frozenset(
+    ["ag", "inc", "ltd", "llc", "gmbh", "plc", "sa", "corp", "co", "corporation", "limited", "incorporated", "kg", "oy", "ab", "as", "asa", "bv", "nv", "spa", "the"]
+)
 
 
 class Name(str):
@@ -68,7 +72,9 @@ def names_in(text: str) -> tuple[Name, ...]:
         # "In Oslo", "Revenue of Velkor": what opens a sentence with a capital may be no part of the name behind it.
         while words:
             head = _TOKEN.match(words)
-            if head is None or not (_is_common(head.group()) or (_opens(text, start) and head.group().lower() in STOP_WORDS)):
+            if head is None or not (
+                _is_common(head.group()) or (_opens(text, start) and head.group().lower() in STOP_WORDS)
+            ):
                 break
             rest = re.match(rf"{_CAPITAL}(?:{_CONNECTOR}\s+|$)", words)
             cut = rest.end() if rest else len(words)
@@ -92,7 +98,9 @@ def _opens(text: str, start: int) -> bool:
 
 def required_terms(question: str) -> frozenset[str]:
     """The terms of *question* without which nothing answers it: names within its sentences, and years."""
-    found = {stem(word) for name in names_in(question) if not _opens(question, name.start) for word in name.key}
+    found = {
+        stem(word) for name in names_in(question) if not _opens(question, name.start) for word in name.key
+    }
     found.update(re.findall(r"\b(?:1[5-9]|20)\d\d\b", question))
     return frozenset(found - STOP_WORDS)
 
@@ -108,5 +116,7 @@ def aliases_in(texts: Iterable[str]) -> dict[str, frozenset[str]]:
             if len(name.key) > 1:
                 rests[stem(name.key[0])].add(name.key[1:])
     return {
-        head: frozenset(map(stem, next(iter(several)))) for head, several in rests.items() if len(several) == 1
+        head: frozenset(map(stem, next(iter(several))))
+        for head, several in rests.items()
+        if len(several) == 1
     }

@@ -57,7 +57,15 @@ def _relation(
     indexed: bool = True,
 ) -> Relation:
     return Relation(
-        name, label, frozenset(words.split()), told, asked, frozenset(families.split()), wants, single, indexed
+        name,
+        label,
+        frozenset(words.split()),
+        told,
+        asked,
+        frozenset(families.split()),
+        wants,
+        single,
+        indexed,
     )
 
 

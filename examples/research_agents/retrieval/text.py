@@ -162,9 +162,9 @@ def query_terms(text: str, *, limit: int = 32) -> list[str]:
             kept[start:end] = " " * (end - start)
     chosen = [word if "_" in word else stem(word) for word in _words("".join(kept)) if word not in STOP_WORDS]
     relations = [f"rel_{name}" for name in asked]
-    return list(
-        dict.fromkeys([*_named_keywords(lowered), *_dotted_names(lowered), *chosen, *relations])
-    )[:limit]
+    return list(dict.fromkeys([*_named_keywords(lowered), *_dotted_names(lowered), *chosen, *relations]))[
+        :limit
+    ]
 
 
 _BOUNDARY = re.compile(r"(?<=[.!?])([\"'”\u2019)\]]{0,2})\s+(?=[\"'“\u2018`*(\[]{0,2}[A-Z0-9_]|[\"“`]\w)")

@@ -242,6 +242,6 @@ class _Watching:
         if (outcome := self._watch.outcome(document)) is not None:
             self._outcome = outcome
 
-    async def end(self, *, complete: bool) -> None:  # noqa: ARG002 - what was seen is true, however it went on
+    async def end(self, *, complete: bool) -> None:
         if self._outcome is not None:
             await self._transport.finish(self._watch.reference, good=self._outcome)

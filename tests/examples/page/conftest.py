@@ -84,7 +84,9 @@ class _Server(uvicorn.Server):
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The program; tests are skipped where there is none."""
-    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
+    found = [
+        path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))
+    ]
     if not found:
         pytest.skip(f"{UNTESTED}: no chromium on the PATH")
     return found[0]
@@ -105,7 +107,9 @@ async def served(chromium: str) -> AsyncIterator[FakeApi]:
     api = FakeApi()
     with bind("127.0.0.1", 0) as listener:
         api.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = uvicorn.Config(application(api), log_config=None, access_log=False, timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            application(api), log_config=None, access_log=False, timeout_graceful_shutdown=1
+        )
         server = _Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:

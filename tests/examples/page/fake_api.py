@@ -60,7 +60,13 @@ def event(position: int, name: str, data: dict[str, Any], run: str = "run_1") ->
 
 
 def started(run: str = "run_1", agent: str = "search") -> bytes:
-    identity = {"run_id": run, "session_id": SESSION, "agent": agent, "processor": "fast", "engine": "local-extractive"}
+    identity = {
+        "run_id": run,
+        "session_id": SESSION,
+        "agent": agent,
+        "processor": "fast",
+        "engine": "local-extractive",
+    }
     return event(1, "run.started", identity, run)
 
 
@@ -85,8 +91,18 @@ def completed(position: int, answer: str, run: str = "run_1", **more: Any) -> by
 
 def agent(name: str, **more: Any) -> dict[str, Any]:
     processors = [
-        {"name": "fast", "price_usd": "0.001", "latency_hint": "about a second", "description": "The usual choice."},
-        {"name": "advanced", "price_usd": "0.005", "latency_hint": "three seconds", "description": "The most."},
+        {
+            "name": "fast",
+            "price_usd": "0.001",
+            "latency_hint": "about a second",
+            "description": "The usual choice.",
+        },
+        {
+            "name": "advanced",
+            "price_usd": "0.005",
+            "latency_hint": "three seconds",
+            "description": "The most.",
+        },
     ]
     return {
         "id": name,
@@ -113,7 +129,9 @@ class FakeApi:
     url: str = ""
     scripts: list[Script] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
-    agents: list[dict[str, Any]] = field(default_factory=lambda: [agent("search", example="Why?"), agent("critic")])
+    agents: list[dict[str, Any]] = field(
+        default_factory=lambda: [agent("search", example="Why?"), agent("critic")]
+    )
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     budgets: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -159,7 +177,9 @@ def application(api: FakeApi) -> FastAPI:
             raise Problem(script.status, script.detail, headers=script.headers, **script.more)
         if isinstance(script, Raw):
             return Response(script.body, media_type=script.media_type)
-        return StreamingResponse(_sent(script), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        return StreamingResponse(
+            _sent(script), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
 
     @app.get("/v1/budgets")
     async def budgets() -> Any:
@@ -178,9 +198,16 @@ def application(api: FakeApi) -> FastAPI:
     async def add(request: Request) -> Any:
         given = await request.json()
         if given["text"] == "too long":
-            raise Problem(422, "The document is too long.", errors=[{"loc": ["body", "text"], "msg": "At most 5."}])
+            raise Problem(
+                422, "The document is too long.", errors=[{"loc": ["body", "text"], "msg": "At most 5."}]
+            )
         number = len(api.documents) + 1
-        document = {"id": f"doc_{number}", "title": given["title"], "characters": len(given["text"]), "given": given}
+        document = {
+            "id": f"doc_{number}",
+            "title": given["title"],
+            "characters": len(given["text"]),
+            "given": given,
+        }
         document["created_at"] = "2026-11-22T10:00:00Z"
         api.documents[f"doc_{number}"] = document
         return document

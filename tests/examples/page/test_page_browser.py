@@ -31,8 +31,21 @@ async def test_a_question_is_watched_until_its_answer(reader: Reader, api: FakeA
     go_on, page = asyncio.Event(), reader.page
     searched = {"tool": "web_search", "arguments": {"query": "nonlocal"}}
     api.budgets = [
-        {"id": "tenant-day:demo", "limit_usd": "5", "spent_usd": "1.25", "held_usd": "0.25", "remaining_usd": "3.5"},
-        {"id": "all:x", "limit_usd": None, "spent_usd": "2", "held_usd": "0", "remaining_usd": None, "resets_at": None},
+        {
+            "id": "tenant-day:demo",
+            "limit_usd": "5",
+            "spent_usd": "1.25",
+            "held_usd": "0.25",
+            "remaining_usd": "3.5",
+        },
+        {
+            "id": "all:x",
+            "limit_usd": None,
+            "spent_usd": "2",
+            "held_usd": "0",
+            "remaining_usd": None,
+            "resets_at": None,
+        },
     ]
     api.scripts = [
         [
@@ -75,7 +88,9 @@ async def test_a_question_is_watched_until_its_answer(reader: Reader, api: FakeA
     await expect(foot).to_contain_text("$0.001 (simulated: nothing was billed)")
     await expect(foot).to_contain_text("local-extractive (quotes its sources; no language model)")
     await expect(page.locator("#session-cost")).to_have_text("$0.001")
-    await expect(page.locator("#limits")).to_contain_text(re.compile(r"Requests left \(default\): 99\d of 1000"))
+    await expect(page.locator("#limits")).to_contain_text(
+        re.compile(r"Requests left \(default\): 99\d of 1000")
+    )
     budgets = page.locator("#budgets li")
     await expect(budgets.first).to_contain_text("$1.25 spent, $0.25 held, $3.50 left of $5.00")
     await expect(budgets.last).to_contain_text("$2.00 spent, no limit")
@@ -117,7 +132,10 @@ async def test_a_bound_that_is_no_amount_is_not_sent(reader: Reader, api: FakeAp
 
 async def test_another_agent_begins_another_session(reader: Reader, api: FakeApi) -> None:
     """A session belongs to one agent, so the choice of another one leaves it."""
-    api.scripts = [[started(), completed(2, "One.")], [started("run_2", "critic"), completed(2, "Two.", run="run_2")]]
+    api.scripts = [
+        [started(), completed(2, "One.")],
+        [started("run_2", "critic"), completed(2, "Two.", run="run_2")],
+    ]
     await reader.enter()
     await reader.ask("First?")
     await reader.finished()
@@ -125,7 +143,10 @@ async def test_another_agent_begins_another_session(reader: Reader, api: FakeApi
     await expect(reader.page.locator("#agent-about")).to_have_text("What critic does.")
     await reader.ask("Second?")
     await reader.finished()
-    assert [(one.agent, one.body.get("session_id")) for one in api.asked] == [("search", None), ("critic", None)]
+    assert [(one.agent, one.body.get("session_id")) for one in api.asked] == [
+        ("search", None),
+        ("critic", None),
+    ]
 
 
 async def test_findings_and_claims_are_told_apart(reader: Reader, api: FakeApi) -> None:
@@ -143,9 +164,16 @@ async def test_findings_and_claims_are_told_apart(reader: Reader, api: FakeApi) 
     await reader.ask("Check.")
     await reader.finished()
     page = reader.page
-    await expect(page.locator(".verdict")).to_have_text(["✓ Supported", "✗ Contradicted", "? Not found", "• half true"])
+    await expect(page.locator(".verdict")).to_have_text(
+        ["✓ Supported", "✗ Contradicted", "? Not found", "• half true"]
+    )
     await expect(page.locator(".grounds")).to_have_text(["Says so. [1]", "It is red.", "Somewhat."])
-    assert await page.locator(".result h4").all_inner_texts() == ["Claims", "Findings", "Not found", "Sources"]
+    assert await page.locator(".result h4").all_inner_texts() == [
+        "Claims",
+        "Findings",
+        "Not found",
+        "Sources",
+    ]
     await expect(page.locator(".result", has_text="Findings").locator("li")).to_have_text(
         ["A has 3 of them. [1] (confidence: low)", "B has 4 of them."]
     )
@@ -153,7 +181,14 @@ async def test_findings_and_claims_are_told_apart(reader: Reader, api: FakeApi) 
 
 async def test_an_answer_may_lack_everything(reader: Reader, api: FakeApi) -> None:
     """Fields that are absent, null or of another type are no reason to fail."""
-    odd = {"citations": None, "usage": None, "cost_usd": 0.5, "engine": None, "claims": "no", "findings": [None, 3, {}]}
+    odd = {
+        "citations": None,
+        "usage": None,
+        "cost_usd": 0.5,
+        "engine": None,
+        "claims": "no",
+        "findings": [None, 3, {}],
+    }
     api.agents = [{"id": "search"}]
     api.scripts = [
         [started(), event(2, "progress", {}), event(3, "tool.started", {}), completed(4, "Yes.", **odd)],
@@ -211,7 +246,9 @@ async def test_usage_is_shown_as_grouped(reader: Reader, api: FakeApi) -> None:
 
 async def test_a_past_session_is_opened_and_goes_on(reader: Reader, api: FakeApi) -> None:
     """Its messages over all pages, a question without an answer included; the next question belongs to it."""
-    api.sessions = [{"id": "ses_old", "title": "Old <b>times</b>", "agent": "critic", "processor": "advanced"}]
+    api.sessions = [
+        {"id": "ses_old", "title": "Old <b>times</b>", "agent": "critic", "processor": "advanced"}
+    ]
     detail = {"answer": "Then. [1]", "citations": CITATIONS, "cost_usd": "0.25"}
     api.messages = [
         {"role": "user", "content": "When?"},
@@ -288,7 +325,9 @@ async def test_a_wrong_key_is_told_and_a_right_one_forgets_nothing(reader: Reade
 @pytest.mark.parametrize("way", ["forgotten", "expired"])
 async def test_nothing_stays_when_the_key_goes(reader: Reader, api: FakeApi, way: str) -> None:
     """Whether the reader forgets it or the server does: conversation, documents and budgets are gone from the page."""
-    api.budgets = [{"id": "private:budget", "limit_usd": "5", "spent_usd": "1", "held_usd": "0", "remaining_usd": "4"}]
+    api.budgets = [
+        {"id": "private:budget", "limit_usd": "5", "spent_usd": "1", "held_usd": "0", "remaining_usd": "4"}
+    ]
     api.documents = {"doc_1": {"id": "doc_1", "title": "private document"}}
     api.scripts = [[started(), completed(2, "private answer")]]
     page = reader.page
@@ -341,15 +380,23 @@ CONTRAST = """() => {
 @pytest.mark.parametrize("width", [320, 1280])
 async def test_it_can_be_read(browser, api: FakeApi, scheme: str, width: int) -> None:
     """Contrast of at least 4.5 for every text in both schemes; on a phone nothing is wider than the screen."""
-    claims = [{"claim": f"Claim {one}", "verdict": one} for one in ("supported", "contradicted", "not_found", "other")]
+    claims = [
+        {"claim": f"Claim {one}", "verdict": one}
+        for one in ("supported", "contradicted", "not_found", "other")
+    ]
     long = "A_very_long_name_without_a_place_to_break_" * 8
     source = {"n": 1, "url": f"https://example.test/{long}", "title": long, "excerpt": long}
     api.agents = [agent(name) for name in ("search", "analyst", "critic", "writer", "deep_research")]
     api.documents = {"doc_1": {"id": "doc_1", "title": long, "characters": 5}}
     api.rows = [{"group": {"agent": long}, "cost_usd": "0.1", "operations": 1}]
     answer = f"# Heading\n\n{long} [1]\n\n```\n{long}\n```\n- `{long}`"
-    failed = event(2, "error", {"title": "Bad Gateway", "detail": long, "status": 502, "correlation_id": "c" * 32}, "r2")
-    api.scripts = [[started(), completed(2, answer, claims=claims, citations=[source])], [started("r2"), failed]]
+    failed = event(
+        2, "error", {"title": "Bad Gateway", "detail": long, "status": 502, "correlation_id": "c" * 32}, "r2"
+    )
+    api.scripts = [
+        [started(), completed(2, answer, claims=claims, citations=[source])],
+        [started("r2"), failed],
+    ]
     how = {"color_scheme": scheme, "reduced_motion": "reduce", "viewport": {"width": width, "height": 800}}
     async with reading(browser, api.url, **how) as reader:
         page = reader.page
@@ -378,7 +425,9 @@ async def test_who_wants_no_motion_gets_none(browser, api: FakeApi, motion: str,
         await reader.enter()
         await reader.ask("What?")
         await expect(reader.page.locator("#status")).to_have_text("The agent has begun …")
-        name = await reader.page.locator(".answer").evaluate("node => getComputedStyle(node, '::after').animationName")
+        name = await reader.page.locator(".answer").evaluate(
+            "node => getComputedStyle(node, '::after').animationName"
+        )
         assert name == animation
         go_on.set()
         await reader.finished()

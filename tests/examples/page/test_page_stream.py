@@ -90,7 +90,10 @@ async def test_what_never_began_is_not_asked_twice(reader: Reader, api: FakeApi,
 
 async def test_another_run_is_not_taken_for_this_one(reader: Reader, api: FakeApi) -> None:
     """A server that cannot resume and begins anew is left at once, instead of showing two answers in one."""
-    api.scripts = [[started(), token(2, "Mine ")], [started("run_2"), token(2, "other", "run_2"), asyncio.Event()]]
+    api.scripts = [
+        [started(), token(2, "Mine ")],
+        [started("run_2"), token(2, "other", "run_2"), asyncio.Event()],
+    ]
     await reader.enter()
     await reader.ask("What?")
     assert "could not resume this run" in await problem_of(reader)
@@ -123,7 +126,10 @@ async def test_a_silent_connection_is_resumed(reader: Reader, api: FakeApi) -> N
 
 async def test_watching_can_be_stopped(reader: Reader, api: FakeApi) -> None:
     """The connection is closed, the reader is told that the agent may go on, and may ask again."""
-    api.scripts = [[started(), token(2, "One "), asyncio.Event()], [started("run_2"), completed(2, "Two.", "run_2")]]
+    api.scripts = [
+        [started(), token(2, "One "), asyncio.Event()],
+        [started("run_2"), completed(2, "Two.", "run_2")],
+    ]
     await reader.enter()
     await reader.ask("What?")
     await expect(reader.page.locator(".answer")).to_have_text("One")
@@ -155,7 +161,9 @@ async def test_a_failed_run_tells_why_and_what_it_cost(reader: Reader, api: Fake
     await reader.enter()
     await reader.ask("What?")
     told = await problem_of(reader)
-    assert [part in told for part in ("Bad Gateway.", "The search service failed.", "Cost: $0.003", "abc-123")] == [True] * 4
+    assert [
+        part in told for part in ("Bad Gateway.", "The search service failed.", "Cost: $0.003", "abc-123")
+    ] == [True] * 4
     await expect(reader.page.locator(".answer")).to_have_text("Half(The answer ends here.)")
     await expect(reader.page.locator("#session-cost")).to_have_text("$0.003")
     await expect(reader.page.get_by_label("Question")).to_have_value("What?")
@@ -165,13 +173,18 @@ async def test_a_failed_run_tells_why_and_what_it_cost(reader: Reader, api: Fake
 @pytest.mark.parametrize(
     ("refusal", "told"),
     [
-        (Refuse(422, "Wrong.", more={"errors": [{"loc": ["body", "message"], "msg": "Too long."}]}), "message: Too long."),
+        (
+            Refuse(422, "Wrong.", more={"errors": [{"loc": ["body", "message"], "msg": "Too long."}]}),
+            "message: Too long.",
+        ),
         (Refuse(429, "Used up.", {"Retry-After": "30"}), "Used up. Try again in 30 s."),
         (Refuse(402, "The budget is spent.", more={"cost_usd": "0"}), "The budget is spent."),
         (Refuse(503, "Busy."), "Busy."),
     ],
 )
-async def test_a_refusal_is_told_and_not_repeated(reader: Reader, api: FakeApi, refusal: Refuse, told: str) -> None:
+async def test_a_refusal_is_told_and_not_repeated(
+    reader: Reader, api: FakeApi, refusal: Refuse, told: str
+) -> None:
     """What the problem says is said: the reason, the field, when to come back."""
     api.scripts = [refusal]
     await reader.enter()
@@ -221,7 +234,9 @@ async def test_framing_does_not_matter(reader: Reader, api: FakeApi) -> None:
             b"\xef\xbb\xbf: hello\n\nretry: 10\n",
             started().replace(b"\n", b"\r\n"),
             b"event: unheard.of\ndata: {}\nid: run_1:2\n\n",
-            b'event:token\rdata:{"text":\rdata: ' + json.dumps(text, ensure_ascii=False).encode() + b"}\rid: run_1:3\r\r",
+            b'event:token\rdata:{"text":\rdata: '
+            + json.dumps(text, ensure_ascii=False).encode()
+            + b"}\rid: run_1:3\r\r",
             b"event: token\nid: run_1:4\n\n",
             completed(5, f"{text} done"),
         ]
@@ -336,9 +351,12 @@ URLS = [
 
 async def test_hostile_texts_are_shown_as_texts(reader: Reader, api: FakeApi) -> None:
     """Markup in every place a source can write to stays markup to read: no element, no request, no code."""
-    attack = "\n\n".join([*ATTACKS, "# " + ATTACKS[0], "- " + ATTACKS[1], f"`{ATTACKS[2]}`", f"**{ATTACKS[0]}**"])
+    attack = "\n\n".join(
+        [*ATTACKS, "# " + ATTACKS[0], "- " + ATTACKS[1], f"`{ATTACKS[2]}`", f"**{ATTACKS[0]}**"]
+    )
     citations = [
-        {"n": n, "url": url, "title": ATTACKS[n % len(ATTACKS)], "excerpt": attack} for n, url in enumerate(URLS, start=1)
+        {"n": n, "url": url, "title": ATTACKS[n % len(ATTACKS)], "excerpt": attack}
+        for n, url in enumerate(URLS, start=1)
     ]
     citations += [{"n": "<b>", "url": ATTACKS[0], "title": ATTACKS[0]}, {"n": -1, "url": None}, {"n": 1e99}]
     more = {
@@ -356,7 +374,9 @@ async def test_hostile_texts_are_shown_as_texts(reader: Reader, api: FakeApi) ->
     api.sessions = [{"id": "../../v1/agents", "title": ATTACKS[0], "agent": ATTACKS[0]}]
     numbers = " ".join(f"[{n}]" for n in range(1, len(URLS) + 1))
     steps = event(2, "tool.started", {"tool": ATTACKS[0], "arguments": {"q": ATTACKS[0]}})
-    failed = event(2, "error", {"title": ATTACKS[0], "detail": attack, "status": 502, "correlation_id": ATTACKS[0]}, "r2")
+    failed = event(
+        2, "error", {"title": ATTACKS[0], "detail": attack, "status": 502, "correlation_id": ATTACKS[0]}, "r2"
+    )
     api.scripts = [
         [started(), steps, token(3, attack), completed(4, f"{attack}\n\n{numbers}", **more)],
         [started("r2"), failed],

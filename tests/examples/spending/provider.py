@@ -183,7 +183,9 @@ async def books(amount_nano: int = 1_000_000_000, ledger: LedgerStore | None = N
     store = ledger if ledger is not None else MemoryLedger()
     meter = Meter()
     meter.bind(store, SYSTEM_CLOCK)
-    envelope = await meter.open("run_1", amount_nano=amount_nano, attributes={"tenant": "acme", "run": "run_1"})
+    envelope = await meter.open(
+        "run_1", amount_nano=amount_nano, attributes={"tenant": "acme", "run": "run_1"}
+    )
     try:
         yield Books(store, meter, envelope)
     finally:

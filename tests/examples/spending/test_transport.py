@@ -34,7 +34,13 @@ TASK = {"input": "q", "processor": "lite"}
 
 
 def run_of(status: str) -> dict[str, Any]:
-    return {"run_id": "trun_1", "interaction_id": "i", "status": status, "is_active": False, "processor": "lite"}
+    return {
+        "run_id": "trun_1",
+        "interaction_id": "i",
+        "status": status,
+        "is_active": False,
+        "processor": "lite",
+    }
 
 
 @contextlib.asynccontextmanager
@@ -250,7 +256,9 @@ async def test_a_stream_cut_anywhere_is_charged_once(cut: int | None) -> None:
     """Whole, it is exact; cut, it is charged all the same and flagged."""
     parts = [{"choices": [{"delta": {"content": "a" * 10}}]}, {"choices": [{"finish_reason": "stop"}]}]
     entries, _, answer = await ask(
-        events(*parts, done=True, cut=cut), {"model": "speed", "messages": [], "stream": True}, "/chat/completions"
+        events(*parts, done=True, cut=cut),
+        {"model": "speed", "messages": [], "stream": True},
+        "/chat/completions",
     )
     assert entries == [("settled", SPEED, cut is not None)]
     assert isinstance(answer, httpx.Response) is (cut is None)
@@ -467,7 +475,14 @@ async def test_compressed_answers_are_read() -> None:
 async def test_a_run_of_mixed_fates_adds_up() -> None:
     """Of many calls, those charged are those that may have been accepted, each once."""
     fates = itertools.cycle(
-        [Reply(body=FOUND), Reply(429, {}), Reply(500, {}), Reply(body=FOUND, cut=9), Reply(None), Reply(422, {})]
+        [
+            Reply(body=FOUND),
+            Reply(429, {}),
+            Reply(500, {}),
+            Reply(body=FOUND, cut=9),
+            Reply(None),
+            Reply(422, {}),
+        ]
     )
     async with (
         provider(lambda _: next(fates)) as other,

@@ -52,7 +52,10 @@ async def test_revisions_can_be_taken_back(database: Database) -> None:
 
     def tables(connection):
         found = inspect(connection)
-        return {name: sorted(str(column) for column in found.get_columns(name)) for name in found.get_table_names()}
+        return {
+            name: sorted(str(column) for column in found.get_columns(name))
+            for name in found.get_table_names()
+        }
 
     before = await migrating(database, tables)
     assert {"sessions", "messages", "runs", "run_events", "documents", "passages"} <= before.keys()
@@ -123,7 +126,9 @@ async def test_every_connection_is_told_how_to_keep_things(database: Database) -
     assert await database.write(pragmas) == expected
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "sqlite:///file:x?uri=true"])
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "sqlite:///file:x?uri=true"]
+)
 def test_what_cannot_be_shared_is_refused(url: str) -> None:
     """A database in memory would be another one for each connection."""
     with pytest.raises(ValueError, match="sqlite|SQLite"):
@@ -133,7 +138,7 @@ def test_what_cannot_be_shared_is_refused(url: str) -> None:
 def test_a_password_is_never_shown() -> None:
     """Neither by the database itself nor in the refusal of what is no URL."""
     assert "hunter2" not in repr(Database("sqlite+aiosqlite://me:hunter2@host/x.db"))
-    with pytest.raises(ValueError) as refused:  # noqa: PT011
+    with pytest.raises(ValueError) as refused:
         Database("not a url: hunter2")
     assert "hunter2" not in str(refused.value)
 

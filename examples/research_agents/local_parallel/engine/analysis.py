@@ -115,33 +115,56 @@ def _quoted(part: str, ask: Ask, evidence: Evidence, depth: Depth) -> list[Findi
 
 def _finding(fact: Fact) -> Finding:
     return Finding(
-        fact.clause.quote, fact.entity.text, fact.label, fact.value, fact.unit, fact.period, fact.clause.url, fact.clause.title
+        fact.clause.quote,
+        fact.entity.text,
+        fact.label,
+        fact.value,
+        fact.unit,
+        fact.period,
+        fact.clause.url,
+        fact.clause.title,
     )
 
 
 def _bases(
-    facts: Sequence[Fact], findings: Sequence[Finding], comparisons: Sequence[Comparison], conflicts: Sequence[Conflict]
+    facts: Sequence[Fact],
+    findings: Sequence[Finding],
+    comparisons: Sequence[Comparison],
+    conflicts: Sequence[Conflict],
 ) -> tuple[Basis, ...]:
     made: list[Basis] = []
     disputed = {url for conflict in conflicts for url in conflict.urls}
     for place, one in enumerate(findings):
         citation = Citation(one.url, one.title, (one.statement,))
         if place >= len(facts):
-            made.append(Basis(f"findings.{place}", "The passage holds the words of the question.", (citation,), "medium"))
+            made.append(
+                Basis(
+                    f"findings.{place}", "The passage holds the words of the question.", (citation,), "medium"
+                )
+            )
             continue
         confidence: Confidence = "high" if not facts[place].clause.inherited else "medium"
         reason = f"The sentence gives {one.measure} of {one.subject}."
         if one.url in disputed:
-            confidence, reason = "low", f"The sentence gives {one.measure} of {one.subject}; another source gives another value."
+            confidence, reason = (
+                "low",
+                f"The sentence gives {one.measure} of {one.subject}; another source gives another value.",
+            )
         made.append(Basis(f"findings.{place}", reason, (citation,), confidence))
     for place, comparison in enumerate(comparisons):
         subjects = {ranked.subject for ranked in comparison.order}
         used = [
             Citation(one.url, one.title, (one.statement,))
             for one in findings
-            if one.measure == comparison.measure and (one.subject in subjects or f"{one.subject} in {one.period}" in subjects)
+            if one.measure == comparison.measure
+            and (one.subject in subjects or f"{one.subject} in {one.period}" in subjects)
         ]
         made.append(
-            Basis(f"comparisons.{place}", "Computed from the values that these sentences give.", tuple(used), "high" if used else "low")
+            Basis(
+                f"comparisons.{place}",
+                "Computed from the values that these sentences give.",
+                tuple(used),
+                "high" if used else "low",
+            )
         )
     return tuple(made)

@@ -28,26 +28,30 @@ _THING = (
 KINDS = frozenset(_THING.split())
 # Words of a question that say how, not what.
 _GENERIC = frozenset(
-    "high higher highest large larger largest big bigger biggest great greater greatest many more most less least low lower lowest "
-    "small smaller smallest few fewer fewest compare comparison compared versus vs difference number amount total figure figures "
-    "value values annual yearly current currently today now list show name tell give rank report write summarise summarize analyse "
-    "analyze describe explain overview information info details facts fact everything question long short old older oldest younger "
-    "new newer newest fast faster fastest tall taller tallest heavy heavier heaviest year years percentage percent much find state "
-    "check verify claim true false correct please according document documents source sources text texts brief short".split()
+    ["high", "higher", "highest", "large", "larger", "largest", "big", "bigger", "biggest", "great", "greater", "greatest", "many", "more", "most", "less", "least", "low", "lower", "lowest", "small", "smaller", "smallest", "few", "fewer", "fewest", "compare", "comparison", "compared", "versus", "vs", "difference", "number", "amount", "total", "figure", "figures", "value", "values", "annual", "yearly", "current", "currently", "today", "now", "list", "show", "name", "tell", "give", "rank", "report", "write", "summarise", "summarize", "analyse", "analyze", "describe", "explain", "overview", "information", "info", "details", "facts", "fact", "everything", "question", "long", "short", "old", "older", "oldest", "younger", "new", "newer", "newest", "fast", "faster", "fastest", "tall", "taller", "tallest", "heavy", "heavier", "heaviest", "year", "years", "percentage", "percent", "much", "find", "state", "check", "verify", "claim", "true", "false", "correct", "please", "according", "document", "documents", "source", "sources", "text", "texts", "brief", "short"]
 )
 _ROLE = re.compile(
     r"\b(?P<word>in|near|from|into|by|with|at|for|to|on|than|outside|under|towards?)\s+(?:the\s+)?(?:[a-z]+\s+){0,2}$",
     re.IGNORECASE,
 )
-_JOINED = re.compile(r"^\s*(?:,|and|or|,\s*and|,\s*or|&|vs\.?|versus|than|with|to)\s+(?:the\s+|an?\s+|of\s+|that\s+of\s+)*$", re.IGNORECASE)
+_JOINED = re.compile(
+    r"^\s*(?:,|and|or|,\s*and|,\s*or|&|vs\.?|versus|than|with|to)\s+(?:the\s+|an?\s+|of\s+|that\s+of\s+)*$",
+    re.IGNORECASE,
+)
 _NOT = re.compile(
     r"\b(?:not|never|no longer|neither|nor|cannot|without|none|nowhere|isn['\u2019]?t|aren['\u2019]?t|wasn['\u2019]?t|weren['\u2019]?t|"
     r"doesn['\u2019]?t|don['\u2019]?t|didn['\u2019]?t|hasn['\u2019]?t|haven['\u2019]?t|hadn['\u2019]?t|won['\u2019]?t|can['\u2019]?t|"
     r"denie[sd]|ceased to|stopped|refuses to|has no|have no|had no|no)\b(?!\s+(?:more than|less than|fewer than|later than|only))",
     re.IGNORECASE,
 )
-_UP = re.compile(r"\b(?:gr[eo]w(?:s|n|ing|th)?|ris(?:e|es|en|ing)|rose|increas\w+|climb\w*|expand\w*|gain(?:s|ed)?|up from)\b", re.IGNORECASE)
-_DOWN = re.compile(r"\b(?:fall(?:s|en|ing)?|fell|drop(?:s|ped)?|decreas\w+|declin\w+|shr[aiu]nk\w*|sank|sinks?|reduc\w+|down from|slump\w*)\b", re.IGNORECASE)
+_UP = re.compile(
+    r"\b(?:gr[eo]w(?:s|n|ing|th)?|ris(?:e|es|en|ing)|rose|increas\w+|climb\w*|expand\w*|gain(?:s|ed)?|up from)\b",
+    re.IGNORECASE,
+)
+_DOWN = re.compile(
+    r"\b(?:fall(?:s|en|ing)?|fell|drop(?:s|ped)?|decreas\w+|declin\w+|shr[aiu]nk\w*|sank|sinks?|reduc\w+|down from|slump\w*)\b",
+    re.IGNORECASE,
+)
 _COMPARING = re.compile(
     r"\b(?:compar\w+|versus|vs\.?|differ\w*|rank|more|less|fewer|most|least|fewest|highest|lowest|[a-z]{2,}er\s+than|which\s+(?:of|is|has|one)"
     r"|(?:high|low|larg|bigg|great|small|long|tall|heavi|fast|old|young|new|deep|wid|strong)(?:er|est)|exceed\w*|same)\b",
@@ -142,7 +146,14 @@ def _read(text: str, *, claim: bool) -> Ask:
     if claim:
         for name in told_relations(lowered):
             relations.setdefault(name, [])
-    if "makes" in relations and "output" in relations and not quantities_in(text) and "much" not in lowered and "output" not in lowered and "capacity" not in lowered:
+    if (
+        "makes" in relations
+        and "output" in relations
+        and not quantities_in(text)
+        and "much" not in lowered
+        and "output" not in lowered
+        and "capacity" not in lowered
+    ):
         relations.pop("output")
     years = tuple(dict.fromkeys(one.year for one in quantities_in(text) if one.year))
     used = {stem(word) for name in names for word in name.key}
@@ -157,8 +168,32 @@ def _read(text: str, *, claim: bool) -> Ask:
     measure = frozenset(one for one in rest if not (_UP.fullmatch(one) or _DOWN.fullmatch(one)))
     if not entities and measure:
         # No capital letters: what is left names the thing, "how many employees does velkor have".
-        entities, measure = (Entity(" ".join(_spelled(text, measure)), tuple(sorted(measure)), proper=False),), frozenset()
-    measure -= {stem(word) for word in ("grow", "growth", "grew", "grown", "rise", "rose", "increase", "fall", "fell", "decrease", "decline", "drop", "shrink")} if direction_of(text) else frozenset()
+        entities, measure = (
+            (Entity(" ".join(_spelled(text, measure)), tuple(sorted(measure)), proper=False),),
+            frozenset(),
+        )
+    measure -= (
+        {
+            stem(word)
+            for word in (
+                "grow",
+                "growth",
+                "grew",
+                "grown",
+                "rise",
+                "rose",
+                "increase",
+                "fall",
+                "fell",
+                "decrease",
+                "decline",
+                "drop",
+                "shrink",
+            )
+        }
+        if direction_of(text)
+        else frozenset()
+    )
     return Ask(
         text, entities, others, tuple(BY_NAME[name] for name in relations), measure, quantities_in(text), years,
         denies(text), direction_of(text), len(entities) > 1 and _COMPARING.search(text) is not None,
@@ -173,7 +208,10 @@ def _wants(lowered: str) -> str:
         return "place"
     if re.search(r"\bwhen\b|\b(?:which|what) (?:year|date|day|month)\b|\bhow old\b", lowered):
         return "date"
-    if re.search(r"\bhow (?:many|much|long|tall|high|deep|wide|heavy|large|big|fast|far|hot)\b|\bnumber of\b|\bpercent", lowered):
+    if re.search(
+        r"\bhow (?:many|much|long|tall|high|deep|wide|heavy|large|big|fast|far|hot)\b|\bnumber of\b|\bpercent",
+        lowered,
+    ):
         return "number"
     return ""
 
@@ -190,7 +228,13 @@ def _roles(text: str, names: tuple[Name, ...]) -> tuple[tuple[Entity, ...], tupl
             is_about = last_about
         else:
             is_about = role is None or (role["word"].lower() in {"at", "for"} and not about)
-            if about and role is None and last_end and not _COMPARING.search(text) and not re.search(r"\b(?:and|or|,)\s*(?:the\s+)?$", before):
+            if (
+                about
+                and role is None
+                and last_end
+                and not _COMPARING.search(text)
+                and not re.search(r"\b(?:and|or|,)\s*(?:the\s+)?$", before)
+            ):
                 is_about = False  # "Velkor is led by its founder Ida Holm", "Velkor owns Morvik"
         if is_about:
             kind = re.match(r"\s+([a-z]+)", text[name.end :])

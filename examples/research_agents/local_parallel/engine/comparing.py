@@ -47,7 +47,12 @@ def _contradict(one: Fact, other: Fact) -> bool:
     if one.quantity is not None and other.quantity is not None:
         forth, back = agree(one.quantity, other.quantity), agree(other.quantity, one.quantity)
         return forth is False and back is False
-    return one.quantity is None and other.quantity is None and one.clause.url != other.clause.url and not _alike(one.value, other.value)
+    return (
+        one.quantity is None
+        and other.quantity is None
+        and one.clause.url != other.clause.url
+        and not _alike(one.value, other.value)
+    )
 
 
 def _alike(one: str, other: str) -> bool:
@@ -59,7 +64,13 @@ def _alike(one: str, other: str) -> bool:
 def _grouped(facts: Sequence[Fact]) -> dict[tuple[str, ...], list[Fact]]:
     groups: defaultdict[tuple[str, ...], list[Fact]] = defaultdict(list)
     for fact in facts:
-        kind = "name" if fact.quantity is None else "number" if fact.quantity.kind in {"count", "number"} else fact.quantity.family
+        kind = (
+            "name"
+            if fact.quantity is None
+            else "number"
+            if fact.quantity.kind in {"count", "number"}
+            else fact.quantity.family
+        )
         groups[" ".join(fact.entity.key), fact.label, kind].append(fact)
     return groups
 
@@ -82,7 +93,11 @@ def compare(facts: Sequence[Fact]) -> Iterator[Comparison]:
     for label, group in by_label.items():
         first = group[0]
         fitting = [
-            fact for fact in group if fact.quantity is not None and first.quantity is not None and comparable(first.quantity, fact.quantity)
+            fact
+            for fact in group
+            if fact.quantity is not None
+            and first.quantity is not None
+            and comparable(first.quantity, fact.quantity)
         ]
         if len(fitting) > 1:
             yield _comparison(label, [(fact.entity.text, fact) for fact in fitting])
@@ -113,7 +128,7 @@ def _comparison(label: str, sides: list[tuple[str, Fact]]) -> Comparison:
     elif dates:
         pairs = ", ".join(f"{one.subject} ({one.value})" for one in reversed(order))
         statement = f"By date ({label}), the earliest first: {pairs}."
-    elif len(order) == 2:  # noqa: PLR2004 - a pair has its own sentence
+    elif len(order) == 2:
         statement = (
             f"{order[0].subject} ({shown_value(order[0].value, unit)}) is higher than {order[1].subject} "
             f"({shown_value(order[1].value, unit)}) in {label} by {_difference(order[0].value, order[1].value, unit)}."

@@ -16,23 +16,26 @@ from .reading import Clause, names_entity, owned_by
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from examples.research_agents.retrieval.names import Name
-
     from .asking import Ask, Entity
 
 __all__ = ["Fact", "all_facts", "measured", "related", "shown_value"]
 
 # Nouns that are counted when the relation is asked for: "340 people" are employees, "12 sites" are not.
 _HEADS = {
-    "staff": frozenset("people employee worker staff person men women job colleague strong specialist".split()),
-    "population": frozenset("people inhabitant resident citizen person soul".split()),
-    "customers": frozenset("customer client user subscriber".split()),
+    "staff": frozenset(
+        ["people", "employee", "worker", "staff", "person", "men", "women", "job", "colleague", "strong", "specialist"]
+    ),
+    "population": frozenset(["people", "inhabitant", "resident", "citizen", "person", "soul"]),
+    "customers": frozenset(["customer", "client", "user", "subscriber"]),
 }
 _EARLIER = re.compile(
     r"(?:\bfrom|\bcompared\s(?:with|to)|\bagainst|\bafter|\bversus|\bup\son|\bdown\son|\binstead\sof|\brather\sthan|\bnot)\s(?:about\s|around\s|just\s|roughly\s|some\s|only\s)?$",
     re.IGNORECASE,
 )
-_EARLIER_YEAR = re.compile(r"\s?(?:a\syear\s(?:earlier|before|ago)|the\s(?:year\sbefore|previous\syear)|previously|before)", re.IGNORECASE)
+_EARLIER_YEAR = re.compile(
+    r"\s?(?:a\syear\s(?:earlier|before|ago)|the\s(?:year\sbefore|previous\syear)|previously|before)",
+    re.IGNORECASE,
+)
 _PLACED = re.compile(
     r"(?:\b(?:in|at|near|from|on|outside)\s+(?:the\s+)?(?:[\w-]+\s+){0,5}?|\b(?:city|town|village|port|region|capital|headquarters|seat|office|home|base|headquarters\sis|seat\sis|home\sis)\s+(?:of\s+|is\s+|is\sin\s+|are\s+)?|:\s*|\bcalls?\s+)$",
     re.IGNORECASE,
@@ -72,7 +75,7 @@ class Fact:
 
 def shown_value(value: str, unit: str) -> str:
     """*value* with *unit*; thousands are separated."""
-    if re.fullmatch(r"-?\d+(?:\.\d+)?", value) and not (unit == "" and len(value) == 4):  # noqa: PLR2004 - a year
+    if re.fullmatch(r"-?\d+(?:\.\d+)?", value) and not (unit == "" and len(value) == 4):
         whole, point, rest = value.partition(".")
         value = f"{int(whole):,}{point}{rest}"
     if unit == "%":
@@ -113,7 +116,9 @@ def measured(entity: Entity, ask: Ask, clauses: Sequence[Clause]) -> list[Fact]:
         if denies(clause.text) or not wanted <= clause.terms or not owned_by(entity, clause):
             continue
         quantities = [one for one in quantities_in(clause.text) if one.family != "date"]
-        counted = [one for one in quantities if one.kind == "count" and stem(one.unit.split("/")[0]) in wanted]
+        counted = [
+            one for one in quantities if one.kind == "count" and stem(one.unit.split("/")[0]) in wanted
+        ]
         if ask.wants == "date":
             dates = [one for one in quantities_in(clause.text) if one.family == "date"]
             found.extend(Fact(entity, label, one.shown, "", None, one, clause) for one in dates[:1])
@@ -128,9 +133,13 @@ def measured(entity: Entity, ask: Ask, clauses: Sequence[Clause]) -> list[Fact]:
     return _once(found)
 
 
-def all_facts(entity: Entity, relations: Iterable[Relation], ask: Ask, clauses: Sequence[Clause]) -> list[Fact]:
+def all_facts(
+    entity: Entity, relations: Iterable[Relation], ask: Ask, clauses: Sequence[Clause]
+) -> list[Fact]:
     """Every fact about *entity* that the lexicon knows, and every other number said of it."""
-    found = [fact for relation in relations if relation.single for fact in related(entity, relation, ask, clauses)]
+    found = [
+        fact for relation in relations if relation.single for fact in related(entity, relation, ask, clauses)
+    ]
     taken = {(fact.clause.url, fact.clause.place, fact.value) for fact in found}
     for clause in clauses:
         if not owned_by(entity, clause) or denies(clause.text):
@@ -159,7 +168,9 @@ def _fitting(relation: Relation, clause: Clause) -> list[Quantity]:
     told = quantities_in(clause.text)
     fitting = [one for one in told if one.kind in relation.families and one.kind != "date"]
     if heads := _HEADS.get(relation.name):
-        headed = [one for one in fitting if one.kind == "count" and one.family.split(":")[1].split("/")[0] in heads]
+        headed = [
+            one for one in fitting if one.kind == "count" and one.family.split(":")[1].split("/")[0] in heads
+        ]
         plain_numbers = [one for one in fitting if one.kind == "number"]
         fitting = headed or plain_numbers
     elif physical := [one for one in fitting if one.kind not in {"count", "number"}]:
@@ -168,7 +179,11 @@ def _fitting(relation: Relation, clause: Clause) -> list[Quantity]:
     for one in fitting:
         after = clause.text[one.end :]
         own_year = re.match(r"\s*(?:,\s*|\()?(?:in|for|of|during)?\s*(?:the\s+year\s+)?\d{4}\b", after)
-        if not own_year and (_EARLIER.search(clause.text[: one.start]) or _EARLIER_YEAR.match(after)) and len(fitting) > 1:
+        if (
+            not own_year
+            and (_EARLIER.search(clause.text[: one.start]) or _EARLIER_YEAR.match(after))
+            and len(fitting) > 1
+        ):
             continue
         kept.append(one)
     if len(kept) > 1 and not any(one.family == "date" for one in told):
@@ -179,9 +194,13 @@ def _fitting(relation: Relation, clause: Clause) -> list[Quantity]:
 def _distance(relation: Relation, text: str, quantity: Quantity) -> int:
     """Characters between *quantity* and the word that tells *relation*."""
     spots = [
-        match.start() for match in re.finditer(r"[a-z]+", text.lower()) if relation.name in told_relations(match.group())
+        match.start()
+        for match in re.finditer(r"[a-z]+", text.lower())
+        if relation.name in told_relations(match.group())
     ]
-    return min((min(abs(quantity.start - spot), abs(spot - quantity.end)) for spot in spots), default=quantity.start)
+    return min(
+        (min(abs(quantity.start - spot), abs(spot - quantity.end)) for spot in spots), default=quantity.start
+    )
 
 
 def _valued(
@@ -190,7 +209,11 @@ def _valued(
     chosen = list(quantities)
     for one in chosen:
         period = _period(clause, one, alone=len(chosen) == 1)
-        unit = label if relation is not None and one.kind in {"count", "number"} and relation.name in _HEADS else one.unit
+        unit = (
+            label
+            if relation is not None and one.kind in {"count", "number"} and relation.name in _HEADS
+            else one.unit
+        )
         yield Fact(entity, label, plain(one.told), unit, period, one, clause, relation)
 
 
@@ -201,9 +224,12 @@ def _period(clause: Clause, quantity: Quantity, *, alone: bool) -> str | None:
     dates = [
         one
         for one in dates
-        if not re.search(r"\b(?:since|founded|established|opened|built|started|back to|inaugurated|commissioned|set up)\s(?:\w+\s){0,3}$", clause.text[: one.start].lower())
+        if not re.search(
+            r"\b(?:since|founded|established|opened|built|started|back to|inaugurated|commissioned|set up)\s(?:\w+\s){0,3}$",
+            clause.text[: one.start].lower(),
+        )
     ]
-    behind = [one for one in dates if one.start >= quantity.end and one.start - quantity.end < 25]  # noqa: PLR2004 - "in the fiscal year"
+    behind = [one for one in dates if one.start >= quantity.end and one.start - quantity.end < 25]
     if behind:
         return behind[0].shown
     before = [one for one in dates if one.end <= quantity.start]
@@ -211,7 +237,9 @@ def _period(clause: Clause, quantity: Quantity, *, alone: bool) -> str | None:
         return before[-1].shown
     if dates and alone:
         return dates[0].shown
-    lead = re.match(r"(?:in|during|for|as of|at the end of)\s(?:[a-z]+\s){0,3}(\d{4})\b", clause.sentence, re.IGNORECASE)
+    lead = re.match(
+        r"(?:in|during|for|as of|at the end of)\s(?:[a-z]+\s){0,3}(\d{4})\b", clause.sentence, re.IGNORECASE
+    )
     if lead:
         return lead[1]
     titled = re.findall(r"\b(?:19|20)\d\d\b", clause.title)
@@ -229,7 +257,9 @@ def _named(
     entity: Entity, relation: Relation | None, clause: Clause, names: Iterable[str], label: str = ""
 ) -> Iterator[Fact]:
     for name in names:
-        yield Fact(entity, label or (relation.label if relation else ""), name, "", None, None, clause, relation)
+        yield Fact(
+            entity, label or (relation.label if relation else ""), name, "", None, None, clause, relation
+        )
 
 
 def _persons(entity: Entity, relation: Relation | None, clause: Clause) -> list[str]:
@@ -238,10 +268,17 @@ def _persons(entity: Entity, relation: Relation | None, clause: Clause) -> list[
     found: list[str] = []
     for name in clause.names:
         before = clause.sentence[max(offset, 0) : name.start]
-        if names_entity(entity, name, clause) or re.search(r"\b(?:in|at|near|from|on|of|outside|for|to)\s+(?:the\s+)?$", before, re.IGNORECASE):
+        if names_entity(entity, name, clause) or re.search(
+            r"\b(?:in|at|near|from|on|of|outside|for|to)\s+(?:the\s+)?$", before, re.IGNORECASE
+        ):
             continue
         found.append(str(name))
-    if not found and clause.subject is not None and not names_entity(entity, clause.subject, clause) and clause.inherited:
+    if (
+        not found
+        and clause.subject is not None
+        and not names_entity(entity, clause.subject, clause)
+        and clause.inherited
+    ):
         found.append(str(clause.subject))
     return found if relation is None or relation.name != "leader" else found[:1]
 
@@ -255,9 +292,9 @@ def _places(entity: Entity, clause: Clause) -> list[str]:
         based = re.match(r"([\w\u00c0-\u024f]+)-based\b", name)
         if based:
             found.append(based[1])
-        elif re.match(r"-based\b", clause.sentence[name.end :]):
-            found.append(str(name))
-        elif not names_entity(entity, name, clause) and (_PLACED.search(before) or (found and re.fullmatch(r".*(?:,|and)\s*", before[-6:]))):
+        elif re.match(r"-based\b", clause.sentence[name.end :]) or (not names_entity(entity, name, clause) and (
+            _PLACED.search(before) or (found and re.fullmatch(r".*(?:,|and)\s*", before[-6:]))
+        )):
             found.append(str(name))
     return found
 
@@ -272,14 +309,18 @@ def _thing(clause: Clause) -> str | None:
     match = _MAKES.search(clause.text)
     if match is None:
         return None
-    return re.split(r",?\s(?:in|for|at|and\s(?:is|was|has|employs|operates))\s", match["thing"])[0].strip(" .,")
+    return re.split(r",?\s(?:in|for|at|and\s(?:is|was|has|employs|operates))\s", match["thing"])[0].strip(
+        " .,"
+    )
 
 
 def _once(facts: Iterable[Fact]) -> list[Fact]:
     """Each value of each passage once."""
     kept: dict[tuple[str, str, str, str | None], Fact] = {}
     for fact in facts:
-        kept.setdefault((fact.clause.url, fact.entity.text + fact.label, fact.value + fact.unit, fact.period), fact)
+        kept.setdefault(
+            (fact.clause.url, fact.entity.text + fact.label, fact.value + fact.unit, fact.period), fact
+        )
     return list(kept.values())
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
 
-from .units import CURRENCY_CODES, CURRENCY_MARKS, SCALES, UNIT_PATTERN, WORD_NUMBERS, lookup
+from .units import CURRENCY_MARKS, SCALES, UNIT_PATTERN, WORD_NUMBERS, lookup
 
 __all__ = ["Bound", "Quantity", "agree", "plain", "quantities_in"]
 
@@ -37,11 +37,13 @@ _PERIODS = {
     "annum": "year", "yr": "year", "h": "hour", "s": "second", "annually": "year", "yearly": "year", "daily": "day",
     "monthly": "month", "hourly": "hour", "weekly": "week",
 }  # fmt: skip
-_MONTHS = "january february march april may june july august september october november december".split()
+_MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
 _MONTH = rf"(?P<month>{'|'.join(_MONTHS)}|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.?"
 _DATES = (
     re.compile(r"\b(?P<year>\d{4})-(?P<number>\d\d)-(?P<day>\d\d)\b"),
-    re.compile(rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?{_MONTH},?\s(?P<year>\d{{4}})\b", re.IGNORECASE),
+    re.compile(
+        rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?{_MONTH},?\s(?P<year>\d{{4}})\b", re.IGNORECASE
+    ),
     re.compile(rf"\b{_MONTH}\s(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?\s(?P<year>\d{{4}})\b", re.IGNORECASE),
     re.compile(rf"\b{_MONTH},?\s(?:of\s)?(?P<year>\d{{4}})\b", re.IGNORECASE),
     re.compile(r"\b(?P<year>1[0-9]\d\d|20\d\d|21\d\d)\b(?![,.]\d|\u00a0)"),
@@ -54,11 +56,11 @@ _BOUNDS: tuple[tuple[Bound, re.Pattern[str]], ...] = (
     ("about", re.compile(r"(?:about|around|roughly|approximately|some|nearly|almost|close to|approx\.?|circa|ca\.?|an estimated|just over|just under)\s$|~\s?$", re.IGNORECASE)),
 )  # fmt: skip
 _NOUN = re.compile(r"[\s-](?P<words>[a-z]+(?:-[a-z]+)?(?:\s[a-z]+(?:-[a-z]+)?){0,2})")
-_COLLECTIVE = frozenset("people staff men women personnel crew children persons sheep fish species aircraft".split())
+_COLLECTIVE = frozenset(
+    ["people", "staff", "men", "women", "personnel", "crew", "children", "persons", "sheep", "fish", "species", "aircraft"]
+)
 _NO_NOUNS = frozenset(
-    "in of and or to at by for from on with per a an the is was are were has had have as than it its they since until when "
-    "while but which who that this after before during under over between among about up down out off all work works worked "
-    "less more fewer higher lower later earlier ago long tall high wide deep old away across".split()
+    ["in", "of", "and", "or", "to", "at", "by", "for", "from", "on", "with", "per", "a", "an", "the", "is", "was", "are", "were", "has", "had", "have", "as", "than", "it", "its", "they", "since", "until", "when", "while", "but", "which", "who", "that", "this", "after", "before", "during", "under", "over", "between", "among", "about", "up", "down", "out", "off", "all", "work", "works", "worked", "less", "more", "fewer", "higher", "lower", "later", "earlier", "ago", "long", "tall", "high", "wide", "deep", "old", "away", "across"]
 )
 _YEAR_BEFORE = re.compile(
     r"\b(?:in|since|by|of|from|to|until|till|during|year|fy|between|and|for|circa|around|about|early|late|mid|spring|summer|autumn|fall|winter|before|after|back|founded|established|started|opened|built|born|est|year was|year is|founded:|than)[\s(:,.-]*$"
@@ -138,7 +140,9 @@ def quantities_in(text: str) -> tuple[Quantity, ...]:
                 )
                 taken.append(match.span())
     for match in _NUMBER.finditer(text):
-        if match["number"] and not any(start < match.end() and match.start("number") < end for start, end in taken):
+        if match["number"] and not any(
+            start < match.end() and match.start("number") < end for start, end in taken
+        ):
             quantity = _quantity(text, match)
             if quantity is not None:
                 found.append(quantity)
@@ -148,13 +152,19 @@ def quantities_in(text: str) -> tuple[Quantity, ...]:
 def _is_year(text: str, match: re.Match[str]) -> bool:
     """Whether four digits are a year: by the word before, and by no unit or counted noun behind."""
     after = text[match.end() :]
-    if re.match(rf"\s?(?:{UNIT_PATTERN})\b|\s(?:thousand|million|billion)", after) and not re.match(r"\s(?:a|in|m)\b", after):
+    if re.match(rf"\s?(?:{UNIT_PATTERN})\b|\s(?:thousand|million|billion)", after) and not re.match(
+        r"\s(?:a|in|m)\b", after
+    ):
         return False
     before = text[: match.start()]
     if before.endswith(("$", "€", "£", "#")) or re.search(r"[\w.]$", before):
         return False
     noun = _NOUN.match(after)
-    if noun is not None and _counted(noun["words"]) and re.search(r"(?:s|people|staff)$", _counted(noun["words"]) or ""):
+    if (
+        noun is not None
+        and _counted(noun["words"])
+        and re.search(r"(?:s|people|staff)$", _counted(noun["words"]) or "")
+    ):
         return False
     return _YEAR_BEFORE.search(before) is not None or re.match(r"\s*(?:[.,;)]|$)", after) is not None
 
@@ -165,7 +175,7 @@ def _date(match: re.Match[str]) -> Decimal | None:
     if name := parts.get("month"):
         month = next(place for place, one in enumerate(_MONTHS, 1) if one.startswith(name.lower()[:3]))
     day = int(parts.get("day") or 0)
-    if month > 12 or day > 31:  # noqa: PLR2004 - the calendar
+    if month > 12 or day > 31:
         return None
     return Decimal(int(parts["year"]) * 10_000 + month * 100 + day)
 
@@ -185,7 +195,11 @@ def _quantity(text: str, match: re.Match[str]) -> Quantity | None:
     end = match.end()
     unit_text = match["unit"] or ""
     if mark:
-        unit, family, factor = CURRENCY_MARKS.get(mark, mark), f"money:{CURRENCY_MARKS.get(mark, mark)}", Decimal(1)
+        unit, family, factor = (
+            CURRENCY_MARKS.get(mark, mark),
+            f"money:{CURRENCY_MARKS.get(mark, mark)}",
+            Decimal(1),
+        )
         end = match.end("scale") if match["scale"] else match.end("number")
     elif (match["scale"] or "") in {"m", "M", "b", "B"} and not unit_text:
         # "12 m" are metres, "12M users" millions.
@@ -212,8 +226,23 @@ def _quantity(text: str, match: re.Match[str]) -> Quantity | None:
         period = _PERIODS.get(period, period)
         unit, family = f"{unit}/{period}".lstrip("/"), f"{family}/{period}"
         end = per.end()
-    start = match.start("mark") if match["mark"] else match.start("sign") if match["sign"] else match.start("number")
-    return Quantity(start, end, text[start:end], value, told, unit, family, _bound(before if not match["mark"] else text[:start]))
+    start = (
+        match.start("mark")
+        if match["mark"]
+        else match.start("sign")
+        if match["sign"]
+        else match.start("number")
+    )
+    return Quantity(
+        start,
+        end,
+        text[start:end],
+        value,
+        told,
+        unit,
+        family,
+        _bound(before if not match["mark"] else text[:start]),
+    )
 
 
 def _counted(words: str) -> str:
@@ -225,7 +254,7 @@ def _counted(words: str) -> str:
         first = first or word
         if word in _COLLECTIVE or (word.endswith("s") and not word.endswith(("ss", "us", "is"))):
             return word
-    return first if len(first) > 2 and not first.endswith(("ly", "ed", "ing")) else ""  # noqa: PLR2004 - "m", "km"
+    return first if len(first) > 2 and not first.endswith(("ly", "ed", "ing")) else ""
 
 
 def _key(noun: str) -> str:
@@ -243,9 +272,9 @@ def _number(text: str) -> Decimal | None:
         value = WORD_NUMBERS.get(word)
         if value is None:
             return None
-        if value >= 1000:  # noqa: PLR2004 - "thousand" and up close a group
+        if value >= 1000:
             total, current = total + (current or 1) * value, Decimal(0)
-        elif value == 100:  # noqa: PLR2004 - "three hundred"
+        elif value == 100:
             current = (current or 1) * value
         else:
             current += value
@@ -267,7 +296,12 @@ def agree(claimed: Quantity, told: Quantity) -> bool | None:
         return None
     one, other = claimed.value, told.value
     if claimed.bound in {"more", "less", "at_least", "at_most"}:
-        result = {"more": other > one, "less": other < one, "at_least": other >= one, "at_most": other <= one}[claimed.bound]
+        result = {
+            "more": other > one,
+            "less": other < one,
+            "at_least": other >= one,
+            "at_most": other <= one,
+        }[claimed.bound]
         # "Over 300" is told of 340 and of "over 300" alike.
         return result or (told.bound == claimed.bound and other == one)
     if told.bound in {"more", "at_least"} and told.bound != claimed.bound:
@@ -288,7 +322,10 @@ def comparable(one: Quantity, other: Quantity) -> bool:
 
 
 def _same_date(claimed: Quantity, told: Quantity) -> bool:
-    if claimed.bound in {"more", "less"}:  # "before 1990", "after" are not read as bounds; "over" of years is rare
+    if claimed.bound in {
+        "more",
+        "less",
+    }:  # "before 1990", "after" are not read as bounds; "over" of years is rare
         return claimed.value == told.value
     one, other = f"{int(claimed.value):08d}", f"{int(told.value):08d}"
     parts = [(one[:4], other[:4]), (one[4:6], other[4:6]), (one[6:], other[6:])]
@@ -297,4 +334,8 @@ def _same_date(claimed: Quantity, told: Quantity) -> bool:
 
 def _precision(claimed: Quantity) -> Decimal:
     """How far a value may be off for the digits the claim gives: none for whole counts, half a percent for rounded ones."""
-    return _ROUNDED if claimed.told != claimed.told.to_integral_value() or claimed.told >= 100_000 else Decimal(0)  # noqa: PLR2004 - six digits are mostly rounded
+    return (
+        _ROUNDED
+        if claimed.told != claimed.told.to_integral_value() or claimed.told >= 100_000
+        else Decimal(0)
+    )

@@ -81,7 +81,9 @@ class Clause:
         return frozenset(terms(self.text))
 
 
-def gather(entities: Iterable[Entity], queries: Iterable[str], evidence: Evidence, depth: Depth) -> list[Clause]:
+def gather(
+    entities: Iterable[Entity], queries: Iterable[str], evidence: Evidence, depth: Depth
+) -> list[Clause]:
     """The clauses of the passages that name *entities* or answer *queries*, those of the better passages first."""
     urls: dict[str, None] = {}
     for query in (*queries, *(entity.text for entity in entities)):
@@ -155,7 +157,11 @@ def read_passage(url: str, title: str, text: str) -> Iterator[Clause]:
 def _lines(paragraph: str) -> list[str]:
     """The lines of a paragraph; only a listing has several, and each of its "key: value" lines says something."""
     lines = paragraph.split("\n")
-    return lines if len(lines) == 1 else [line.strip(" -*|") for line in lines if re.search(r"\w:\s+\S|^\s*[-*]\s", line)]
+    return (
+        lines
+        if len(lines) == 1
+        else [line.strip(" -*|") for line in lines if re.search(r"\w:\s+\S|^\s*[-*]\s", line)]
+    )
 
 
 def _clauses(sentence: str) -> Iterator[tuple[str, int]]:
@@ -175,8 +181,13 @@ def _within(names: tuple[Name, ...], start: int, end: int) -> Iterator[Name]:
 def _pronoun_leads(sentence: str) -> bool:
     """Whether the pronoun that points back is the subject, not "In this case Velkor ..."."""
     names = names_in(sentence)
-    return not names or re.match(r"(?:it|its|they|their|he|she|his|her|the\s+[a-z]+|this\s[a-z]+)\b", sentence, re.IGNORECASE) is not None or not any(
-        _PREPOSED.search(sentence[: name.start]) is None for name in names
+    return (
+        not names
+        or re.match(
+            r"(?:it|its|they|their|he|she|his|her|the\s+[a-z]+|this\s[a-z]+)\b", sentence, re.IGNORECASE
+        )
+        is not None
+        or not any(_PREPOSED.search(sentence[: name.start]) is None for name in names)
     )
 
 
@@ -212,16 +223,23 @@ def names_entity(entity: Entity, name: Name, clause: Clause, after: str = "") ->
             return False
     elif entity.proper and len(name.key) > len(entity.key) > 1 and name.key[: len(entity.key)] == entity.key:
         # "Velkor Dynamics Foundation" is not "Velkor Dynamics".
-        return not name.key[len(entity.key)].isalpha() or name.key[len(entity.key)] in KINDS | {"report", "annual", "profile", "note"}
+        return not name.key[len(entity.key)].isalpha() or name.key[len(entity.key)] in KINDS | {
+            "report",
+            "annual",
+            "profile",
+            "note",
+        }
     kind = re.match(r"\s+([a-z]+)", after)
-    return not (entity.kind and kind and kind[1] in KINDS and kind[1] != entity.kind and _differ(kind[1], entity.kind))
+    return not (
+        entity.kind and kind and kind[1] in KINDS and kind[1] != entity.kind and _differ(kind[1], entity.kind)
+    )
 
 
 _ALIKE = (
-    frozenset("plant facility station factory mill reactor".split()),
-    frozenset("company firm group".split()),
-    frozenset("lab laboratory institute".split()),
-    frozenset("ship vessel".split()),
+    frozenset(["plant", "facility", "station", "factory", "mill", "reactor"]),
+    frozenset(["company", "firm", "group"]),
+    frozenset(["lab", "laboratory", "institute"]),
+    frozenset(["ship", "vessel"]),
 )
 
 
@@ -237,7 +255,9 @@ def owned_by(entity: Entity, clause: Clause) -> bool:
             if entity.stems <= frozenset(map(stem, name.key)):
                 return owned_by(Entity(str(name), name.key), clause)
         return entity.stems <= clause.terms | clause.context
-    if clause.subject is not None and names_entity(entity, clause.subject, clause, _after(clause.subject, clause)):
+    if clause.subject is not None and names_entity(
+        entity, clause.subject, clause, _after(clause.subject, clause)
+    ):
         return True
     offset = clause.sentence.find(clause.text)
     for name in clause.names:
@@ -245,7 +265,13 @@ def owned_by(entity: Entity, clause: Clause) -> bool:
             continue
         before = clause.sentence[offset : name.start]
         word = re.search(r"([a-z-]+)\s+(?:the\s+|an?\s+)?(?:company\s+|firm\s+)?$", before)
-        if word and (told_relations(word[1]) or re.fullmatch(r"(?:led|leads|heads|headed|runs|ran|built|owns|created|started|formed|launched|opened|up|operates)", word[1])):
+        if word and (
+            told_relations(word[1])
+            or re.fullmatch(
+                r"(?:led|leads|heads|headed|runs|ran|built|owns|created|started|formed|launched|opened|up|operates)",
+                word[1],
+            )
+        ):
             return True
         if re.search(r"\b(?:[a-z-]+)\s(?:of|at|for|by|behind|in)\s+(?:the\s+)?$", before) and (
             clause.inherited is False and clause.subject is not None and told_relations(before.lower())

@@ -21,11 +21,8 @@ SCALES = {
     "tn": Decimal(10**12),
     "trillion": Decimal(10**12),
 }
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_SMALL = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 WORD_NUMBERS = {
     **{word: Decimal(value) for value, word in enumerate(_SMALL)},
     **{word: Decimal(10 * (place + 2)) for place, word in enumerate(_TENS)},
@@ -35,8 +32,17 @@ WORD_NUMBERS = {
     "million": Decimal(10**6),
     "billion": Decimal(10**9),
 }
-CURRENCY_MARKS = {"$": "USD", "US$": "USD", "A$": "AUD", "C$": "CAD", "NZ$": "NZD", "€": "EUR", "£": "GBP", "¥": "JPY"}
-CURRENCY_CODES = frozenset("USD EUR GBP CHF JPY SEK NOK DKK AUD CAD".split())
+CURRENCY_MARKS = {
+    "$": "USD",
+    "US$": "USD",
+    "A$": "AUD",
+    "C$": "CAD",
+    "NZ$": "NZD",
+    "€": "EUR",
+    "£": "GBP",
+    "¥": "JPY",
+}
+CURRENCY_CODES = frozenset(["USD", "EUR", "GBP", "CHF", "JPY", "SEK", "NOK", "DKK", "AUD", "CAD"])
 
 # family: how it is printed, its spellings, and the factor to the base unit.
 _UNITS: tuple[tuple[str, str, str, str], ...] = (
@@ -135,7 +141,10 @@ _EXACT: dict[str, tuple[str, str, Decimal]] = {}
 for _family, _shown, _spellings, _factor in _UNITS:
     for _spelling in _spellings.split():
         _EXACT[_spelling] = (_shown, _family, Decimal(_factor))
-_PHRASES = [(re.compile(pattern, re.IGNORECASE), (shown, family, Decimal(factor))) for pattern, family, shown, factor in _SPOKEN]
+_PHRASES = [
+    (re.compile(pattern, re.IGNORECASE), (shown, family, Decimal(factor)))
+    for pattern, family, shown, factor in _SPOKEN
+]
 UNIT_PATTERN = (
     "(?:" + "|".join(pattern for pattern, *_ in _SPOKEN) + "|"
     + "|".join(re.escape(one) for one in sorted(_EXACT, key=len, reverse=True))
@@ -145,7 +154,7 @@ UNIT_PATTERN = (
 
 def lookup(text: str) -> tuple[str, str, Decimal] | None:
     """(how it is printed, family, factor to the base unit) of a unit as written; None for none of ours."""
-    exact = _EXACT.get(text) or _EXACT.get(text.lower() if len(text) > 3 else text)  # noqa: PLR2004 - symbols are short
+    exact = _EXACT.get(text) or _EXACT.get(text.lower() if len(text) > 3 else text)
     if exact is not None:
         return exact
     return next((unit for pattern, unit in _PHRASES if pattern.fullmatch(text)), None)

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["split_claims", "verify"]
 
-_MORE = re.compile(r"\b(?:more|higher|larger|bigger|greater|longer|taller|heavier|faster|older|exceeds?|surpass\w*|outnumber\w*|ahead)\b", re.IGNORECASE)
+_MORE = re.compile(
+    r"\b(?:more|higher|larger|bigger|greater|longer|taller|heavier|faster|older|exceeds?|surpass\w*|outnumber\w*|ahead)\b",
+    re.IGNORECASE,
+)
 _LESS = re.compile(r"\b(?:less|fewer|lower|smaller|shorter|lighter|slower|younger|behind)\b", re.IGNORECASE)
 _MOST_WITNESSES = 6
 
@@ -91,7 +94,9 @@ def _verdict(claim: str, ask: Ask, parts: set[str], voices: Sequence[Voice]) -> 
         reason = f"No passage says this about {about}, or the contrary{partly}."
     witnesses = _witnesses(heard)
     citations = tuple(Citation(one.url, one.title, (one.excerpt,)) for one in witnesses)
-    return Verdict(claim, verdict, confidence, reason, witnesses, (Basis("verdict", reason, citations, confidence),))
+    return Verdict(
+        claim, verdict, confidence, reason, witnesses, (Basis("verdict", reason, citations, confidence),)
+    )
 
 
 def _witnesses(voices: Sequence[Voice]) -> tuple[Witness, ...]:
@@ -99,7 +104,9 @@ def _witnesses(voices: Sequence[Voice]) -> tuple[Witness, ...]:
     kept: dict[tuple[str, str], Witness] = {}
     for voice in voices:
         clause = voice.clause
-        kept.setdefault((clause.url, clause.sentence), Witness(clause.url, clause.title, clause.quote, voice.stance))
+        kept.setdefault(
+            (clause.url, clause.sentence), Witness(clause.url, clause.title, clause.quote, voice.stance)
+        )
     return tuple(kept.values())[:_MOST_WITNESSES]
 
 
@@ -114,7 +121,11 @@ def _hear(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list[Voice]]:
     if ask.direction is not None:
         heard = _hear_direction(ask, clauses)
         return {"direction"}, heard
-    left = [one for one in ask.quantities if one.family != "date" or any(relation.wants == "date" for relation in ask.relations)]
+    left = [
+        one
+        for one in ask.quantities
+        if one.family != "date" or any(relation.wants == "date" for relation in ask.relations)
+    ]
     for relation in ask.relations:
         claimed = [one for one in left if one.kind in relation.families]
         for one in claimed:
@@ -133,7 +144,13 @@ def _hear(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list[Voice]]:
             voices.extend(_on_count(ask, one, clauses))
     if ask.negated:
         voices = [
-            Voice(voice.part, "contradicts" if voice.stance == "supports" else "supports", voice.reason, voice.clause) for voice in voices
+            Voice(
+                voice.part,
+                "contradicts" if voice.stance == "supports" else "supports",
+                voice.reason,
+                voice.clause,
+            )
+            for voice in voices
         ]
     return parts, voices
 
@@ -152,8 +169,12 @@ def _on_value(
         if same:
             yield Voice(part, "supports", f"{fact.clause.title} gives {told}.", fact.clause)
         elif not _other_time(ask, fact):
-            claimed_text = claimed.shown if claimed.family == "date" else shown_value(claimed.shown, claimed.unit)
-            yield Voice(part, "contradicts", f"{fact.clause.title} gives {told}, not {claimed_text}.", fact.clause)
+            claimed_text = (
+                claimed.shown if claimed.family == "date" else shown_value(claimed.shown, claimed.unit)
+            )
+            yield Voice(
+                part, "contradicts", f"{fact.clause.title} gives {told}, not {claimed_text}.", fact.clause
+            )
 
 
 def _asked_for(ask: Ask, relation: Relation) -> Ask:
@@ -170,15 +191,24 @@ def _other_time(ask: Ask, fact: Fact) -> bool:
 def _on_names(ask: Ask, relation: Relation, clauses: Sequence[Clause]) -> tuple[set[str], list[Voice]]:
     """What the places and persons told say to those claimed."""
     wanted = "place" if relation.wants == "place" else "person"
-    claimed = [name for name in ask.others if _role(ask.text, name.start) == wanted] if relation.name == "founded" else list(ask.others)
+    claimed = (
+        [name for name in ask.others if _role(ask.text, name.start) == wanted]
+        if relation.name == "founded"
+        else list(ask.others)
+    )
     entities = ask.entities
     if not claimed and len(entities) > 1:
         # "Ida Holm founded Velkor Dynamics", "Per Lund leads Morvik": who is whose, the sources tell.
-        claimed_texts = [(entities[1], entities[0].text, entities[0].key), (entities[0], entities[1].text, entities[1].key)]
+        claimed_texts = [
+            (entities[1], entities[0].text, entities[0].key),
+            (entities[0], entities[1].text, entities[1].key),
+        ]
     else:
         claimed_texts = [(entities[0], str(name), name.key) for name in claimed]
         if relation.wants == "person":
-            claimed_texts.extend((Entity(str(name), name.key), entities[0].text, entities[0].key) for name in claimed)
+            claimed_texts.extend(
+                (Entity(str(name), name.key), entities[0].text, entities[0].key) for name in claimed
+            )
     parts = {f"{relation.name} {text}" for entity, text, _ in claimed_texts if entity == entities[0]} or {
         f"{relation.name} {text}" for _, text, _ in claimed_texts
     }
@@ -195,15 +225,31 @@ def _on_names(ask: Ask, relation: Relation, clauses: Sequence[Clause]) -> tuple[
             said = {stem(word) for fact in told for word in re.findall(r"\w+", fact.value.lower())}
             names = " and ".join(fact.value for fact in told)
             if {stem(word) for word in key} <= said:
-                voices.append(Voice(f"{relation.name} {text}", "supports", f"{told[0].clause.title} names {names} as {relation.label} of {entity.text}.", told[0].clause))
+                voices.append(
+                    Voice(
+                        f"{relation.name} {text}",
+                        "supports",
+                        f"{told[0].clause.title} names {names} as {relation.label} of {entity.text}.",
+                        told[0].clause,
+                    )
+                )
             elif relation.single:
-                voices.append(Voice(f"{relation.name} {text}", "contradicts", f"{told[0].clause.title} names {names} as {relation.label} of {entity.text}, not {text}.", told[0].clause))
+                voices.append(
+                    Voice(
+                        f"{relation.name} {text}",
+                        "contradicts",
+                        f"{told[0].clause.title} names {names} as {relation.label} of {entity.text}, not {text}.",
+                        told[0].clause,
+                    )
+                )
     for clause in clauses:
         # "X does not operate in Spain": a denial of just this.
         if denies(clause.text) and relation.name in clause.tells and owned_by(entities[0], clause):
             for entity, text, key in claimed_texts:
                 if entity == entities[0] and {stem(word) for word in key} <= clause.terms:
-                    voices.append(Voice(f"{relation.name} {text}", "contradicts", f"{clause.title} denies it.", clause))
+                    voices.append(
+                        Voice(f"{relation.name} {text}", "contradicts", f"{clause.title} denies it.", clause)
+                    )
     if len(parts) > 1 or any(voice.part not in parts for voice in voices):
         # Either reading of who is whose will do.
         supported = [voice for voice in voices if voice.stance == "supports"]
@@ -214,7 +260,11 @@ def _on_names(ask: Ask, relation: Relation, clauses: Sequence[Clause]) -> tuple[
 
 
 def _role(text: str, start: int) -> str:
-    return "place" if re.search(r"\b(?:in|at|near|from|outside)\s+(?:the\s+)?$", text[:start], re.IGNORECASE) else "person"
+    return (
+        "place"
+        if re.search(r"\b(?:in|at|near|from|outside)\s+(?:the\s+)?$", text[:start], re.IGNORECASE)
+        else "person"
+    )
 
 
 def _on_count(ask: Ask, claimed: Quantity, clauses: Sequence[Clause]) -> Iterator[Voice]:
@@ -225,14 +275,23 @@ def _on_count(ask: Ask, claimed: Quantity, clauses: Sequence[Clause]) -> Iterato
             continue
         if not wanted <= clause.terms | {term for term in terms(clause.quote) if clause.inherited}:
             continue
-        fitting = [one for one in quantities_in(clause.text) if one.family != "date" and comparable(claimed, one) and (one.kind == claimed.kind)]
+        fitting = [
+            one
+            for one in quantities_in(clause.text)
+            if one.family != "date" and comparable(claimed, one) and (one.kind == claimed.kind)
+        ]
         if not fitting:
             continue
         if any(agree(claimed, one) for one in fitting):
             yield Voice(claimed.text, "supports", f"{clause.title} gives the same value.", clause)
         else:
             told = " and ".join(shown_value(one.shown, one.unit) for one in fitting)
-            yield Voice(claimed.text, "contradicts", f"{clause.title} says {told}, not {shown_value(claimed.shown, claimed.unit)}.", clause)
+            yield Voice(
+                claimed.text,
+                "contradicts",
+                f"{clause.title} says {told}, not {shown_value(claimed.shown, claimed.unit)}.",
+                clause,
+            )
 
 
 def _hear_comparison(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list[Voice]]:
@@ -248,8 +307,13 @@ def _hear_comparison(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], lis
         more = one.quantity.value > other.quantity.value
         equal = one.quantity.value == other.quantity.value
         right = not equal and (more is (_MORE.search(ask.text) is not None)) is not ask.negated
-        reason = f"{relation.label.capitalize()}: {one.entity.text} {one.told}, {other.entity.text} {other.told}."
-        voices.extend(Voice("comparison", "supports" if right else "contradicts", reason, fact.clause) for fact in (one, other))
+        reason = (
+            f"{relation.label.capitalize()}: {one.entity.text} {one.told}, {other.entity.text} {other.told}."
+        )
+        voices.extend(
+            Voice("comparison", "supports" if right else "contradicts", reason, fact.clause)
+            for fact in (one, other)
+        )
     return {"comparison"}, voices
 
 
@@ -260,9 +324,19 @@ def _hear_direction(ask: Ask, clauses: Sequence[Clause]) -> list[Voice]:
         for relation in ask.relations:
             facts = related(entity, relation, ask, clauses)
             for trend in trends(facts):
-                earlier, later = sorted(trend.order, key=lambda ranked: ranked.subject)[:: max(len(trend.order) - 1, 1)][:2]
-                told = "up" if float(later.value) > float(earlier.value) else "down" if float(later.value) < float(earlier.value) else None
-                stance: Literal["supports", "contradicts"] = "supports" if (told == ask.direction) is not ask.negated else "contradicts"
+                earlier, later = sorted(trend.order, key=lambda ranked: ranked.subject)[
+                    :: max(len(trend.order) - 1, 1)
+                ][:2]
+                told = (
+                    "up"
+                    if float(later.value) > float(earlier.value)
+                    else "down"
+                    if float(later.value) < float(earlier.value)
+                    else None
+                )
+                stance: Literal["supports", "contradicts"] = (
+                    "supports" if (told == ask.direction) is not ask.negated else "contradicts"
+                )
                 voices.extend(Voice("direction", stance, trend.statement, fact.clause) for fact in facts)
         if voices:
             continue
@@ -270,9 +344,20 @@ def _hear_direction(ask: Ask, clauses: Sequence[Clause]) -> list[Voice]:
         for clause in clauses:
             said = direction_of(clause.text)
             timely = all(year in clause.sentence for year in ask.years)
-            if said and timely and owned_by(entity, clause) and (not shared or shared & clause.tells) and ask.measure <= clause.terms:
+            if (
+                said
+                and timely
+                and owned_by(entity, clause)
+                and (not shared or shared & clause.tells)
+                and ask.measure <= clause.terms
+            ):
                 same = (said == ask.direction) is (denies(clause.text) == ask.negated)
                 voices.append(
-                    Voice("direction", "supports" if same else "contradicts", f"{clause.title} says that it went {said}.", clause)
+                    Voice(
+                        "direction",
+                        "supports" if same else "contradicts",
+                        f"{clause.title} says that it went {said}.",
+                        clause,
+                    )
                 )
     return voices

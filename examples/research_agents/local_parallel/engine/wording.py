@@ -46,11 +46,15 @@ _EXCEPTING = re.compile(
     re.IGNORECASE,
 )
 _CANON = {form: forms.split()[0] for forms in _SAME for form in forms.split()}
-_WEAK = frozenset("make operate sell buy supply use begin end".split())  # the deed alone is not what is claimed
+_WEAK = frozenset(
+    ["make", "operate", "sell", "buy", "supply", "use", "begin", "end"]
+)  # the deed alone is not what is claimed
 _MOST = 12
 
 
-def judge_words(ask: Ask, clauses: Sequence[Clause]) -> Iterator[tuple[Literal["supports", "contradicts"], str, Clause]]:
+def judge_words(
+    ask: Ask, clauses: Sequence[Clause]
+) -> Iterator[tuple[Literal["supports", "contradicts"], str, Clause]]:
     """What the sentences say to a claim that holds no value: (stance, reason, clause).
 
     A sentence supports it when it is about the same thing, holds every word of the claim that carries meaning, or another
@@ -67,10 +71,16 @@ def judge_words(ask: Ask, clauses: Sequence[Clause]) -> Iterator[tuple[Literal["
     for clause in clauses:
         if ask.entities and ask.entities[0].proper and not owned_by(ask.entities[0], clause):
             continue
-        told = _content(clause.text) | (_content(clause.sentence) if _content(clause.text) & wanted else set())
+        told = _content(clause.text) | (
+            _content(clause.sentence) if _content(clause.text) & wanted else set()
+        )
         if ask.entities and not ask.entities[0].proper and not entity <= told | _context(clause):
             continue
-        missing = wanted - told - ({term for term in _context(clause)} if clause.inherited or not ask.entities else set())
+        missing = (
+            wanted
+            - told
+            - ({term for term in _context(clause)} if clause.inherited or not ask.entities else set())
+        )
         if missing:
             if (pair := _opposite(missing, told)) is not None and not denies(clause.text):
                 yield "contradicts", f'{clause.title} says "{pair[1]}", not "{pair[0]}".', clause
@@ -93,7 +103,11 @@ def _content(text: str) -> set[str]:
             found.add(f"={_CANON[word]}")
         elif word not in STOP_WORDS:
             found.update(term for term in terms(word) if not term.startswith(("rel_", "kw_", "dot_")))
-    found.update(f"rel_{name}" for name in told_relations(text.lower()) if name not in {"makes", "active", "output", "seat"})
+    found.update(
+        f"rel_{name}"
+        for name in told_relations(text.lower())
+        if name not in {"makes", "active", "output", "seat"}
+    )
     return found
 
 
@@ -116,5 +130,6 @@ def _opposite(missing: set[str], told: set[str]) -> tuple[str, str] | None:
 def _excepted(text: str, wanted: set[str]) -> bool:
     """Whether a word of the claim stands behind "excluding", "other than" and the like."""
     return any(
-        _EXCEPTING.search(text[: match.start()]) and _content(match.group()) & wanted for match in re.finditer(r"[\w']+", text)
+        _EXCEPTING.search(text[: match.start()]) and _content(match.group()) & wanted
+        for match in re.finditer(r"[\w']+", text)
     )
