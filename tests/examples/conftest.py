@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +18,9 @@ from examples.research_agents.local_parallel.corpus import passages
 from examples.research_agents.local_parallel.index import CorpusIndex
 from examples.research_agents.serving import bind
 from examples.research_agents.settings import ResearchSettings
+from tests.support.local_server import local_server
+from tests.support.research import bearer, research_app
 
-ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "token-of-the-local-server-in-tests"
 
 
@@ -37,19 +35,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> CorpusIndex:
 @pytest.fixture(scope="session")
 def local_url() -> Iterator[str]:
     """The local Parallel server, as `make demo` starts it."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RESEARCH_")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "examples.research_agents.local_parallel"],
-        cwd=ROOT,
-        env={**environment, "LOCAL_PARALLEL_TOKEN": TOKEN},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        yield f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
-        process.stdin.close()
-        assert process.wait(timeout=10) == 0
+    with local_server(TOKEN) as url:
+        yield url
 
 
 @pytest.fixture
@@ -113,7 +100,6 @@ def open_research(
 
     Keyword arguments go to prodkit's settings; `settings=` takes the place of the usual `ResearchSettings`.
     """
-    from tests.support.research import bearer, research_app
 
     @contextlib.asynccontextmanager
     async def opened(
