@@ -70,9 +70,12 @@ class Demo:
         self.children = children_of(process.pid)
 
     def ask(self, message: str, way: str = "chat", key: str | None = None) -> tuple[int, str]:
+        return self.call(f"/v1/agents/search/{way}", {"message": message}, key)
+
+    def call(self, path: str, body: object = None, key: str | None = None) -> tuple[int, str]:
         request = urllib.request.Request(
-            f"{self.url}/v1/agents/search/{way}",
-            data=json.dumps({"message": message}).encode(),
+            f"{self.url}{path}",
+            data=None if body is None else json.dumps(body).encode(),
             headers={
                 "Authorization": f"Bearer {self.key if key is None else key}",
                 "Content-Type": "application/json",
@@ -86,11 +89,30 @@ class Demo:
                 return error.code, error.read().decode()
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Demo]:
-    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(free_port()), "TMPDIR": str(tmp_path)}
+def surroundings(folder: Path) -> dict[str, str]:
+    """The environment of a demo that keeps what it keeps under *folder*, and not with that of the developer."""
+    temporary, kept = folder / "temporary", folder / "kept"
+    for one in (temporary, kept):
+        one.mkdir(exist_ok=True)
+    return {
+        **os.environ,
+        "HOST": "127.0.0.1",
+        "PORT": str(free_port()),
+        "TMPDIR": str(temporary),
+        "PRODKIT_STORE": f"sqlite:///{kept / 'prodkit.db'}",
+        "RESEARCH_DATABASE_URL": f"sqlite+aiosqlite:///{kept / 'research.db'}",
+    }
+
+
+@contextlib.contextmanager
+def started(folder: Path) -> Iterator[Demo]:
     with subprocess.Popen(
-        COMMAND, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        COMMAND,
+        cwd=ROOT,
+        env=surroundings(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         try:
             yield Demo(process)
@@ -99,13 +121,24 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
                 process.kill()
 
 
-def test_it_answers_with_the_key_it_printed_and_ends_cleanly(demo: Demo, tmp_path: Path) -> None:
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    with started(tmp_path) as demo:
+        yield demo
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    return tmp_path / "temporary"
+
+
+def test_it_answers_with_the_key_it_printed_and_ends_cleanly(demo: Demo, temporary: Path) -> None:
     """Ready when it says so; a chat, a stream and an honest refusal; SIGTERM drains, exit code 0, no process left."""
     assert demo.url.startswith("http://127.0.0.1:")
-    assert all(line.startswith(f"curl -sS {demo.url}/v1/agents/search/") for line in demo.lines[-3:])
+    assert all(line.startswith("curl -sS") and f" {demo.url}/v1/agents/" in line for line in demo.lines[-3:])
     assert f"Docs: {demo.url}/docs" in demo.lines
     assert len(demo.children) == 1
-    assert list(tmp_path.iterdir())
+    assert list(temporary.iterdir())
     status, body = demo.ask("What does the nonlocal statement do?")
     assert status == 200, body
     assert "previously bound variables" in json.loads(body)["answer"]
@@ -119,24 +152,46 @@ def test_it_answers_with_the_key_it_printed_and_ends_cleanly(demo: Demo, tmp_pat
     demo.process.send_signal(signal.SIGTERM)
     assert demo.process.wait(timeout=15) == 0
     assert all(gone_within(child, 5) for child in demo.children)
-    assert list(tmp_path.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
-def test_a_closed_terminal_ends_it_cleanly_too(demo: Demo, tmp_path: Path) -> None:
+def test_its_curl_lines_work_as_printed(demo: Demo) -> None:
+    """Pasted into a shell, each of the three answers from sources."""
+    for line in demo.lines[-3:]:
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=True)
+        assert '"citations":[{' in done.stdout, (line, done.stdout, done.stderr)
+
+
+def test_the_next_demo_knows_what_was_said(tmp_path: Path) -> None:
+    """Its key is another one, and the old one is worth nothing; sessions and their cost are still there."""
+    with started(tmp_path) as first:
+        status, body = first.ask("What does the nonlocal statement do?")
+        assert status == 200, body
+        session = json.loads(body)["session_id"]
+        first.process.send_signal(signal.SIGTERM)
+        assert first.process.wait(timeout=15) == 0
+    with started(tmp_path) as second:
+        assert second.call("/v1/usage", key=first.key)[0] == 401
+        status, body = second.call(f"/v1/sessions/{session}/messages")
+        assert (status, len(json.loads(body)["messages"])) == (200, 2)
+        assert json.loads(second.call("/v1/usage")[1])["total_usd"] == "0.001"
+
+
+def test_a_closed_terminal_ends_it_cleanly_too(demo: Demo, temporary: Path) -> None:
     """SIGHUP is handled like SIGTERM: exit code 0, no process and no directory left."""
     demo.process.send_signal(signal.SIGHUP)
     assert demo.process.wait(timeout=15) == 0
     assert all(gone_within(child, 5) for child in demo.children)
-    assert list(tmp_path.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
-def test_nothing_is_left_when_it_is_killed(demo: Demo, tmp_path: Path) -> None:
+def test_nothing_is_left_when_it_is_killed(demo: Demo, temporary: Path) -> None:
     """The child ends by itself and cleans up, also when nobody could tell it to."""
     demo.process.kill()
     demo.process.wait(timeout=5)
     assert demo.children
     assert all(gone_within(child, 10) for child in demo.children)
-    assert list(tmp_path.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_ctrl_c_before_it_serves_ends_it() -> None:

@@ -20,6 +20,8 @@ from examples.research_agents.retrieval.passages import Passage, passages_of
 
 __all__ = ["Document", "documents", "passages"]
 
+# Pages that hold answers of the agents, and documents made up to ask about: who quoted them would quote itself.
+_ABOUT_THE_AGENTS = frozenset({"reference/ten-questions.md", "tutorials/research-agents.md"})
 _LARGEST_README = 60_000  # characters; beyond that a README is a change log
 _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$", re.MULTILINE)
 
@@ -55,6 +57,8 @@ def documents(docs_folder: Path | None = None) -> Iterator[Document]:
     if docs_folder is not None and docs_folder.is_dir():
         for path in sorted(docs_folder.rglob("*.md")):
             relative = path.relative_to(docs_folder).as_posix()
+            if relative in _ABOUT_THE_AGENTS:
+                continue
             text = path.read_text(encoding="utf-8", errors="replace")
             yield Document(
                 f"docs:{relative}", f"prodkit docs: {relative.removesuffix('.md')}", text, markup=True
