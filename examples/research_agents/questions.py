@@ -1,59 +1,113 @@
-"""Taking a question apart: "What do A and B do?" is two searches, "How does A work, and when is B called?" too."""
+"""Taking a message apart: "What do A and B do?" is two searches, "How does A work, and when is B called?" too."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 
-__all__ = ["MOST_PARTS", "in_context", "split_question"]
+from .outlines import Part, about, parts_of, says_nothing, topic_of
+
+__all__ = ["MOST_PARTS", "in_context", "read_parts", "split_question"]
 
 MOST_PARTS = 4  # searches one message may cause; each is billed
 
 _ASKING = r"(?:what|which|who|whom|whose|when|where|why|how|can|could|does|do|did|is|are|was|were|should|may|must|will)"
 _ASKING_WORD = re.compile(_ASKING, re.IGNORECASE)
-_NEW_QUESTION = re.compile(rf"(?:\?\s+|[,;]?\s+and\s+(?={_ASKING}\s)|;\s+(?={_ASKING}\s)|\n+)", re.IGNORECASE)
+_ASKS = re.compile(rf"{_ASKING}\b", re.IGNORECASE)
+_TELLING = r"(?:say|tell|explain|describe|state|show|list|name|give|mention|compare|summari[sz]e|discuss|write)"
+_NEW_QUESTION = re.compile(
+    rf"(?:\?\s+|,?\s+and\s+(?:also\s+)?(?={_ASKING}\s)|[,;]\s+(?:and\s+)?(?={_ASKING}\s)|;\s+"
+    rf"|,?\s+and\s+(?:also\s+|then\s+)?(?={_TELLING}\s)|(?<=[\w)\"'`])[.!]\s+(?=[A-Z]\w*\s)|\n+)",
+    re.IGNORECASE,
+)
 _TERM = r"[\"'`]?[\w.]+(?:\(\))?[\"'`]?"
 _PAIR = re.compile(
     rf"^(?P<head>{_ASKING}(?:\s+(?:do|does|did|is|are|was|were|can|the|a|an|mean by))*\s+)"
     rf"(?P<first>{_TERM})\s+and\s+(?:the\s+|an?\s+)?(?P<second>{_TERM})(?P<tail>\s+[\w\s]*|)\??$",
     re.IGNORECASE,
 )
-_SIDE = rf"{_TERM}(?:\s{_TERM}){{0,3}}?"
-_ARTICLE = r"(?:(?:the|an?)\s)?"
-_COMPARISON = re.compile(
-    rf"\b(?:differences?|compare|distinction|distinguish)\b(?:\sbetween)?\s(?P<first>{_ARTICLE}{_SIDE})\s"
-    rf"(?:and|with|to|from|versus|vs\.?)\s(?P<second>{_ARTICLE}{_SIDE})\s*$"
-    rf"|^how\s(?:does|do|is|are)\s(?P<one>{_ARTICLE}{_SIDE})\s(?:differ|different)\sfrom\s(?P<other>{_ARTICLE}{_SIDE})\s*$",
-    re.IGNORECASE,
-)
-_KIND = re.compile(
-    r"(?P<name>.+)\s(?P<kind>statement|keyword|clause|expression|operator|function|method|command|package|exception|object)s$",
-    re.IGNORECASE,
-)
 _POINTING_BACK = re.compile(r"\b(?:it|its|they|them|their|this|that|these|those|one)\b", re.IGNORECASE)
 _SINGULAR = {"do": "does", "are": "is", "were": "was"}
 _PLURAL = re.compile(r"\b(?:do|are|were)\b", re.IGNORECASE)
+_LONGEST_SUBJECT = 10  # words; more of them say something, and are looked up as they stand
 
 
-def split_question(message: str) -> list[str]:
-    """The questions in *message*, at most `MOST_PARTS`, in order; what cannot be split safely stays whole.
+def split_question(message: str, most: int = MOST_PARTS) -> list[str]:
+    """The questions in *message*, at most *most*, in order; what cannot be split safely stays whole.
 
     A comparison asks for each side, and not for both at once: a passage that holds both words need not compare them,
     and a side about which nothing is found is to be named.
     """
-    parts: list[str] = []
-    # One blank at a time: the patterns below would try each of a thousand blanks as the beginning of a match.
+    return list(dict.fromkeys(part.question for part in read_parts(message, most)))
+
+
+def read_parts(message: str, most: int) -> list[Part]:
+    """What *message* asks for, in parts that can each be looked up; see `split_question`.
+
+    More subjects with their aspects than *most* are looked up by subject, all its aspects at once.
+    """
+    # One blank at a time: the patterns would try each of a thousand blanks as the beginning of a match.
     message = "\n".join(" ".join(line.split()) for line in message.splitlines() if line.strip())
-    pieces = _NEW_QUESTION.split(message)
-    if any(_POINTING_BACK.search(piece) for piece in pieces[1:]):
-        # "... and which Python does it need": alone, the second half asks about nothing.
-        pieces = [message]
-    for piece in pieces:
-        question = piece.strip(" \t?;,")
-        if question:
-            parts.extend(_expand(question))
-    unique = list(dict.fromkeys(f"{part}?" for part in parts))
-    return unique[:MOST_PARTS] or [message]
+    parts: list[Part] = []
+    for piece in _pieces(message):
+        several = parts_of(piece, parts)
+        parts.extend(several or _pair(piece) or [_whole(piece)])
+    unique = list({part.question.lower(): part for part in parts}.values())
+    if len(unique) > most and all(part.subject and part.aspect for part in unique):
+        unique = _by_subject(unique)
+    return unique[:most] or [_whole(message)]
+
+
+def _pieces(message: str) -> list[str]:
+    """The sentences and questions of *message*, without those that only say what the text should look like."""
+    pieces: list[str] = []
+    for piece in _NEW_QUESTION.split(message):
+        asked = piece.strip(" \t?;,")
+        if not asked or (says_nothing(asked) and not (pieces and _ASKS.match(asked))):
+            continue
+        if pieces and _POINTING_BACK.search(asked):
+            asked = in_context(asked, pieces)
+            if _FOLLOWS_ON.search(asked):
+                # "... and which Python does it need": alone, the second half asks about nothing.
+                return [message]
+        pieces.append(asked)
+    return pieces
+
+
+def _whole(piece: str) -> Part:
+    """A piece that is looked up as it is: a question as asked, a request by its topic."""
+    topic = topic_of(piece)
+    asked = piece.strip(" .!?:;,")
+    if topic != asked and _ASKS.match(topic):
+        return Part(f"{topic}?")
+    if topic != asked and len(topic.split()) <= _LONGEST_SUBJECT:
+        return Part(about(topic), topic)
+    return Part(f"{asked}?" if asked else piece)
+
+
+def _pair(question: str) -> list[Part]:
+    """One question about two things as one for each: "What do A and B do"; empty for any other."""
+    match = _PAIR.match(question)
+    if match is None:
+        return []
+    head = _PLURAL.sub(lambda verb: _SINGULAR[verb[0].lower()], match["head"])
+    return [Part(f"{head}{match[side]}{match['tail'].rstrip()}?", match[side]) for side in ("first", "second")]
+
+
+def _by_subject(parts: Sequence[Part]) -> list[Part]:
+    """One part for each subject, with all that is asked of it."""
+    aspects: defaultdict[str, list[str]] = defaultdict(list)
+    for part in parts:
+        aspects[part.subject].append(part.aspect)
+    return [
+        Part(f"What are the {_listed(asked)} of {subject}?", subject, _listed(asked))
+        for subject, asked in aspects.items()
+    ]
+
+
+def _listed(items: Sequence[str]) -> str:
+    return f"{', '.join(items[:-1])} and {items[-1]}" if len(items) > 1 else items[0]
 
 
 _FOLLOWS_ON = re.compile(
@@ -105,17 +159,3 @@ def _named(message: str) -> str:
     if named := _NAME.search(message):
         return named["quoted"] or named["name"] or named["code"]
     return ""
-
-
-def _expand(question: str) -> list[str]:
-    """One question, or one for each of the two things it asks about."""
-    if match := _COMPARISON.search(question):
-        sides = [match["first"] or match["one"], match["second"] or match["other"]]
-        if shared := _KIND.match(sides[1]):  # "the break and continue statements"
-            names = [side.removeprefix("the ") for side in (sides[0], shared["name"])]
-            sides = [f"the {name}" if " " in name else f"the {name} {shared['kind']}" for name in names]
-        return [f"What is {side}" for side in sides]
-    if match := _PAIR.match(question):
-        head = _PLURAL.sub(lambda verb: _SINGULAR[verb[0].lower()], match["head"])
-        return [f"{head}{match[side]}{match['tail'].rstrip()}" for side in ("first", "second")]
-    return [question]

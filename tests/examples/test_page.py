@@ -1,4 +1,4 @@
-"""The files of the page: their routes, headers and policy. What they do in a browser is in test_page_browser.py."""
+"""The files of the page: their routes, headers and policy. What they do in a browser is in page/."""
 
 from __future__ import annotations
 

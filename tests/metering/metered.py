@@ -98,12 +98,19 @@ class Bench:
 
 
 def identify(context: Any) -> None:
-    """Stands for authentication: `name`, `name@tenant`, and scopes after a blank."""
+    """Stands for authentication: `name#key@tenant`, the last two optional, and scopes after a blank."""
     given = context.headers.get(b"x-caller", b"").decode()
     if given:
         who, *scopes = given.split(" ")
-        name, _, tenant = who.partition("@")
-        context.principal = Principal(id=name, kind="test", tenant=tenant or None, scopes=frozenset(scopes))
+        named, _, tenant = who.partition("@")
+        name, _, key = named.partition("#")
+        context.principal = Principal(
+            id=name,
+            kind="test",
+            tenant=tenant or None,
+            scopes=frozenset(scopes),
+            claims={"key": key} if key else {},
+        )
 
 
 class Scheme:
@@ -126,15 +133,22 @@ class Shop:
         self.app = FastAPI()
 
         @self.app.post("/buy")
-        async def buy(context: CurrentContext, nano: int = 0, hold: int = 1000, session: str = "") -> str:
+        async def buy(
+            context: CurrentContext,
+            nano: int = 0,
+            hold: int = 1000,
+            session: str = "",
+            agent: str = "search",
+            model: str = "",
+        ) -> str:
             meter = context.kit.one(Meter)
             assert meter is not None
-            attributes = {"agent": "search", "session": session}
+            attributes = {"agent": agent, "session": session, "run": f"run_{session}"}
             async with await meter.open(
                 f"run_{context.correlation_id}", amount_nano=hold, attributes=attributes, context=context
             ) as envelope:
                 call = await envelope.call(hold, attributes={"provider": "parallel", "sku": "search"})
-                await call.settle(nano, units={"sku_search": 1})
+                await call.settle(nano, units={"sku_search": 1}, attributes={"model": model})
             return str(envelope.charged_nano)
 
         given = Contributes("ledger_of_the_test")

@@ -18,9 +18,10 @@ async def test_nothing_runs_before_the_first_envelope():
     """An application that meters nothing has no task."""
     bench = Bench()
     before = asyncio.all_tasks()
-    assert not bench.meter.keeper.is_running
+    running = [bench.meter.keeper.is_running]
     await bench.open()
-    assert bench.meter.keeper.is_running
+    running.append(bench.meter.keeper.is_running)
+    assert running == [False, True]
     await bench.meter.aclose()
     assert asyncio.all_tasks() == before
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prodkit.core.events import CostCharged
-from prodkit.metering import Tally
+from prodkit.metering.tally import Tally
 
 
 def charged(amount_nano, kind="settled", *, units=None, overrun_nano=0, **attributes):

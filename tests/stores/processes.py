@@ -7,8 +7,8 @@ import sys
 import textwrap
 
 
-def script(source, *arguments):
-    """Start a process of its own that runs *source*."""
+def script(source, *arguments, imports=""):
+    """Start a process of its own that runs *imports* and *source*."""
     prelude = """
         import asyncio, os, signal, sys, time
         from prodkit.core.exceptions import StoreError
@@ -16,7 +16,7 @@ def script(source, *arguments):
         from prodkit.stores.sqlite import SqliteKeyStore, SqliteRateLimitStore
         from prodkit.testing import hit
     """
-    code = textwrap.dedent(prelude) + textwrap.dedent(source)
+    code = textwrap.dedent(prelude) + imports + textwrap.dedent(source)
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -25,8 +25,8 @@ def script(source, *arguments):
     )
 
 
-def finish(process):
+def finish(process, timeout_seconds=30):
     """What it printed, after it ended well."""
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=timeout_seconds)
     assert process.returncode == 0, output
     return output.split()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from hashlib import sha256
 
 import pytest
 
 from prodkit.core.exceptions import StoreIncompatibleError, StoreUnavailableError
 from prodkit.stores import KeyRecord, Rate, sqlite_connection, sqlite_schema
+from prodkit.stores.ledger import Reservation
 from prodkit.stores.sqlite import SqliteKeyStore, SqliteRateLimitStore
+from prodkit.stores.sqlite_ledger import SqliteLedger
 from prodkit.stores.sqlite_schema import APPLICATION_ID, UPGRADES
 from prodkit.testing import hit
 from tests.stores.processes import finish, script
@@ -72,9 +75,21 @@ async def test_a_newer_file_is_refused(path):
     await store.aclose()
 
 
+def contents(path):
+    """What a file says of itself, and every table, index and trigger in it."""
+    connection = sqlite3.connect(path)
+    pragmas = [
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("user_version", "application_id", "journal_mode", "integrity_check")
+    ]
+    objects = sorted(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
+    connection.close()
+    return pragmas, objects
+
+
 @pytest.mark.parametrize("version", range(len(UPGRADES) + 1))
 async def test_every_released_file_is_brought_up_to_date(path, version):
-    """A file of any release so far, and an empty one, becomes what the newest release makes."""
+    """A file of any release so far, and an empty one, becomes what the newest release makes; what was in it is still there."""
     old = sqlite3.connect(path, isolation_level=None)
     for statements in UPGRADES[:version]:
         for statement in statements:
@@ -82,19 +97,35 @@ async def test_every_released_file_is_brought_up_to_date(path, version):
     if version:
         old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         old.execute(f"PRAGMA user_version = {version}")
+        old.execute(
+            "INSERT INTO api_keys (id, digest, pepper_id, owner, scopes, created_at, networks) "
+            "VALUES ('k', x'64', 'p', 'o', '[]', 0.0, '[]')"
+        )
     old.close()
-    store = SqliteRateLimitStore(path, timeout_seconds=5.0)
-    assert (await hit(store, ("k", HOURLY, 1)))[0].allowed
-    await store.aclose()
-    now = sqlite3.connect(path)
-    assert now.execute("PRAGMA user_version").fetchone() == (len(UPGRADES),)
-    assert now.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-    assert now.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert {name for (name,) in now.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} == {
-        "rate_limits",
-        "api_keys",
-    }
-    now.close()
+    limits, keys, ledger = (
+        SqliteRateLimitStore(path, timeout_seconds=5.0),
+        SqliteKeyStore(path, timeout_seconds=5.0),
+        SqliteLedger(path, timeout_seconds=5.0),
+    )
+    assert (await hit(limits, ("k", HOURLY, 1)))[0].allowed
+    assert await keys.find("k") == (RECORD if version else None)
+    await ledger.reserve(Reservation(id="h", amount_nano=1, lease_seconds=60.0))
+    for store in (limits, keys, ledger):
+        await store.aclose()
+    new = SqliteLedger(path.with_name("new.db"), timeout_seconds=5.0)
+    await new.check()
+    await new.aclose()
+    assert contents(path) == contents(path.with_name("new.db"))
+    assert contents(path)[0] == [len(UPGRADES), APPLICATION_ID, "wal", "ok"]
+
+
+def test_a_step_that_was_released_is_never_edited():
+    """Files out there were made by it, and would not get what is added to it: append another step instead."""
+    digests = [
+        sha256("\0".join(" ".join(sql.split()) for sql in step).encode()).hexdigest()[:16]
+        for step in UPGRADES
+    ]
+    assert digests == ["7b4d0058f5476345", "28942087bebc6fa1"]
 
 
 def test_an_upgrade_is_made_whole_or_not_at_all(path, monkeypatch):

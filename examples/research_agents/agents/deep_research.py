@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from agno.tools import Toolkit
 
 from examples.research_agents.catalogue import ANALYST, CRITIC, MOST_SEARCHES, SEARCH, WRITER
+from examples.research_agents.questions import split_question
+from examples.research_agents.retrieval.text import terms
 from examples.research_agents.upstream import UpstreamError
 from prodkit.metering import EnvelopeExhaustedError
 
 from .conduct import ToolCall, ToolResult
+from .reports import numbers_in, split_report
 from .tasks import PLAN
 
 if TYPE_CHECKING:
@@ -179,8 +182,9 @@ class DeepResearchConduct:
         written = next(
             (result.data.get("answer", "") for result in results if result.tool == "ask_writer"), ""
         )
-        report = [part.strip() for part in written.split("\n\n") if part.strip()]
-        if not report:
+        body, unwritten = split_report(written)
+        report = [part.strip() for part in body.split("\n\n") if part.strip()]
+        if not report or not material.citations(numbers_in(body)):
             answers = (result.data.get("answer", "") for result in results if result.tool == "ask_search")
             report = [answer for answer in answers if answer] if material.sources else []
         spoken = False
@@ -194,13 +198,29 @@ class DeepResearchConduct:
                     f" [{number}]" for number in dict.fromkeys(basis["n"] for basis in one["basis"])
                 )
                 yield f"\n- {one['claim']} {one['reasoning']}{marks}"
-        missing = [one for one in material.not_found if one not in written]
-        if missing or not spoken:
+        self._settle(unwritten, written)
+        if material.not_found or not spoken:
             lead = "\n\n## Not found\n" if spoken else "## Not found\n"
-            yield lead + "".join(f"\n- {one}" for one in missing or [message])
+            yield lead + "".join(f"\n- {one}" for one in material.not_found or [message])
         if material.refused:
             yield "\n\n## Not looked up, because max_cost_usd does not allow more\n"
             yield "".join(f"\n- {_short(one)}" for one in dict.fromkeys(material.refused))
+
+    def _settle(self, unwritten: Sequence[str], written: str) -> None:
+        """Keep of what was not found what is still missing: one agent may find what another did not.
+
+        The writer comes last and has everything that was gathered, so where there is a text it decides about the plan.
+        That the critic finds no second source for a statement does not make the statement missing.
+        """
+        material = self._bench.material
+        doubted = {one["claim"] for one in material.claims}
+        asked = {frozenset(terms(one)) for plan in material.plan for one in [plan, *split_question(plan)]} if written else set()
+        left: dict[frozenset[str], str] = {frozenset(terms(one)): one for one in unwritten}
+        for one in material.not_found:
+            key = frozenset(terms(one))
+            if one not in doubted and key not in asked:
+                left.setdefault(key, one)
+        material.not_found[:] = left.values()
 
     def _statements(self, results: Sequence[ToolResult]) -> list[str]:
         """What deserves a second look: findings with numbers first, then the sentences that were quoted."""

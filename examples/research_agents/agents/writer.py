@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
+from examples.research_agents.outlines import topic_of
 from examples.research_agents.questions import split_question
 from examples.research_agents.upstream import UpstreamError
 from prodkit.metering import EnvelopeExhaustedError
 
 from .conduct import ToolCall, ToolResult
+from .reports import split_report
 from .tasks import read_sources
 
 if TYPE_CHECKING:
     from .workbench import Workbench
 
-__all__ = ["WriterConduct", "topic_of"]
+__all__ = ["WriterConduct"]
 
-_REQUEST = re.compile(
-    r"^(?:please\s+)?(?:can you\s+)?(?:write|draft|prepare|compose|give|make|create)(?:\s+(?:me|us))?\s+(?:a|an|the|some)?\s*"
-    r"(?:(?:short|brief|long|detailed|one-page|structured|little)\s+)*"
-    r"(?:report|summary|overview|article|text|paragraph|note|notes|brief|briefing|section|essay|introduction|page)\s+"
-    r"(?:on|about|of|for|comparing|that compares|describing|explaining|summari[sz]ing)\s+",
-    re.IGNORECASE,
-)
-_SUMMARISE = re.compile(r"^(?:please\s+)?(?:summari[sz]e|describe|explain|outline)\s+", re.IGNORECASE)
 _GUIDANCE = (
     "You write a short report in Markdown. Use only the given sources and what you find yourself; put the number of its "
     "source in brackets behind each sentence; say under a heading of its own what was not found."
 )
-
-
-def topic_of(message: str) -> str:
-    """What *message* wants a text about."""
-    line = " ".join(message.split())
-    topic = _REQUEST.sub("", line)
-    topic = _SUMMARISE.sub("", topic) if topic == line else topic
-    return topic.strip(" .?!") or line
 
 
 class WriterConduct:
@@ -57,12 +42,11 @@ class WriterConduct:
         """A search in the documents and one outside for each part of the topic."""
         if results:
             return ()
-        topic = topic_of(message)
         if self._gathered:
-            return [ToolCall("search_documents", {"query": topic})]
+            return [ToolCall("search_documents", {"query": topic_of(message)})]
         return [
             ToolCall(tool, {"query": part})
-            for part in split_question(topic)
+            for part in split_question(message)
             for tool in ("search_documents", "web_search")
         ]
 
@@ -70,7 +54,7 @@ class WriterConduct:
         """The text, as the Chat API writes it."""
         bench = self._bench
         material = bench.material
-        for one in await bench.for_a_task(topic_of(message)):
+        for one in await bench.for_a_task(topic_of(message), *split_question(message)):
             material.cite(one["url"], one["title"], one["text"])
         given = [
             {"n": source.n, "url": source.url, "title": source.title, "text": source.excerpt}
@@ -84,7 +68,9 @@ class WriterConduct:
             chat = bench.parallel.chat(
                 messages, model=self._model, previous_interaction_id=bench.interaction_id
             )
+            written = []
             async for piece in chat:
+                written.append(piece)
                 yield piece
         except EnvelopeExhaustedError:
             material.refused.append(message)
@@ -94,6 +80,7 @@ class WriterConduct:
             raise bench.stop(error) from error
         bench.interaction_id = chat.interaction_id or bench.interaction_id
         read_sources(material, chat.basis)
+        material.miss(split_report("".join(written))[1])
 
     @property
     def _model(self) -> str:

@@ -126,7 +126,8 @@ def _envelope(given: dict[str, Any]) -> Asked | None:
     except ValidationError:
         return None
     question = read.question or read.claim or read.request
-    if question is None and not (read.documents or read.sources):
+    # An empty list of sources is one as well: a writer whom nobody gave any.
+    if question is None and not (given.keys() & {"documents", "sources"}):
         return None
     return Asked((question or "").strip(), tuple(_joined(read.documents)), tuple(_numbered(read.sources)))
 

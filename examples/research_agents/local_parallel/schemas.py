@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["UnfittingError", "allows", "fit", "properties_of"]
+__all__ = ["UnfittingError", "allows", "fit", "options_of", "properties_of"]
 
 # Values of a caller's JSON schema, and of the answer to it, are whatever JSON can hold.
 Json = Any
@@ -36,6 +36,11 @@ def properties_of(schema: dict[str, Json]) -> dict[str, Json]:
     """The properties of an object schema; empty for any other."""
     properties = schema.get("properties")
     return properties if isinstance(properties, dict) else {}
+
+
+def options_of(schema: Json, root: dict[str, Json]) -> list[dict[str, Json]]:
+    """The plain schemas that *schema*, a part of *root*, stands for: references followed, alternatives listed."""
+    return list(_options(schema, root, _DEEPEST))
 
 
 def fit(content: dict[str, Json], schema: dict[str, Json]) -> dict[str, Json]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from prodkit.budgets.api import budgets_router
+from prodkit.budgets.api import Owns, budgets_router
 from prodkit.budgets.policy import Per, Policies, Policy, parse_allowance, zone_of
-from prodkit.budgets.windows import Window, window_at
+from prodkit.budgets.windows import Window
 from prodkit.core.features import FeatureSettings, Parts
 
 if TYPE_CHECKING:
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Budgets",
     "BudgetsSettings",
+    "Owns",
     "Per",
     "Policies",
     "Policy",
     "Window",
     "budgets_router",
-    "parse_allowance",
-    "window_at",
 ]
 
 

@@ -29,7 +29,7 @@ from prodkit.core.openapi import problem_response
 from prodkit.core.owners import attributes_of, owner_of
 from prodkit.core.permission import Permission
 from prodkit.core.problems import INSUFFICIENT_SCOPE, LEDGER_UNAVAILABLE, Problem
-from prodkit.stores.ledger import LedgerStore, UsageQuery
+from prodkit.stores.ledger import LONGEST_ATTRIBUTE, LedgerStore, UsageQuery
 
 if TYPE_CHECKING:
     from prodkit.stores.ledger import Account, BudgetAsk
@@ -152,25 +152,33 @@ async def _standing(context: RequestContext, policy: Policy, budget: str, owns: 
     """
     if policy.per not in CALLERS_OWN:
         return None
-    own = attributes_of(context.principal)
     value = budget.partition(":")[2]
-    if policy.budget_of(own) == budget:
+    if policy.budget_of(attributes_of(context.principal)) == budget:
         return "tenant" if policy.per == "tenant" else "own"
-    if policy.per == "tenant" or not value:
+    if policy.per == "tenant" or not value or len(value) > LONGEST_ATTRIBUTE:
         return None
     if policy.per != "principal" and owns is not None and await owns(context, policy.per, value):
         return "own"
+    return await _standing_by_history(context, policy.per, value)
+
+
+async def _standing_by_history(context: RequestContext, per: str, value: str) -> Standing:
+    """What the budget of *value* is to the caller, by who has spent in it."""
+    is_admin = ADMIN in context.principal.scopes
+    if per == "principal" and not is_admin:
+        # Somebody else's: to say so needs no look into the history, which has its price.
+        return None
+    own = attributes_of(context.principal)
     query = UsageQuery(
         since=0.0,
         until=context.kit.clock.wall() + 1,
-        where={policy.per: value},
+        where={per: value},
         group_by=("tenant", "principal"),
     )
     rows = await _answer(_ledger(context).usage(query))
     spenders = {(row.group["tenant"], row.group["principal"]) for row in rows}
     if spenders == {(own["tenant"], own["principal"])}:
         return "own"
-    is_admin = ADMIN in context.principal.scopes
     return "tenant" if is_admin and {tenant for tenant, _ in spenders} == {own["tenant"]} else None
 
 

@@ -18,7 +18,8 @@ NANO_PER_USD: Final = 1_000_000_000
 MOST_NANO: Final = 9_000_000 * NANO_PER_USD
 """The most any limit may be: every amount below is exact in a double too, which is what Redis scripts compute with."""
 
-_PATTERN = r"^\d{1,7}(\.\d{1,9})?$"
+# Not \d: to pydantic's engine every script's digits are digits, and what it lets in has to be read below.
+_PATTERN = r"^[0-9]{1,7}(\.[0-9]{1,9})?$"
 
 UsdString = Annotated[str, Field(pattern=_PATTERN, max_length=17, examples=["0.01"])]
 """A JSON string. A JSON number is refused with 422 (pydantic turns no number into a string): it has been a binary float
@@ -31,7 +32,7 @@ def parse_usd(text: str) -> int:
     Raises:
         ValueError: *text* is not such a number; signs, exponents and blanks are not.
     """
-    if not re.fullmatch(_PATTERN, text, re.ASCII):
+    if not re.fullmatch(_PATTERN, text):
         message = f"not an amount in USD: {text[:32]!r}"
         raise ValueError(message)
     whole, _, fraction = text.partition(".")

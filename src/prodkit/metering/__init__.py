@@ -20,7 +20,7 @@ from prodkit.core.exceptions import SettingsError, SettingsFault, StoreUnavailab
 from prodkit.core.features import FeatureSettings, HealthCheck, Parts
 from prodkit.core.owners import owner_of
 from prodkit.metering.envelope import Call, Envelope, EnvelopeExhaustedError
-from prodkit.metering.meter import Meter, TellsCallers
+from prodkit.metering.meter import Meter
 from prodkit.metering.pricing import Price, PriceBook, UnpricedError
 from prodkit.metering.refusals import (
     BUDGET_EXCEEDS_LIMIT,
@@ -28,8 +28,7 @@ from prodkit.metering.refusals import (
     BUDGET_RESERVED,
     REFUSAL_RESPONSES,
 )
-from prodkit.metering.tally import Tally
-from prodkit.metering.usage import usage_router
+from prodkit.metering.usage import IsKnown, usage_router
 from prodkit.stores.ledger import BudgetResolver, LedgerStore
 from prodkit.stores.memory_ledger import MemoryLedger
 from prodkit.stores.urls import Stores, open_store
@@ -47,13 +46,12 @@ __all__ = [
     "Call",
     "Envelope",
     "EnvelopeExhaustedError",
+    "IsKnown",
     "Meter",
     "Metering",
     "MeteringSettings",
     "Price",
     "PriceBook",
-    "Tally",
-    "TellsCallers",
     "UnpricedError",
     "owner_of",
     "usage_router",

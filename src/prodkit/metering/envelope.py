@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
 from prodkit.core.events import CostCharged
 from prodkit.core.exceptions import StoreUnavailableError
@@ -32,6 +32,9 @@ USAGE: Final = "nano_usd"
 """Where `RequestContext.usage` holds money."""
 
 CallState = Literal["dispatched", "settled", "presumed"]
+ChargeKind: TypeAlias = Literal["settled", "presumed", "adjusted"]
+Account: TypeAlias = "Callable[[Call, ChargeKind, int, Mapping[str, int], bool], None]"
+"""Where a call says what it cost: itself, of what kind the charge is, nano-USD, units, and whether that is an estimate."""
 
 
 class EnvelopeExhaustedError(Exception):
@@ -70,7 +73,13 @@ class Call:
     """
 
     def __init__(
-        self, envelope: Envelope, hold: str, estimate_nano: int, attributes: Mapping[str, str]
+        self,
+        hold: str,
+        estimate_nano: int,
+        attributes: Mapping[str, str],
+        *,
+        keeper: Keeper,
+        account: Account,
     ) -> None:
         self.id = hold
         self.estimate_nano = estimate_nano
@@ -78,7 +87,8 @@ class Call:
         self.state: CallState = "dispatched"
         self.charged_nano = 0
         self.estimated = False
-        self._envelope = envelope
+        self._keeper = keeper
+        self._account = account
         self._ending: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -127,7 +137,7 @@ class Call:
                 await asyncio.wait([before])
             await verb()
 
-        self._ending = self._envelope.keeper.spawn(after())
+        self._ending = self._keeper.spawn(after())
         await asyncio.shield(self._ending)
 
     async def _settle(
@@ -141,16 +151,16 @@ class Call:
         verb = Unfinished(
             "settle", self.id, amount_nano=actual_nano, units=units, estimated=estimated, attributes=learnt
         )
-        await self._envelope.keeper.do(verb)
-        kind: Literal["settled", "adjusted"] = "settled" if self.state == "dispatched" else "adjusted"
+        await self._keeper.do(verb)
+        kind: ChargeKind = "settled" if self.state == "dispatched" else "adjusted"
         self.attributes |= learnt
-        self._envelope.account(self, kind, actual_nano, units, estimated=estimated)
+        self._account(self, kind, actual_nano, units, estimated)
         self.state = "settled"
 
     async def _presume(self) -> None:
         if self.state == "dispatched":
-            await self._envelope.keeper.do(Unfinished("presume", self.id))
-            self._envelope.account(self, "presumed", self.estimate_nano, {}, estimated=True)
+            await self._keeper.do(Unfinished("presume", self.id))
+            self._account(self, "presumed", self.estimate_nano, {}, True)
             self.state = "presumed"
 
 
@@ -165,7 +175,6 @@ class Envelope:
         presumed_nano: the part of it that is estimated.
         calls: how many were dispatched.
         units: what was delivered, by unit.
-        keeper: of its meter.
     """
 
     def __init__(
@@ -185,7 +194,7 @@ class Envelope:
         self.presumed_nano = 0
         self.calls = 0
         self.units: Counter[str] = Counter()
-        self.keeper = keeper
+        self._keeper = keeper
         self._drawn_nano = hold.drawn_nano
         self._ledger = ledger
         self._emit = emit
@@ -235,12 +244,12 @@ class Envelope:
             dispatched=True,
         )
         self._drawn_nano += estimate_nano  # before the first await: tools of one run work at the same time
-        drawing = self.keeper.spawn(self._ledger.draw(self.id, reservation))
+        drawing = self._keeper.spawn(self._ledger.draw(self.id, reservation))
         try:
             answer = await asyncio.shield(drawing)
         except StoreUnavailableError as error:
             self._take_back(reservation)
-            self.keeper.failed("draw")
+            self._keeper.failed("draw")
             raise unavailable() from error
         except asyncio.CancelledError:
             drawing.add_done_callback(lambda _: self._take_back(reservation))
@@ -258,25 +267,26 @@ class Envelope:
         if self._closing is not None:
             self._take_back(reservation)  # closed by another task meanwhile: nobody would extend it
             raise EnvelopeExhaustedError(estimate_nano, 0)
-        call = Call(self, reservation.id, estimate_nano, self.attributes | own)
+        call = Call(
+            reservation.id, estimate_nano, self.attributes | own, keeper=self._keeper, account=self._account
+        )
         self._open_calls[call.id] = call
         self.calls += 1
         return call
 
     def _take_back(self, reservation: Reservation) -> None:
         """Nothing left for this call; whether it was written down is not known, so its money stays drawn."""
-        self.keeper.later(Unfinished("settle", reservation.id, certain=False))
+        self._keeper.later(Unfinished("settle", reservation.id, certain=False))
 
-    def account(
+    def _account(
         self,
         call: Call,
-        kind: Literal["settled", "presumed", "adjusted"],
+        kind: ChargeKind,
         charged_nano: int,
         units: Mapping[str, int],
-        *,
-        estimated: bool,
+        estimated: bool,  # noqa: FBT001  as `Account` has it
     ) -> None:
-        """Count what *call* turned out to cost, and tell it. For `Call`."""
+        """Count what *call* turned out to cost, and tell it."""
         added = charged_nano - call.charged_nano
         self.charged_nano += added
         self.presumed_nano += (charged_nano if estimated else 0) - (
@@ -311,14 +321,14 @@ class Envelope:
         A call may still be settled afterwards. While the ledger does not answer, this process goes on trying.
         """
         if self._closing is None:
-            self._closing = self.keeper.spawn(self._close())
+            self._closing = self._keeper.spawn(self._close())
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        self.keeper.forget(self)
+        self._keeper.forget(self)
         for call in list(self._open_calls.values()):
             await call.presume()
-        await self.keeper.do(Unfinished("release", self.id))
+        await self._keeper.do(Unfinished("release", self.id))
 
     async def __aenter__(self) -> Self:
         return self

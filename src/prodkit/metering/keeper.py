@@ -209,7 +209,7 @@ class Keeper:
             await coroutine
         except StoreUnavailableError:
             self._on_failure(verb, None)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  a round that fails must not end the rounds: it is reported
             self._on_failure(verb, error)
 
     async def _finish(self) -> None:

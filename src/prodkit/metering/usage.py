@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from prodkit.core.context import CurrentContext  # noqa: TC001 - FastAPI resolves annotations at run time
+from prodkit.core.context import CurrentContext, RequestContext
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.core.money import format_usd
 from prodkit.core.openapi import problem_response
@@ -17,20 +18,31 @@ from prodkit.core.permission import Permission
 from prodkit.core.problems import Problem
 from prodkit.metering.meter import Meter
 from prodkit.metering.refusals import unavailable
-from prodkit.stores.ledger import UsageQuery
+from prodkit.stores.ledger import LONGEST_ATTRIBUTE, UsageQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from prodkit.stores.ledger import UsageRow
 
-__all__ = ["Usage", "UsageGroup", "usage_router"]
+__all__ = ["IsKnown", "Usage", "UsageGroup", "usage_router"]
+
+IsKnown: TypeAlias = Callable[[RequestContext, str, str], Awaitable[bool]]
+"""Whether something is of the tenant of a request: its context, what it is (`session`, `run`) and its value."""
 
 GroupName = Literal[
     "agent", "model", "principal", "key", "session", "processor", "provider", "sku", "run", "day"
 ]
 _MOST_ROWS: Final = 1000
 _MOST_GROUPS: Final = 3
+
+# Of these a caller is told nothing that are not its tenant's, not even that there are none of them.
+_NAMED: Final = ("session", "run")
+
+_Value: TypeAlias = Annotated[
+    str | None,
+    Query(min_length=1, max_length=LONGEST_ATTRIBUTE, description="Only what was used by this one."),
+]
 
 _EXAMPLE: Final[dict[str, Any]] = {
     "from": "2026-11-01T00:00:00Z",
@@ -78,17 +90,29 @@ class Usage(BaseModel):
 
 
 def usage_router(
-    prefix: str = "/v1", *, scopes: Sequence[str] = ("usage:read",), tags: Sequence[str] = ("usage",)
+    prefix: str = "/v1",
+    *,
+    scopes: Sequence[str] = ("usage:read",),
+    is_known: IsKnown | None = None,
+    tags: Sequence[str] = ("usage",),
 ) -> APIRouter:
     """A router with `GET {prefix}/usage`: only ever what the caller's own tenant used, see `owner_of`.
 
     Args:
         prefix: of the path.
         scopes: callers need one of them where the application identifies its callers; empty for none.
+        is_known: tells of a session or run in which nothing was spent yet whether it is the tenant's; without it that is 404
+            like any other that is not.
         tags: of the operation in OpenAPI.
     """
     router = APIRouter(prefix=prefix, tags=list(tags))
-    responses: dict[int | str, dict[str, Any]] = {503: problem_response("The ledger did not answer in time.")}
+    # Any: as FastAPI types it
+    responses: dict[int | str, dict[str, Any]] = {
+        404: problem_response(
+            "There is no such session or run, or nothing was spent in it, or it is not the caller's."
+        ),
+        503: problem_response("The ledger did not answer in time."),
+    }
 
     @router.get(
         "/usage",
@@ -97,7 +121,7 @@ def usage_router(
         dependencies=[Depends(Permission(scopes))],
         responses=responses,
     )
-    async def read_usage(
+    async def read_usage(  # noqa: PLR0917  FastAPI names them
         context: CurrentContext,
         group_by: Annotated[
             list[GroupName],
@@ -124,20 +148,30 @@ def usage_router(
                 examples=["2026-11-22T12:00:00Z"],
             ),
         ] = None,
+        agent: _Value = None,
+        principal: _Value = None,
+        key: _Value = None,
+        session: _Value = None,
+        run: _Value = None,
     ) -> Usage:
         meter = context.kit.one(Meter)
         if meter is None:
             raise Problem(404)
         since, until = _period(from_, to, context.kit.clock.wall())
         names = tuple(dict.fromkeys(group_by))
+        wanted = {"agent": agent, "principal": principal, "key": key, "session": session, "run": run}
+        where = {"tenant": owner_of(context.principal)} | {
+            name: value for name, value in wanted.items() if value is not None
+        }
         query = UsageQuery(
             since=since.timestamp(),
             until=until.timestamp(),
-            where={"tenant": owner_of(context.principal)},
+            where=where,
             group_by=names,
             limit=_MOST_ROWS + 1,
         )
         try:
+            await _require_known(context, meter, where, is_known)
             rows = await meter.ledger.usage(query)
             all_rows = rows
             if len(rows) > _MOST_ROWS:
@@ -157,6 +191,27 @@ def usage_router(
         )
 
     return router
+
+
+async def _require_known(
+    context: RequestContext, meter: Meter, where: dict[str, str], is_known: IsKnown | None
+) -> None:
+    """Refuse what is not of the caller's tenant.
+
+    Raises:
+        Problem: 404.
+    """
+    for name in _NAMED:
+        if name not in where:
+            continue
+        spent = UsageQuery(
+            since=0.0,
+            until=context.kit.clock.wall() + 1,
+            where={"tenant": where["tenant"], name: where[name]},
+        )
+        (total,) = await meter.ledger.usage(spent)
+        if not total.operations and (is_known is None or not await is_known(context, name, where[name])):
+            raise Problem(404)
 
 
 def _group(row: UsageRow) -> UsageGroup:

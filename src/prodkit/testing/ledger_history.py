@@ -67,7 +67,8 @@ class LedgerHistoryContract(LedgerStoreHarness):
             require(entries[0] == first and first.attributes == attributes, entries)
             require(entries[1].attributes == {**attributes, "model": "served"}, entries)
             require(entries[2].attributes == {} and entries[2].reason == "", entries)
-            require(abs(entries[1].at - clock.wall()) < 1e-3 < 4.0 < entries[1].at - first.at, entries)
+            require(abs(entries[1].at - clock.wall()) < 1e-3, entries)
+            require(entries[1].at - first.at > 4.0, entries)
 
         self.run(scenario)
 

@@ -169,9 +169,9 @@ class LedgerPlayer:
             require(answer == self._answer, (answer, self._answer))
             self._reached["repeated"] += 1
 
-    async def extend(self, number: int, lease: int) -> None:
+    async def extend(self, number: int, anything: bool, lease: int) -> None:  # noqa: FBT001  a move
         """Give one hold, and one that there is not, more time."""
-        name = self._pick(number, True, lambda _: True)
+        name = self._pick(number, anything, lambda one: one.state in {"held", "dispatched"})
         await self.store.extend(["unknown", *([name] if name else [])], lease)
         self._last = None
         if name and self._model.operations[name].state in {"held", "dispatched"}:

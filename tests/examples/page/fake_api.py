@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from examples.research_agents.page import page_router
 from prodkit import Problem, harden
@@ -16,6 +16,10 @@ from prodkit.rate_limiting import RateLimiting
 
 KEY, DIGEST = StaticKeys.generate()
 SESSION = "ses_1"
+CITATIONS = [
+    {"n": 1, "url": "https://example.test/one", "title": "The first", "excerpt": "What it says."},
+    {"n": 2, "url": "pydoc:nonlocal", "title": "Python help", "excerpt": "x" * 500},
+]
 
 
 class Cut(Exception):
@@ -123,6 +127,7 @@ class FakeApi:
         url: where it listens.
         scripts: how each request for a stream is answered, in order.
         asked: those requests.
+        cancelled: the runs that were.
         accepts: whether the key is accepted.
     """
 
@@ -137,6 +142,7 @@ class FakeApi:
     rows: list[dict[str, Any]] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
     accepts: bool = True
 
     def reset(self) -> None:
@@ -181,6 +187,12 @@ def application(api: FakeApi) -> FastAPI:
             _sent(script), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
         )
 
+    @app.delete("/v1/runs/{run}", status_code=204)
+    async def cancel(run: str) -> None:
+        if run == "run_lost":
+            raise Problem(503, "Not now.")
+        api.cancelled.append(run)
+
     @app.get("/v1/budgets")
     async def budgets() -> Any:
         check()
@@ -189,6 +201,15 @@ def application(api: FakeApi) -> FastAPI:
     @app.get("/v1/usage")
     async def usage(group_by: str) -> Any:
         return {"group_by": [group_by], "rows": api.rows, "total_usd": "0.0035"}
+
+    _kept(app, api)
+    keys = StaticKeys({"reader": {"sha256": DIGEST}})
+    harden(app, Authentication(keys), RateLimiting("1000/minute"))
+    return app
+
+
+def _kept(app: FastAPI, api: FakeApi) -> None:
+    """Documents and sessions."""
 
     @app.get("/v1/documents")
     async def documents() -> Any:
@@ -199,7 +220,9 @@ def application(api: FakeApi) -> FastAPI:
         given = await request.json()
         if given["text"] == "too long":
             raise Problem(
-                422, "The document is too long.", errors=[{"loc": ["body", "text"], "msg": "At most 5."}]
+                422,
+                "The document is too long.",
+                errors=[{"in": "body", "pointer": "#/text", "code": "long", "message": "At most 5."}],
             )
         number = len(api.documents) + 1
         document = {
@@ -226,11 +249,3 @@ def application(api: FakeApi) -> FastAPI:
         if after is None:
             return {"messages": api.messages[:1], "next_cursor": "1"}
         return {"messages": api.messages[1:], "next_cursor": None}
-
-    @app.get("/elsewhere")
-    async def elsewhere() -> Any:
-        return JSONResponse({})
-
-    keys = StaticKeys({"reader": {"sha256": DIGEST}})
-    harden(app, Authentication(keys), RateLimiting("1000/minute"))
-    return app

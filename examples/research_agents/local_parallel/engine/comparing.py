@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from decimal import ROUND_HALF_EVEN, Decimal
+from collections import Counter, defaultdict
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING
 
 from .facts import shown_value
-from .numbers import agree, comparable, plain
+from .agreement import agree, comparable
+from .numbers import plain
+from .units import lookup
 from .results import Comparison, Conflict, Ranked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .facts import Fact
     from .numbers import Quantity
 
-__all__ = ["best_facts", "compare", "conflicts_in", "trends"]
+__all__ = ["best_facts", "compare", "compare_names", "conflicts_in", "trends"]
 
-_ORDINARY = {"date": ("later", "earlier"), "default": ("higher", "lower")}
+_MOST = 60  # facts set side by side
+_WIDE = Context(prec=80)  # for rounding: the usual 28 digits refuse a large number with six decimals
+_SMALLEST = Decimal("0.000001")  # of a converted value; what is smaller is the conversion's rounding
 
 
 def conflicts_in(facts: Sequence[Fact]) -> Iterator[Conflict]:
     """The values of one thing for one time that no reading makes agree."""
-    for group in _grouped(facts).values():
-        if len(group) < 2 or (group[0].relation is not None and not group[0].relation.single):
+    for group in _grouped(facts[:_MOST]).values():
+        if len(group) < 2 or not _has_one_value(group[0]):
             continue
         differing: list[Fact] = []
         for fact in group:
@@ -41,6 +45,13 @@ def conflicts_in(facts: Sequence[Fact]) -> Iterator[Conflict]:
             )
 
 
+def _has_one_value(fact: Fact) -> bool:
+    """Whether another value contradicts it: so the lexicon says, or it is a number of what the question names."""
+    if fact.relation is not None:
+        return fact.relation.single
+    return fact.quantity is not None and fact.quantity.bound not in {"more", "less", "at_least", "at_most"}
+
+
 def _contradict(one: Fact, other: Fact) -> bool:
     if one.period is not None and other.period is not None and one.period[:4] != other.period[:4]:
         return False
@@ -50,7 +61,7 @@ def _contradict(one: Fact, other: Fact) -> bool:
     return (
         one.quantity is None
         and other.quantity is None
-        and one.clause.url != other.clause.url
+        and one.clause.url.partition("#")[0] != other.clause.url.partition("#")[0]
         and not _alike(one.value, other.value)
     )
 
@@ -86,48 +97,77 @@ def best_facts(facts: Sequence[Fact]) -> list[Fact]:
 
 
 def compare(facts: Sequence[Fact]) -> Iterator[Comparison]:
-    """The same measure of different subjects, highest first."""
+    """The same measure of different subjects, highest first; of the latest time that all of them have a value for."""
     by_label: defaultdict[str, list[Fact]] = defaultdict(list)
-    for fact in best_facts([fact for fact in facts if fact.quantity is not None]):
-        by_label[fact.label].append(fact)
+    for fact in facts[:_MOST]:
+        if fact.quantity is not None and fact.quantity.family != "clock":
+            by_label[fact.label].append(fact)
     for label, group in by_label.items():
         first = group[0]
-        fitting = [
-            fact
-            for fact in group
-            if fact.quantity is not None
-            and first.quantity is not None
-            and comparable(first.quantity, fact.quantity)
-        ]
-        if len(fitting) > 1:
-            yield _comparison(label, [(fact.entity.text, fact) for fact in fitting])
+        fitting = [fact for fact in group if comparable(_quantity(first), _quantity(fact))]
+        chosen = _of_one_time(fitting)
+        if len(chosen) > 1:
+            yield _comparison(label, [(fact.entity.text, fact) for fact in chosen])
+
+
+def _of_one_time(facts: Sequence[Fact]) -> list[Fact]:
+    """One fact for each subject: of the latest time common to all, else the best of each."""
+    periods: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+    for fact in facts:
+        periods[fact.entity.key].add((fact.period or "")[:4])
+    common = set.intersection(*periods.values()) if periods else set()
+    if common:
+        latest = max(common)
+        facts = [fact for fact in facts if (fact.period or "")[:4] == latest]
+    return best_facts(facts)
 
 
 def trends(facts: Sequence[Fact]) -> Iterator[Comparison]:
     """The same measure of the same subject at different times."""
-    for group in _grouped(facts).values():
-        dated: dict[str, Fact] = {}
+    for group in _grouped(facts[:_MOST]).values():
+        dated: dict[str, list[Fact]] = {}
         for fact in group:
             if fact.period is not None and fact.quantity is not None and fact.quantity.family != "date":
-                dated.setdefault(fact.period, fact)
+                dated.setdefault(fact.period, []).append(fact)
         if len(dated) > 1:
-            ordered = [dated[period] for period in sorted(dated)]
-            yield _trend(ordered)
+            yield _trend(_of_one_source(dated))
+
+
+def _of_one_source(dated: Mapping[str, Sequence[Fact]]) -> list[Fact]:
+    """One fact for each time, in order: where sources disagree, from the one that tells most of the times."""
+    times = Counter(fact.clause.url for several in dated.values() for fact in several)
+    return [max(dated[period], key=lambda fact: times[fact.clause.url]) for period in sorted(dated)]
+
+
+def compare_names(facts: Sequence[Fact]) -> Iterator[Comparison]:
+    """The same property of different subjects, where it is no number: whether they have the same."""
+    by_label: defaultdict[str, dict[tuple[str, ...], Fact]] = defaultdict(dict)
+    for fact in facts:
+        if fact.quantity is None and (fact.relation is None or fact.relation.single):
+            by_label[fact.label].setdefault(fact.entity.key, fact)
+    for label, group in by_label.items():
+        if len(group) < 2:
+            continue
+        told = list(group.values())
+        order = tuple(Ranked(fact.entity.text, fact.value) for fact in told)
+        names = _listed([fact.entity.text for fact in told])
+        if len({fact.value.lower() for fact in told}) == 1:
+            statement = f"{names} have the same {label}: {told[0].value}."
+        else:
+            pairs = ", ".join(f"{fact.entity.text} {fact.value}" for fact in told)
+            statement = f"{names} differ in {label}: {pairs}."
+        yield Comparison(label, "", order, statement, lowest="", highest="")
 
 
 def _comparison(label: str, sides: list[tuple[str, Fact]]) -> Comparison:
     unit, factor = _common_unit([fact for _, fact in sides])
     ordered = sorted(sides, key=lambda side: -_value(side[1]))
+    if _quantity(sides[0][1]).family == "date":
+        return _by_date(label, ordered)
     order = tuple(Ranked(subject, plain(_in_unit(fact, factor))) for subject, fact in ordered)
-    dates = _quantity(sides[0][1]).family == "date"
-    if dates:
-        order = tuple(Ranked(subject, fact.value) for subject, fact in ordered)
-    high, low = ordered[0], ordered[-1]
-    if _value(high[1]) == _value(low[1]):
-        statement = f"{_listed([subject for subject, _ in ordered])} have the same {label}: {shown_value(order[0].value, unit)}."
-    elif dates:
-        pairs = ", ".join(f"{one.subject} ({one.value})" for one in reversed(order))
-        statement = f"By date ({label}), the earliest first: {pairs}."
+    if _value(ordered[0][1]) == _value(ordered[-1][1]):
+        names = _listed([subject for subject, _ in ordered])
+        statement = f"{names} have the same {label}: {shown_value(order[0].value, unit)}."
     elif len(order) == 2:
         statement = (
             f"{order[0].subject} ({shown_value(order[0].value, unit)}) is higher than {order[1].subject} "
@@ -136,7 +176,20 @@ def _comparison(label: str, sides: list[tuple[str, Fact]]) -> Comparison:
     else:
         pairs = ", ".join(f"{one.subject} ({shown_value(one.value, unit)})" for one in order)
         statement = f"By {label}, the highest first: {pairs}."
-    return Comparison(label, unit, order, statement, lowest=low[0], highest=high[0])
+    times = dict.fromkeys(f"{subject} {fact.period or 'undated'}" for subject, fact in ordered)
+    if len({(fact.period or "")[:4] for _, fact in ordered}) > 1:
+        statement = f"{statement} The values are of different times: {', '.join(times)}."
+    return Comparison(label, unit, order, statement, lowest=order[-1].subject, highest=order[0].subject)
+
+
+def _by_date(label: str, ordered: list[tuple[str, Fact]]) -> Comparison:
+    """Dates have an order and no amount: the earliest is told first, and stands last."""
+    order = tuple(Ranked(subject, fact.value) for subject, fact in ordered)
+    pairs = ", ".join(f"{one.subject} ({one.value})" for one in reversed(order))
+    statement = f"By date ({label}), the earliest first: {pairs}."
+    if len({one.value for one in order}) == 1:
+        statement = f"{_listed([one.subject for one in order])} have the same date ({label}): {order[0].value}."
+    return Comparison(label, "", order, statement, lowest=order[-1].subject, highest=order[0].subject)
 
 
 def _trend(ordered: list[Fact]) -> Comparison:
@@ -169,16 +222,20 @@ def _value(fact: Fact) -> Decimal:
 
 
 def _common_unit(facts: Sequence[Fact]) -> tuple[str, Decimal]:
-    """The unit of the first fact, and its factor to the base unit."""
-    quantity = _quantity(facts[0])
-    factor = quantity.value / quantity.told if quantity.told and quantity.unit != "°F" else Decimal(1)
-    return facts[0].unit, factor
+    """The unit of the first fact, and its factor to the base unit; degrees are compared in Celsius."""
+    unit = facts[0].unit
+    if unit.startswith("°"):
+        return "°C", Decimal(1)
+    known = lookup(_quantity(facts[0]).unit.partition("/")[0])
+    return unit, known[2] if known is not None and _quantity(facts[0]).kind == known[1] else Decimal(1)
 
 
 def _in_unit(fact: Fact, factor: Decimal) -> Decimal:
+    """The value in the common unit, at most six digits behind the point."""
     value = _value(fact) / factor
-    rounded = value.quantize(Decimal("0.000001"), ROUND_HALF_EVEN) if value == value else value
-    return rounded.normalize() if rounded != rounded.to_integral_value() else rounded.to_integral_value()
+    if value == value.to_integral_value():
+        return value
+    return value.quantize(_SMALLEST, ROUND_HALF_EVEN, _WIDE)
 
 
 def _difference(high: str, low: str, unit: str, *, base: str | None = None) -> str:
@@ -186,15 +243,17 @@ def _difference(high: str, low: str, unit: str, *, base: str | None = None) -> s
     one, other = Decimal(high), Decimal(low)
     apart = plain(one - other)
     if unit == "%":
-        return f"{shown_value(apart, 'percentage points')}"
+        return shown_value(apart, "percentage points")
     text = shown_value(apart, unit)
-    if base is not None and Decimal(base):
+    if unit.startswith("°"):
+        return text  # 20 °C is not twice 10 °C
+    if base is not None and Decimal(base) > 0:
         return f"{text} ({_rounded((one - other) / Decimal(base) * 100)} %)"
     return f"{text} ({_rounded(one / other)} times as much)" if other > 0 else text
 
 
 def _rounded(value: Decimal) -> str:
-    return plain(value.quantize(Decimal("0.1"), ROUND_HALF_EVEN))
+    return plain(value.quantize(Decimal("0.1"), ROUND_HALF_EVEN, _WIDE))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING
 from examples.research_agents.retrieval.relations import Relation, told_relations
 from examples.research_agents.retrieval.text import stem, terms
 
-from .asking import denies
+from .attributes import attribute_in
 from .numbers import Quantity, plain, quantities_in
-from .reading import Clause, names_entity, owned_by
+from .ownership import owned_by
+from .periods import is_earlier, period_of
+from .persons_places import persons_in, places_in, product_in
+from .polarity import denies
+from .wording import held_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from .asking import Ask, Entity
+    from .asking import Ask
+    from .clauses import Clause
+    from .entities import Entity
 
 __all__ = ["Fact", "all_facts", "measured", "related", "shown_value"]
 
@@ -27,20 +33,8 @@ _HEADS = {
     ),
     "population": frozenset(["people", "inhabitant", "resident", "citizen", "person", "soul"]),
     "customers": frozenset(["customer", "client", "user", "subscriber"]),
-}
-_EARLIER = re.compile(
-    r"(?:\bfrom|\bcompared\s(?:with|to)|\bagainst|\bafter|\bversus|\bup\son|\bdown\son|\binstead\sof|\brather\sthan|\bnot)\s(?:about\s|around\s|just\s|roughly\s|some\s|only\s)?$",
-    re.IGNORECASE,
-)
-_EARLIER_YEAR = re.compile(
-    r"\s?(?:a\syear\s(?:earlier|before|ago)|the\s(?:year\sbefore|previous\syear)|previously|before)",
-    re.IGNORECASE,
-)
-_PLACED = re.compile(
-    r"(?:\b(?:in|at|near|from|on|outside)\s+(?:the\s+)?(?:[\w-]+\s+){0,5}?|\b(?:city|town|village|port|region|capital|headquarters|seat|office|home|base|headquarters\sis|seat\sis|home\sis)\s+(?:of\s+|is\s+|is\sin\s+|are\s+)?|:\s*|\bcalls?\s+)$",
-    re.IGNORECASE,
-)
-_LEADING_WORDS = re.compile(r"^(?:the|an?)\s+", re.IGNORECASE)
+}  # fmt: skip
+_UNITS = {"staff": "employees", "population": "inhabitants", "customers": "customers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +69,30 @@ class Fact:
 
 def shown_value(value: str, unit: str) -> str:
     """*value* with *unit*; thousands are separated."""
-    if re.fullmatch(r"-?\d+(?:\.\d+)?", value) and not (unit == "" and len(value) == 4):
+    if re.fullmatch(r"-?\d{1,40}(?:\.\d+)?", value) and not (unit == "" and len(value) == 4):
         whole, point, rest = value.partition(".")
-        value = f"{int(whole):,}{point}{rest}"
-    if unit == "%":
-        return f"{value} %"
+        # "-0.5" keeps its sign.
+        sign, digits = ("-", whole[1:]) if whole.startswith("-") else ("", whole)
+        value = f"{sign}{int(digits):,}{point}{rest}"
     return f"{value} {unit}".strip()
 
 
 def related(entity: Entity, relation: Relation, ask: Ask, clauses: Sequence[Clause]) -> list[Fact]:
     """What *clauses* give as *relation* of *entity*, for the years asked; each value of each passage once."""
     found: list[Fact] = []
+    wants = ask.wants if ask.wants in {"person", "place", "date"} else relation.wants
     for clause in clauses:
         if denies(clause.text) or not owned_by(entity, clause) or not _tells(relation, clause):
             continue
-        wants = ask.wants if ask.wants in {"person", "place", "date"} else relation.wants
         if relation.wants == "number":
             found.extend(_valued(entity, relation.label, relation, clause, _fitting(relation, clause)))
         elif wants == "date":
             found.extend(_dated(entity, relation, clause))
-        elif wants == "person":
-            found.extend(_named(entity, relation, clause, _persons(entity, relation, clause)))
-        elif wants == "place":
-            found.extend(_named(entity, relation, clause, _places(entity, clause)))
-        elif (thing := _thing(clause)) is not None:
-            found.append(Fact(entity, relation.label, thing, "", None, None, clause, relation))
+        else:
+            named = _named_in(entity, relation, clause, wants)
+            found.extend(
+                Fact(entity, relation.label, name, "", None, None, clause, relation) for name in named
+            )
     if relation.wants == "number" and ask.years:
         found = [fact for fact in found if fact.period is not None and fact.period[:4] in ask.years]
     return _once(found)
@@ -107,30 +100,47 @@ def related(entity: Entity, relation: Relation, ask: Ask, clauses: Sequence[Clau
 
 def measured(entity: Entity, ask: Ask, clauses: Sequence[Clause]) -> list[Fact]:
     """What *clauses* say of *entity* in the words asked, where the lexicon knows none: "the boiling point of X"."""
-    found: list[Fact] = []
     wanted = ask.measure - entity.stems
     if not wanted:
         return []
+    found: list[Fact] = []
     label = " ".join(_words_of(ask.text, wanted))
     for clause in clauses:
-        if denies(clause.text) or not wanted <= clause.terms or not owned_by(entity, clause):
+        if denies(clause.text) or not held_by(wanted, clause.text) or not owned_by(entity, clause):
             continue
-        quantities = [one for one in quantities_in(clause.text) if one.family != "date"]
-        counted = [
-            one for one in quantities if one.kind == "count" and stem(one.unit.split("/")[0]) in wanted
-        ]
-        if ask.wants == "date":
-            dates = [one for one in quantities_in(clause.text) if one.family == "date"]
-            found.extend(Fact(entity, label, one.shown, "", None, one, clause) for one in dates[:1])
-        elif ask.wants == "person":
-            found.extend(_named(entity, None, clause, _persons(entity, None, clause), label))
-        elif ask.wants == "place":
-            found.extend(_named(entity, None, clause, _places(entity, clause), label))
-        elif counted or quantities:
-            found.extend(_valued(entity, label, None, clause, counted or quantities[:1]))
+        found.extend(_measured_in(entity, label, wanted, ask, clause))
     if ask.years and ask.wants == "number":
-        found = [fact for fact in found if fact.period in ask.years]
+        found = [fact for fact in found if fact.period is not None and fact.period[:4] in ask.years]
     return _once(found)
+
+
+def _measured_in(
+    entity: Entity, label: str, wanted: frozenset[str], ask: Ask, clause: Clause
+) -> Iterator[Fact]:
+    attribute = attribute_in(clause.text)
+    told = quantities_in(clause.text)
+    values = [one for one in told if not one.is_moment]
+    if attribute is not None and held_by(wanted, " ".join(attribute.measure)) and (attribute.requirement or not values):
+        value = attribute.requirement.text if attribute.requirement else attribute.value
+        yield Fact(entity, label, value.removeprefix("version "), "", None, None, clause)
+    elif ask.wants == "date":
+        moments = [one for one in told if one.is_moment]
+        yield from (Fact(entity, label, one.shown, "", None, one, clause) for one in moments[:1])
+    elif ask.wants in {"person", "place"}:
+        for name in _named_in(entity, None, clause, ask.wants):
+            yield Fact(entity, label, name, "", None, None, clause)
+    elif values:
+        counted = [one for one in values if one.kind == "count" and stem(one.counts) in wanted]
+        yield from _valued(entity, label, None, clause, counted or _nearest(wanted, clause.text, values))
+
+
+def _nearest(wanted: frozenset[str], text: str, values: Sequence[Quantity]) -> list[Quantity]:
+    """The value right behind the last of the words asked, else the one before them."""
+    spots = [
+        match.end() for match in re.finditer(r"[\w'-]+", text.lower()) if not wanted.isdisjoint(terms(match.group()))
+    ]
+    last = max(spots, default=0)
+    return [min(values, key=lambda one: (one.start < last, abs(one.start - last)))]
 
 
 def all_facts(
@@ -146,7 +156,7 @@ def all_facts(
             continue
         for one in quantities_in(clause.text):
             key = (clause.url, clause.place, one.shown)
-            if one.family in {"date", "number"} or key in taken:
+            if one.is_moment or one.family == "number" or key in taken:
                 continue
             taken.add(key)
             label = one.unit if one.kind == "count" else one.kind
@@ -168,161 +178,69 @@ def _fitting(relation: Relation, clause: Clause) -> list[Quantity]:
     told = quantities_in(clause.text)
     fitting = [one for one in told if one.kind in relation.families and one.kind != "date"]
     if heads := _HEADS.get(relation.name):
-        headed = [
-            one for one in fitting if one.kind == "count" and one.family.split(":")[1].split("/")[0] in heads
+        fitting = [one for one in fitting if one.counts in heads] or [
+            one for one in fitting if one.kind == "number"
         ]
-        plain_numbers = [one for one in fitting if one.kind == "number"]
-        fitting = headed or plain_numbers
     elif physical := [one for one in fitting if one.kind not in {"count", "number"}]:
         fitting = physical
-    kept: list[Quantity] = []
-    for one in fitting:
-        after = clause.text[one.end :]
-        own_year = re.match(r"\s*(?:,\s*|\()?(?:in|for|of|during)?\s*(?:the\s+year\s+)?\d{4}\b", after)
-        if (
-            not own_year
-            and (_EARLIER.search(clause.text[: one.start]) or _EARLIER_YEAR.match(after))
-            and len(fitting) > 1
-        ):
-            continue
-        kept.append(one)
-    if len(kept) > 1 and not any(one.family == "date" for one in told):
-        kept = [min(kept, key=lambda one: _distance(relation, clause.text, one))]
-    return kept
+    if len(fitting) > 1:
+        fitting = [one for one in fitting if not is_earlier(clause.text, one)] or fitting[:1]
+    if len(fitting) > 1 and not any(one.family == "date" for one in told):
+        spots = _spots(relation, clause.text)
+        fitting = [min(fitting, key=lambda one: _distance(spots, one))]
+    return fitting
 
 
-def _distance(relation: Relation, text: str, quantity: Quantity) -> int:
-    """Characters between *quantity* and the word that tells *relation*."""
-    spots = [
+def _spots(relation: Relation, text: str) -> list[int]:
+    """Where the words stand that tell *relation*."""
+    return [
         match.start()
         for match in re.finditer(r"[a-z]+", text.lower())
         if relation.name in told_relations(match.group())
     ]
-    return min(
-        (min(abs(quantity.start - spot), abs(spot - quantity.end)) for spot in spots), default=quantity.start
-    )
+
+
+def _distance(spots: Sequence[int], quantity: Quantity) -> int:
+    """Characters between *quantity* and the nearest of *spots*."""
+    return min((min(abs(quantity.start - spot), abs(spot - quantity.end)) for spot in spots), default=quantity.start)
 
 
 def _valued(
-    entity: Entity, label: str, relation: Relation | None, clause: Clause, quantities: Iterable[Quantity]
+    entity: Entity, label: str, relation: Relation | None, clause: Clause, quantities: Sequence[Quantity]
 ) -> Iterator[Fact]:
-    chosen = list(quantities)
-    for one in chosen:
-        period = _period(clause, one, alone=len(chosen) == 1)
-        unit = (
-            label
-            if relation is not None and one.kind in {"count", "number"} and relation.name in _HEADS
-            else one.unit
-        )
+    for one in quantities:
+        period = period_of(clause, one, alone=len(quantities) == 1)
+        counted = relation is not None and one.kind in {"count", "number"}
+        unit = _UNITS.get(relation.name, one.unit) if relation is not None and counted else one.unit
         yield Fact(entity, label, plain(one.told), unit, period, one, clause, relation)
-
-
-def _period(clause: Clause, quantity: Quantity, *, alone: bool) -> str | None:
-    """The date that *quantity* holds for: the one right behind it, else one before it, else that of sentence or title."""
-    dates = [one for one in quantities_in(clause.text) if one.family == "date"]
-    # "since 2010" and "founded in 1987" say nothing about the time of a value beside them.
-    dates = [
-        one
-        for one in dates
-        if not re.search(
-            r"\b(?:since|founded|established|opened|built|started|back to|inaugurated|commissioned|set up)\s(?:\w+\s){0,3}$",
-            clause.text[: one.start].lower(),
-        )
-    ]
-    behind = [one for one in dates if one.start >= quantity.end and one.start - quantity.end < 25]
-    if behind:
-        return behind[0].shown
-    before = [one for one in dates if one.end <= quantity.start]
-    if before:
-        return before[-1].shown
-    if dates and alone:
-        return dates[0].shown
-    lead = re.match(
-        r"(?:in|during|for|as of|at the end of)\s(?:[a-z]+\s){0,3}(\d{4})\b", clause.sentence, re.IGNORECASE
-    )
-    if lead:
-        return lead[1]
-    titled = re.findall(r"\b(?:19|20)\d\d\b", clause.title)
-    return titled[0] if len(titled) == 1 else None
 
 
 def _dated(entity: Entity, relation: Relation, clause: Clause) -> Iterator[Fact]:
     dates = [one for one in quantities_in(clause.text) if one.family == "date"]
     if dates:
-        one = min(dates, key=lambda date: _distance(relation, clause.text, date))
+        spots = _spots(relation, clause.text)
+        one = min(dates, key=lambda date: _distance(spots, date))
         yield Fact(entity, relation.label, one.shown, "", None, one, clause, relation)
 
 
-def _named(
-    entity: Entity, relation: Relation | None, clause: Clause, names: Iterable[str], label: str = ""
-) -> Iterator[Fact]:
-    for name in names:
-        yield Fact(
-            entity, label or (relation.label if relation else ""), name, "", None, None, clause, relation
-        )
-
-
-def _persons(entity: Entity, relation: Relation | None, clause: Clause) -> list[str]:
-    """Names in the clause that are not the entity and not a place."""
-    offset = clause.sentence.find(clause.text)
-    found: list[str] = []
-    for name in clause.names:
-        before = clause.sentence[max(offset, 0) : name.start]
-        if names_entity(entity, name, clause) or re.search(
-            r"\b(?:in|at|near|from|on|of|outside|for|to)\s+(?:the\s+)?$", before, re.IGNORECASE
-        ):
-            continue
-        found.append(str(name))
-    if (
-        not found
-        and clause.subject is not None
-        and not names_entity(entity, clause.subject, clause)
-        and clause.inherited
-    ):
-        found.append(str(clause.subject))
-    return found if relation is None or relation.name != "leader" else found[:1]
-
-
-def _places(entity: Entity, clause: Clause) -> list[str]:
-    """Names in the clause that stand behind a preposition of place, or like "Oslo-based"."""
-    offset = clause.sentence.find(clause.text)
-    found: list[str] = []
-    for name in clause.names:
-        before = clause.sentence[max(offset, 0) : name.start]
-        based = re.match(r"([\w\u00c0-\u024f]+)-based\b", name)
-        if based:
-            found.append(based[1])
-        elif re.match(r"-based\b", clause.sentence[name.end :]) or (not names_entity(entity, name, clause) and (
-            _PLACED.search(before) or (found and re.fullmatch(r".*(?:,|and)\s*", before[-6:]))
-        )):
-            found.append(str(name))
-    return found
-
-
-_MAKES = re.compile(
-    r"\b(?:makes?|builds?|produces?|manufactures?|sells?|crafts?|develops?|speciali[sz]es\sin|(?:maker|producer|manufacturer)\sof)\s+(?P<thing>[^.;]+)",
-    re.IGNORECASE,
-)
-
-
-def _thing(clause: Clause) -> str | None:
-    match = _MAKES.search(clause.text)
-    if match is None:
-        return None
-    return re.split(r",?\s(?:in|for|at|and\s(?:is|was|has|employs|operates))\s", match["thing"])[0].strip(
-        " .,"
-    )
+def _named_in(entity: Entity, relation: Relation | None, clause: Clause, wants: str) -> list[str]:
+    """The names that the clause gives where a person, a place or a thing is wanted."""
+    if wants == "person":
+        return persons_in(entity, clause, one=relation is not None and relation.name == "leader")
+    if wants == "place":
+        return places_in(entity, clause)
+    thing = product_in(clause)
+    return [] if thing is None else [thing]
 
 
 def _once(facts: Iterable[Fact]) -> list[Fact]:
     """Each value of each passage once."""
     kept: dict[tuple[str, str, str, str | None], Fact] = {}
     for fact in facts:
-        kept.setdefault(
-            (fact.clause.url, fact.entity.text + fact.label, fact.value + fact.unit, fact.period), fact
-        )
+        key = (fact.clause.url, fact.entity.text + fact.label, fact.value + fact.unit, fact.period)
+        kept.setdefault(key, fact)
     return list(kept.values())
 
 
 def _words_of(text: str, stems: frozenset[str]) -> list[str]:
-    return [word for word in re.findall(r"[\w'-]+", text) if set(terms(word)) & stems]
+    return [word for word in re.findall(r"[\w'-]+", text) if not stems.isdisjoint(terms(word))]

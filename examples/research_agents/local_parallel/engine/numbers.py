@@ -1,4 +1,4 @@
-"""Quantities and dates in running text: read them, bring them to one unit, compare and print them.
+"""Quantities, dates and times in running text: read them, bring them to one unit, and print them.
 
 Exact decimals throughout. What cannot be converted (dollars and euros, employees and turbines) is of another family and is
 never compared.
@@ -12,63 +12,72 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
 
+from .agreement import agree, comparable
+from .dates import dates_in, iso_date, times_in
 from .units import CURRENCY_MARKS, SCALES, UNIT_PATTERN, WORD_NUMBERS, lookup
 
-__all__ = ["Bound", "Quantity", "agree", "plain", "quantities_in"]
+__all__ = ["Bound", "Quantity", "agree", "comparable", "plain", "quantities_in"]
 
 Bound = Literal["exact", "about", "more", "less", "at_least", "at_most"]
 
+_MOST = 200  # read in one text; a table of a thousand numbers is no sentence
+_MOST_DIGITS = 20  # of a number; what is longer is none
+_REACH = 60  # characters beside a number that say something about it
+# 1,234.5 with any mark between thousands; 12 345; 3.5; .5
 _PLAIN = r"\d{1,3}(?:[,\u00a0\u202f'\u2019]\d{3})+(?:\.\d+)?|\d{1,3}(?: \d{3})+(?![\d,])|\d+(?:\.\d+)?|\.\d+"
 _WORDS = "|".join(sorted(WORD_NUMBERS, key=len, reverse=True))
-_SPOKEN = rf"(?:(?:{_WORDS})(?:[\s-](?:and\s)?(?:{_WORDS}))*)\b"
+_SPOKEN = rf"(?:(?:{_WORDS})(?:[\s-](?:and\s)?(?:{_WORDS})){{0,9}})\b"
 _SCALE = r"hundred|thousand|million|billion|trillion|mio|mn|bn|tn|[kKmMbB](?![\w/\u00b2\u00b3])"
 _NUMBER = re.compile(
-    rf"(?P<mark>(?:US|A|C|NZ)?[$]|[€£¥]|\b(?:USD|EUR|GBP|CHF|JPY|SEK|NOK|DKK)\b)?\s?"
+    r"(?P<mark>(?:US|A|C|NZ)?[$]|[€£¥]|\b(?:USD|EUR|GBP|CHF|JPY|SEK|NOK|DKK)\b)?\s?"
     rf"(?P<sign>(?<![\w.])[-\u2212])?(?<![\w.,])(?P<number>{_PLAIN}|\b{_SPOKEN})"
     rf"(?:[\s-]?(?P<scale>{_SCALE})\b)?(?:\sof\s(?=(?:us\s)?(?:dollars|euros)))?"
     rf"(?:[\s-]?(?P<unit>{UNIT_PATTERN}))?",
     re.IGNORECASE,
 )
 _PER = re.compile(
-    r"\s?(?:/|per\s|an?\s|each\s|every\s)(?P<per>year|annum|day|hour|month|week|second|minute|h|s|yr)\b|\s(?P<ly>annually|yearly|daily|monthly|hourly|weekly)\b",
+    r"\s?(?:/|per\s|an?\s|each\s|every\s)(?P<per>year|annum|day|night|hour|month|week|second|minute|person|h|s|yr)\b"
+    r"|\s(?P<ly>annually|yearly|daily|monthly|hourly|weekly)\b",
     re.IGNORECASE,
 )
 _PERIODS = {
     "annum": "year", "yr": "year", "h": "hour", "s": "second", "annually": "year", "yearly": "year", "daily": "day",
     "monthly": "month", "hourly": "hour", "weekly": "week",
 }  # fmt: skip
-_MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
-_MONTH = rf"(?P<month>{'|'.join(_MONTHS)}|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.?"
-_DATES = (
-    re.compile(r"\b(?P<year>\d{4})-(?P<number>\d\d)-(?P<day>\d\d)\b"),
-    re.compile(
-        rf"\b(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?{_MONTH},?\s(?P<year>\d{{4}})\b", re.IGNORECASE
-    ),
-    re.compile(rf"\b{_MONTH}\s(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?\s(?P<year>\d{{4}})\b", re.IGNORECASE),
-    re.compile(rf"\b{_MONTH},?\s(?:of\s)?(?P<year>\d{{4}})\b", re.IGNORECASE),
-    re.compile(r"\b(?P<year>1[0-9]\d\d|20\d\d|21\d\d)\b(?![,.]\d|\u00a0)"),
+# What stands right before a number and bounds it; the first that fits.
+_BOUNDS: tuple[tuple[Bound, re.Pattern[str]], ...] = tuple(
+    (bound, re.compile(rf"(?:{words})\s$", re.IGNORECASE))
+    for bound, words in (
+        ("at_least", r"at least|no fewer than|no less than|not less than|a minimum of"),
+        ("at_most", r"at most|no more than|not more than|up to|a maximum of"),
+        (
+            "more",
+            r"more than|\bover|\babove|greater than|larger than|higher than|longer than|in excess of|exceed(?:s|ed|ing)?|upwards of",
+        ),
+        ("less", r"less than|fewer than|\bunder|\bbelow|smaller than|lower than|shorter than|short of"),
+        (
+            "about",
+            r"\babout|\baround|roughly|approximately|\bsome|nearly|almost|close to|approx\.?|circa|\bca\.?|an estimated|just over|just under|~",
+        ),
+    )
 )
-_BOUNDS: tuple[tuple[Bound, re.Pattern[str]], ...] = (
-    ("at_least", re.compile(r"(?:at least|no fewer than|no less than|not less than|a minimum of)\s(?:[\w$]+\s)?$", re.IGNORECASE)),
-    ("at_most", re.compile(r"(?:at most|no more than|not more than|up to|a maximum of)\s$", re.IGNORECASE)),
-    ("more", re.compile(r"(?:more than|over|above|greater than|larger than|higher than|in excess of|exceed(?:s|ed|ing)?|upwards of)\s$", re.IGNORECASE)),
-    ("less", re.compile(r"(?:less than|fewer than|under|below|smaller than|lower than|short of)\s$", re.IGNORECASE)),
-    ("about", re.compile(r"(?:about|around|roughly|approximately|some|nearly|almost|close to|approx\.?|circa|ca\.?|an estimated|just over|just under)\s$|~\s?$", re.IGNORECASE)),
-)  # fmt: skip
+_TILDE = re.compile(r"~$")
 _NOUN = re.compile(r"[\s-](?P<words>[a-z]+(?:-[a-z]+)?(?:\s[a-z]+(?:-[a-z]+)?){0,2})")
 _COLLECTIVE = frozenset(
     ["people", "staff", "men", "women", "personnel", "crew", "children", "persons", "sheep", "fish", "species", "aircraft"]
-)
+)  # fmt: skip
+# Words behind a number that are nothing one counts.
 _NO_NOUNS = frozenset(
-    ["in", "of", "and", "or", "to", "at", "by", "for", "from", "on", "with", "per", "a", "an", "the", "is", "was", "are", "were", "has", "had", "have", "as", "than", "it", "its", "they", "since", "until", "when", "while", "but", "which", "who", "that", "this", "after", "before", "during", "under", "over", "between", "among", "about", "up", "down", "out", "off", "all", "work", "works", "worked", "less", "more", "fewer", "higher", "lower", "later", "earlier", "ago", "long", "tall", "high", "wide", "deep", "old", "away", "across"]
+    """
+    in of and or to at by for from on with per a an the is was are were has had have as than it its they since until when while but
+    which who that this after before during under over between among about up down out off all work works worked less more fewer
+    higher lower later earlier ago long tall high wide deep old away across fail fails lives live
+    """.split()
 )
-_YEAR_BEFORE = re.compile(
-    r"\b(?:in|since|by|of|from|to|until|till|during|year|fy|between|and|for|circa|around|about|early|late|mid|spring|summer|autumn|fall|winter|before|after|back|founded|established|started|opened|built|born|est|year was|year is|founded:|than)[\s(:,.-]*$"
-    r"|[(:\u2013-]\s?$|^\W*$",
-    re.IGNORECASE,
-)
-_ABOUT = Decimal("0.05")
-_ROUNDED = Decimal("0.005")
+# "one of them", "Unit 4", "v2.1", "1st", "3:1": no quantity by what follows.
+_NO_NUMBER_AFTER = re.compile(r"(?:st|nd|rd|th)\b|[A-Za-z]*\d|\.\d|:\d|/\d")
+# "Python 3.11", ">=2.0", "version 8": a version by what precedes.
+_VERSION_BEFORE = re.compile(r"(?:[<>=~!]=\s?|(?<=\w)\s?[<>]|\b(?:python|version|release|v)\s?|(?<=\d):)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +91,9 @@ class Quantity:
         value: in the base unit of its family; of a date `yyyymmdd` with zeros for what is not told.
         told: in the unit as written.
         unit: as an answer writes it: "MW", "USD", "employees", "%"; empty for dates and bare numbers.
-        family: of what can be compared: "power", "money:USD", "count:employe", "number", "date", "share".
+        family: of what can be compared: "power", "money:USD", "count:employe", "number", "date", "clock", "share".
         bound: whether the text says "about", "more than" and the like.
+        step: what the last digit written is worth, in the base unit; 0 for a whole count.
     """
 
     start: int
@@ -94,6 +104,7 @@ class Quantity:
     unit: str
     family: str
     bound: Bound = "exact"
+    step: Decimal = Decimal(0)
 
     @property
     def kind(self) -> str:
@@ -101,18 +112,26 @@ class Quantity:
         return self.family.split(":")[0].split("/")[0]
 
     @property
+    def counts(self) -> str:
+        """The stem of what is counted; empty where nothing is."""
+        return self.family.split(":")[1].split("/")[0] if self.kind == "count" else ""
+
+    @property
     def shown(self) -> str:
-        """The value as findings carry it: plain digits in `unit`, or an ISO date."""
-        if self.family != "date":
-            return plain(self.told)
-        digits = f"{int(self.value):08d}"
-        parts = [digits[:4], digits[4:6], digits[6:]]
-        return "-".join(part for part in parts if int(part))
+        """The value as findings carry it: plain digits in `unit`, an ISO date, or a time of day."""
+        if self.family == "clock":
+            return f"{int(self.value) // 60:02d}:{int(self.value) % 60:02d}"
+        return iso_date(self.value) if self.family == "date" else plain(self.told)
 
     @property
     def year(self) -> str | None:
         """Of a date."""
         return f"{int(self.value):08d}"[:4] if self.family == "date" else None
+
+    @property
+    def is_moment(self) -> bool:
+        """Whether it is a date or a time of day."""
+        return self.family in {"date", "clock"}
 
 
 def plain(value: Decimal) -> str:
@@ -121,128 +140,75 @@ def plain(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def quantities_in(text: str) -> tuple[Quantity, ...]:
-    """The quantities and dates in *text*, in order, none overlapping another."""
-    found: list[Quantity] = []
-    taken: list[tuple[int, int]] = []
-    for pattern in _DATES:
-        for match in pattern.finditer(text):
-            if any(start < match.end() and match.start() < end for start, end in taken):
-                continue
-            if pattern is _DATES[-1] and not _is_year(text, match):
-                continue
-            date = _date(match)
-            if date is not None:
-                bound = _bound(text[: match.start()])
-                found.append(
-                    Quantity(match.start(), match.end(), match.group(), date, date, "", "date", bound)
-                )
-                taken.append(match.span())
+    """The quantities, dates and times in *text*, in order, none overlapping another; at most 200."""
+    found = [_moment(text, *one, "date") for one in dates_in(text)]
+    taken = bytearray(len(text))
+    for one in found:
+        taken[one.start : one.end] = b"\1" * (one.end - one.start)
+    for time in times_in(text):
+        if not any(taken[time[0] : time[1]]):
+            found.append(_moment(text, *time, "clock"))
+            taken[time[0] : time[1]] = b"\1" * (time[1] - time[0])
     for match in _NUMBER.finditer(text):
-        if match["number"] and not any(
-            start < match.end() and match.start("number") < end for start, end in taken
-        ):
-            quantity = _quantity(text, match)
-            if quantity is not None:
-                found.append(quantity)
-    return tuple(sorted(found, key=lambda one: one.start))
+        if len(found) >= _MOST:
+            break
+        if not any(taken[match.start("number") : match.end()]) and (quantity := _quantity(text, match)) is not None:
+            found.append(quantity)
+    return tuple(sorted(found[:_MOST], key=lambda one: one.start))
 
 
-def _is_year(text: str, match: re.Match[str]) -> bool:
-    """Whether four digits are a year: by the word before, and by no unit or counted noun behind."""
-    after = text[match.end() :]
-    if re.match(rf"\s?(?:{UNIT_PATTERN})\b|\s(?:thousand|million|billion)", after) and not re.match(
-        r"\s(?:a|in|m)\b", after
-    ):
-        return False
-    before = text[: match.start()]
-    if before.endswith(("$", "€", "£", "#")) or re.search(r"[\w.]$", before):
-        return False
-    noun = _NOUN.match(after)
-    if (
-        noun is not None
-        and _counted(noun["words"])
-        and re.search(r"(?:s|people|staff)$", _counted(noun["words"]) or "")
-    ):
-        return False
-    return _YEAR_BEFORE.search(before) is not None or re.match(r"\s*(?:[.,;)]|$)", after) is not None
-
-
-def _date(match: re.Match[str]) -> Decimal | None:
-    parts = match.groupdict()
-    month = int(parts.get("number") or 0)
-    if name := parts.get("month"):
-        month = next(place for place, one in enumerate(_MONTHS, 1) if one.startswith(name.lower()[:3]))
-    day = int(parts.get("day") or 0)
-    if month > 12 or day > 31:
-        return None
-    return Decimal(int(parts["year"]) * 10_000 + month * 100 + day)
+def _moment(text: str, start: int, end: int, value: Decimal, family: str) -> Quantity:
+    return Quantity(start, end, text[start:end], value, value, "", family)
 
 
 def _quantity(text: str, match: re.Match[str]) -> Quantity | None:
+    begin = match.start("number")
+    before = text[max(0, begin - _REACH) : begin]
+    after = text[match.end("number") : match.end("number") + _REACH]
     number = _number(match["number"])
-    before = text[: match.start("number")]
-    # "one of them", "Unit 4", "v2.1", "1st": no quantity.
-    if number is None or re.match(r"(?:st|nd|rd|th)\b|[A-Za-z]*\d|\.\d", text[match.end("number") :]):
+    if number is None or _NO_NUMBER_AFTER.match(after) or _VERSION_BEFORE.search(before):
         return None
     if match["number"][0].isalpha() and number <= 1:
         return None
     if match["sign"]:
         number = -number
-    scale = SCALES.get((match["scale"] or "").lower(), Decimal(1))
-    mark = (match["mark"] or "").upper()
-    end = match.end()
-    unit_text = match["unit"] or ""
-    if mark:
-        unit, family, factor = (
-            CURRENCY_MARKS.get(mark, mark),
-            f"money:{CURRENCY_MARKS.get(mark, mark)}",
-            Decimal(1),
-        )
-        end = match.end("scale") if match["scale"] else match.end("number")
-    elif (match["scale"] or "") in {"m", "M", "b", "B"} and not unit_text:
-        # "12 m" are metres, "12M users" millions.
-        if match["scale"] == "m":
-            unit, family, factor, scale = "m", "length", Decimal(1), Decimal(1)
-        else:
-            unit, family, factor = "", "number", Decimal(1)
-    elif unit_text and (known := lookup(unit_text)) is not None:
-        unit, family, factor = known
-        if family == "money":
-            family = f"money:{unit}"
-    else:
-        unit, family, factor = "", "number", Decimal(1)
-        end = match.end("scale") if match["scale"] else match.end("number")
+    scale, unit, family, factor, end = _measured(match)
     told = number * scale
-    if family == "number" and (noun := _NOUN.match(text, end)) and (counted := _counted(noun["words"])):
+    if family == "number" and (noun := _NOUN.match(text, end, end + _REACH)) and (counted := _counted(noun["words"])):
         unit, family = counted, f"count:{_key(counted)}"
         end = noun.start("words") + noun["words"].index(counted) + len(counted)
-    value = told * factor
-    if unit == "°F":
-        value = (told - 32) * 5 / 9
+    value = (told - 32) * 5 / 9 if unit == "°F" else told * factor
     if per := _PER.match(text, end):
         period = (per["per"] or per["ly"]).lower()
         period = _PERIODS.get(period, period)
         unit, family = f"{unit}/{period}".lstrip("/"), f"{family}/{period}"
         end = per.end()
-    start = (
-        match.start("mark")
-        if match["mark"]
-        else match.start("sign")
-        if match["sign"]
-        else match.start("number")
-    )
-    return Quantity(
-        start,
-        end,
-        text[start:end],
-        value,
-        told,
-        unit,
-        family,
-        _bound(before if not match["mark"] else text[:start]),
-    )
+    start = next(match.start(part) for part in ("mark", "sign", "number") if match[part])
+    bound = _bound(text[max(0, start - _REACH) : start])
+    step = Decimal(1).scaleb(int(number.as_tuple().exponent)) * scale * factor
+    if step == factor and family.startswith(("count", "number")):
+        step = Decimal(0)
+    return Quantity(start, end, text[start:end], value, told, unit, family, bound, step)
+
+
+def _measured(match: re.Match[str]) -> tuple[Decimal, str, str, Decimal, int]:
+    """(scale, unit, family, factor to the base unit, where it ends) of a number."""
+    one = Decimal(1)
+    written = match["scale"] or ""
+    scale = SCALES.get(written.lower(), one)
+    end = match.end("scale") if written else match.end("number")
+    if mark := (match["mark"] or "").upper():
+        currency = CURRENCY_MARKS.get(mark, mark)
+        return scale, currency, f"money:{currency}", one, end
+    unit = match["unit"] or ""
+    if written == "m" and not unit:
+        return one, "m", "length", one, end  # "12 m" are metres, "12M users" millions
+    if unit and (known := lookup(unit)) is not None:
+        shown, family, factor = known
+        return scale, shown, f"money:{shown}" if family == "money" else family, factor, match.end()
+    return scale, "", "number", one, end
 
 
 def _counted(words: str) -> str:
@@ -262,12 +228,20 @@ def _key(noun: str) -> str:
 
 
 def _number(text: str) -> Decimal | None:
+    if len(text) > _MOST_DIGITS and text[0].isdigit():
+        return None
     if text[0].isdigit() or text[0] == ".":
-        return Decimal(re.sub(r"[,\s\u00a0\u202f'\u2019]", "", text))
+        digits = re.sub(r"[,\s\u00a0\u202f'\u2019]", "", text)
+        # `\d` takes every script's digits; so does Decimal.
+        return Decimal(digits)
+    return _spoken(re.split(r"[\s-]+", text.lower()))
+
+
+def _spoken(words: list[str]) -> Decimal | None:
+    """The value of number words: "three hundred and forty"."""
     total = current = Decimal(0)
-    for word in re.split(r"[\s-]+", text.lower()):
-        if word in {"and", "a"}:
-            current = current or Decimal(word == "a")
+    for word in words:
+        if word == "and":
             continue
         value = WORD_NUMBERS.get(word)
         if value is None:
@@ -282,60 +256,6 @@ def _number(text: str) -> Decimal | None:
 
 
 def _bound(before: str) -> Bound:
+    if _TILDE.search(before):
+        return "about"
     return next((bound for bound, pattern in _BOUNDS if pattern.search(before)), "exact")
-
-
-def agree(claimed: Quantity, told: Quantity) -> bool | None:
-    """Whether *told* bears *claimed* out; None where they cannot be compared.
-
-    "More than 300" agrees with 340; 3.2 million with 3,200,000; 3.2 with 3.204 where the claim gives two digits only.
-    """
-    if claimed.family == told.family == "date":
-        return _same_date(claimed, told)
-    if not comparable(claimed, told):
-        return None
-    one, other = claimed.value, told.value
-    if claimed.bound in {"more", "less", "at_least", "at_most"}:
-        result = {
-            "more": other > one,
-            "less": other < one,
-            "at_least": other >= one,
-            "at_most": other <= one,
-        }[claimed.bound]
-        # "Over 300" is told of 340 and of "over 300" alike.
-        return result or (told.bound == claimed.bound and other == one)
-    if told.bound in {"more", "at_least"} and told.bound != claimed.bound:
-        return one >= other and one <= other * (1 + 2 * _ABOUT)
-    if told.bound in {"less", "at_most"} and told.bound != claimed.bound:
-        return one <= other and one >= other * (1 - 2 * _ABOUT)
-    slack = _ABOUT if "about" in {claimed.bound, told.bound} else _precision(claimed)
-    return abs(one - other) <= abs(other) * slack
-
-
-def comparable(one: Quantity, other: Quantity) -> bool:
-    """Whether two quantities are of one family; a bare number goes with a count."""
-    if one.family == other.family:
-        return True
-    kinds = {one.kind, other.kind}
-    same_rate = ("/" in one.family) == ("/" in other.family)
-    return "number" in kinds and kinds <= {"number", "count"} and same_rate
-
-
-def _same_date(claimed: Quantity, told: Quantity) -> bool:
-    if claimed.bound in {
-        "more",
-        "less",
-    }:  # "before 1990", "after" are not read as bounds; "over" of years is rare
-        return claimed.value == told.value
-    one, other = f"{int(claimed.value):08d}", f"{int(told.value):08d}"
-    parts = [(one[:4], other[:4]), (one[4:6], other[4:6]), (one[6:], other[6:])]
-    return all(not int(asked) or not int(said) or asked == said for asked, said in parts)
-
-
-def _precision(claimed: Quantity) -> Decimal:
-    """How far a value may be off for the digits the claim gives: none for whole counts, half a percent for rounded ones."""
-    return (
-        _ROUNDED
-        if claimed.told != claimed.told.to_integral_value() or claimed.told >= 100_000
-        else Decimal(0)
-    )

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from examples.research_agents.retrieval.names import Name, aliases_in, names_in
 from examples.research_agents.retrieval.quoting import announces, points_back
-from examples.research_agents.retrieval.relations import told_relations
 from examples.research_agents.retrieval.text import sentences, stem, terms
 
-from .asking import KINDS, Entity
+from .clauses import Clause
+from .ownership import names_entity, owned_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Sequence
 
     from examples.research_agents.retrieval.ranking import Depth
 
+    from .entities import Entity
     from .evidence import Evidence
 
-__all__ = ["Clause", "gather", "names_entity", "owned_by", "read_passage"]
+__all__ = ["Clause", "common_words", "gather", "names_entity", "owned_by", "read_passage"]
 
-_MOST_PASSAGES = 24  # read for one question
+_MOST_PASSAGES = 24  # read for one query
+_MOST_QUERIES = 12  # searches for one question
+_MOST_CLAUSES = 1500  # read for one question
+_LONGEST_QUERY = 400  # characters
+_LONGEST_SENTENCE = 1500  # characters of a sentence that are read; what is longer is a table or worse
+_LONGEST_PASSAGE = 40_000  # characters of a passage that are read
+_REACH = 120  # characters before a name that say how it stands there
 _NAME = r"(?:the\s+)?[A-Z\u00c0-\u00de][\w'\u2019.&-]*(?:\s+[A-Z\u00c0-\u00de][\w'\u2019.&-]*){0,3}"
 _VERBAL = r"(?:is|was|are|were|has|had|have|will|[a-z]+(?:ed|es|s))"
+# Where a clause ends: at a semicolon, before "while" and the like, before a relative pronoun, before "and" with a verb or an
+# amount behind it, and before another name with a verb or a number behind it.
 _CUT = re.compile(
     rf";\s+|,?\s+(?:while|whereas|but|although|though|yet)\s+|,\s+(?=(?:which|who|whose|where)\b)"
     rf"|,?\s+and\s+(?=(?:also\s+|it\s+|its\s+|the\s+company\s+)?{_VERBAL}\s)|,?\s+and\s+(?=(?:an?\s+)?\w+\s+of\s+[$€£\d])"
@@ -32,53 +40,18 @@ _CUT = re.compile(
 )
 _RELATIVE = re.compile(r"^(?:which|who|whose|where)\b")
 _PERSONAL = re.compile(r"^(?:he|she|his|her)\b", re.IGNORECASE)
+_LEADING = re.compile(
+    r"(?:it|its|they|their|he|she|his|her|the\s+[a-z]+|this\s[a-z]+)\b", re.IGNORECASE
+)
+# A preposition right before a name: the name is no subject then. "The city of" may stand between them.
 _PREPOSED = re.compile(
-    r"(?:^|[\s,(])(?P<word>in|at|near|from|since|with|for|of|to|by|on|unlike|like|than|outside|under|after|before|against|via|behind|between|among|through|"
-    r"into|around|over|beside|besides|across|throughout|within|as|called|named|and|or)\s+(?:the\s+|an?\s+|nearby\s+|its\s+)?(?:(?:city|town|village|port|region|province|country|capital)\s+of\s+)?$",
+    r"(?:^|[\s,(])(?P<word>in|at|near|from|since|with|for|of|to|by|on|unlike|like|than|outside|under|after|before|against|via|behind|"
+    r"between|among|through|into|around|over|beside|besides|across|throughout|within|as|called|named|and|or)"
+    r"\s+(?:the\s+|an?\s+|nearby\s+|its\s+)?(?:(?:city|town|village|port|region|province|country|capital)\s+of\s+)?$",
     re.IGNORECASE,
 )
 _LIKE_TITLE = re.compile(r"\s[-\u2013\u2014]\s")
-
-
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """A part of a sentence that says one thing.
-
-    Attributes:
-        text: as written.
-        sentence: the whole sentence it stands in.
-        quote: that sentence behind those it points back at: what can be cited alone.
-        url: of the passage.
-        title: of the passage.
-        subject: the name it is about, resolved; None when there is none.
-        inherited: whether *subject* stands in an earlier clause, sentence or the title.
-        names: its own names.
-        place: of the sentence in its passage.
-        aliases: short forms of longer names in the passage, see `aliases_in`.
-        context: terms of the title.
-    """
-
-    text: str
-    sentence: str
-    quote: str
-    url: str
-    title: str
-    subject: Name | None
-    inherited: bool
-    names: tuple[Name, ...]
-    place: int
-    aliases: Mapping[str, frozenset[str]]
-    context: frozenset[str]
-
-    @property
-    def tells(self) -> frozenset[str]:
-        """The relations it speaks of."""
-        return told_relations(self.text.lower())
-
-    @property
-    def terms(self) -> frozenset[str]:
-        """Its index terms."""
-        return frozenset(terms(self.text))
+_TOLD_ITEM = re.compile(r"\w:\s+\S|^\s*[-*]\s")
 
 
 def gather(
@@ -86,82 +59,130 @@ def gather(
 ) -> list[Clause]:
     """The clauses of the passages that name *entities* or answer *queries*, those of the better passages first."""
     urls: dict[str, None] = {}
-    for query in (*queries, *(entity.text for entity in entities)):
-        for found in evidence.search([query], depth, limit=_MOST_PASSAGES):
+    asked = dict.fromkeys((*queries, *(entity.query for entity in entities)))
+    for query in list(asked)[:_MOST_QUERIES]:
+        for found in evidence.search([query[:_LONGEST_QUERY]], depth, limit=_MOST_PASSAGES):
             urls.setdefault(found.url)
     clauses: list[Clause] = []
     for url in list(urls)[: 2 * _MOST_PASSAGES]:
         passage = evidence.read(url)
         if passage is not None:
             clauses.extend(read_passage(url, *passage))
-    return clauses
+        if len(clauses) >= _MOST_CLAUSES:
+            break
+    return clauses[:_MOST_CLAUSES]
+
+
+def common_words(word: str, clauses: Sequence[Clause]) -> frozenset[str]:
+    """The stem *word* when the clauses write it without a capital within a sentence: it is no name then."""
+    for clause in clauses:
+        if word in clause.terms and any(
+            stem(one) == word for one in re.findall(r"(?<=[a-z,;] )[a-z]+", clause.sentence)
+        ):
+            return frozenset([word])
+    return frozenset()
 
 
 def read_passage(url: str, title: str, text: str) -> Iterator[Clause]:
     """The clauses of one passage, in order."""
     told = [
-        sentence
-        for paragraph in text.split("\n\n")
+        sentence[:_LONGEST_SENTENCE]
+        for paragraph in text[:_LONGEST_PASSAGE].split("\n\n")
         for line in _lines(paragraph)
         for sentence in sentences(line)
     ]
-    aliases = aliases_in((title, *told))
-    context = frozenset(terms(title))
-    topic = _of_title(title)
-    person: Name | None = None
-    origin: dict[tuple[str, ...], int] = {}
-    kinds: dict[str, Name] = {}
-    for place, sentence in enumerate(told):
-        if announces(sentence) and not names_in(sentence):
-            continue
-        back = points_back(sentence)
-        names = names_in(sentence)
-        subject = topic
-        inherited = True
-        if _PERSONAL.match(sentence) and person is not None:
-            subject = person
-        elif not back or not _pronoun_leads(sentence):
+    yield from _Reader(url, title, told).clauses()
+
+
+class _Reader:
+    """Reads one passage sentence by sentence, and remembers what was named."""
+
+    def __init__(self, url: str, title: str, told: list[str]) -> None:
+        self._url = url
+        self._title = title
+        self._told = told
+        self._aliases = aliases_in((title, *told))
+        self._context = frozenset(terms(title))
+        self._common = {stem(word) for sentence in told for word in re.findall(r"(?<=[a-z,;] )[a-z]+", sentence)}
+        self._topic = _of_title(title)
+        self._person: Name | None = None
+        self._origin: dict[tuple[str, ...], int] = {}
+        self._kinds: dict[str, Name] = {}
+
+    def clauses(self) -> Iterator[Clause]:
+        """Every clause of every sentence that says something."""
+        for place, sentence in enumerate(self._told):
+            names = self._names(sentence)
+            if announces(sentence) and not names:
+                continue
+            subject, inherited = self._subject(sentence, names)
+            for name in names:
+                if kind := re.match(r"\s+([a-z]+)", sentence[name.end : name.end + _REACH]):
+                    self._kinds[kind[1]] = name
+            quote = self._quote(place, sentence, subject, inherited=inherited)
+            yield from self._parts(place, sentence, names, subject, quote, inherited=inherited)
+            self._remember(sentence, names, subject)
+
+    def _names(self, text: str) -> tuple[Name, ...]:
+        """The names of a sentence, without a common word that opens it with a capital."""
+        return tuple(
+            name
+            for name in names_in(text)
+            if not (name.start <= 1 and len(name.key) == 1 and stem(name.key[0]) in self._common)
+        )
+
+    def _subject(self, sentence: str, names: tuple[Name, ...]) -> tuple[Name | None, bool]:
+        """What a sentence is about, and whether that is named before it."""
+        if _PERSONAL.match(sentence) and self._person is not None:
+            return self._person, True
+        if not points_back(sentence) or not _pronoun_leads(sentence, names):
             own = _subject(sentence.split(";")[0], names)
             if own is not None:
-                subject, inherited = own, False
-        if inherited and (thing := re.match(r"the\s+([a-z]+)\b", sentence, re.IGNORECASE)):
-            subject = kinds.get(thing[1].lower(), subject)  # "The reactor" is not the company named last
-        for name in names:
-            if kind := re.match(r"\s+([a-z]+)", sentence[name.end :]):
-                kinds[kind[1]] = name
-        quote = sentence
-        if subject is not None and not inherited:
-            origin[subject.key] = place
-        elif subject is not None and (named := origin.get(subject.key, place)) < place:
-            # "It employs 340 people" can be cited only with the sentence that says who.
-            quote = f"{told[named]} {'' if named == place - 1 else '[...] '}{sentence}"
-        first = subject
-        for text_of, start in _clauses(sentence):
-            own_names = tuple(_within(names, start, start + len(text_of)))
-            if _RELATIVE.match(text_of):
-                before = [name for name in names if name.end <= start]
-                subject, inherited = (before[-1], True) if before else (subject, inherited)
+                return own, False
+        if thing := re.match(r"the\s+([a-z]+)\b", sentence, re.IGNORECASE):
+            return self._kinds.get(thing[1].lower(), self._topic), True  # "The reactor" is not the company named last
+        return self._topic, True
+
+    def _quote(self, place: int, sentence: str, subject: Name | None, *, inherited: bool) -> str:
+        """The sentence, behind the one that says who "it" is: "It employs 340 people" can be cited only with that."""
+        if subject is None:
+            return sentence
+        if not inherited:
+            self._origin[subject.key] = place
+            return sentence
+        named = self._origin.get(subject.key, place)
+        if named >= place:
+            return sentence
+        return f"{self._told[named]} {'' if named == place - 1 else '[...] '}{sentence}"
+
+    def _parts(
+        self, place: int, sentence: str, names: tuple[Name, ...], first: Name | None, quote: str, *, inherited: bool
+    ) -> Iterator[Clause]:
+        subject = first
+        before = self._told[place - 1] if place else ""
+        for text, start in _clauses(sentence):
+            own_names = tuple(name for name in names if start <= name.start < start + len(text))
+            if _RELATIVE.match(text):
+                named = [name for name in names if name.end <= start]
+                subject, inherited = (named[-1], True) if named else (subject, inherited)
             elif start:
-                own = _subject(text_of, names_in(text_of))
+                own = _subject(text, self._names(text))
                 subject, inherited = (own, False) if own is not None else (first, True)
             yield Clause(
-                text_of, sentence, quote, url, title, subject, inherited, own_names, place, aliases, context
-            )
-        if first is not None and not (_PERSONAL.match(sentence) and person is not None):
-            topic = first
-        others = [name for name in names if first is None or name.key != first.key]
-        people = [name for name in others if len(name.key) > 1]
-        person = people[-1] if people else person
+                text, sentence, quote, self._url, self._title, subject, inherited, own_names, place, self._aliases, self._context, before
+            )  # fmt: skip
+
+    def _remember(self, sentence: str, names: tuple[Name, ...], subject: Name | None) -> None:
+        if subject is not None and not (_PERSONAL.match(sentence) and self._person is not None):
+            self._topic = subject
+        people = [name for name in names if len(name.key) > 1 and (subject is None or name.key != subject.key)]
+        self._person = people[-1] if people else self._person
 
 
 def _lines(paragraph: str) -> list[str]:
     """The lines of a paragraph; only a listing has several, and each of its "key: value" lines says something."""
     lines = paragraph.split("\n")
-    return (
-        lines
-        if len(lines) == 1
-        else [line.strip(" -*|") for line in lines if re.search(r"\w:\s+\S|^\s*[-*]\s", line)]
-    )
+    return lines if len(lines) == 1 else [line.strip(" -*|") for line in lines if _TOLD_ITEM.search(line[:_REACH])]
 
 
 def _clauses(sentence: str) -> Iterator[tuple[str, int]]:
@@ -174,31 +195,23 @@ def _clauses(sentence: str) -> Iterator[tuple[str, int]]:
     yield sentence[start:], start
 
 
-def _within(names: tuple[Name, ...], start: int, end: int) -> Iterator[Name]:
-    return (name for name in names if start <= name.start < end)
-
-
-def _pronoun_leads(sentence: str) -> bool:
+def _pronoun_leads(sentence: str, names: tuple[Name, ...]) -> bool:
     """Whether the pronoun that points back is the subject, not "In this case Velkor ..."."""
-    names = names_in(sentence)
-    return (
-        not names
-        or re.match(
-            r"(?:it|its|they|their|he|she|his|her|the\s+[a-z]+|this\s[a-z]+)\b", sentence, re.IGNORECASE
-        )
-        is not None
-        or not any(_PREPOSED.search(sentence[: name.start]) is None for name in names)
-    )
+    return not names or _LEADING.match(sentence) is not None or all(_preposed(sentence, name) for name in names)
+
+
+def _preposed(text: str, name: Name) -> re.Match[str] | None:
+    return _PREPOSED.search(text[max(0, name.start - _REACH) : name.start])
 
 
 def _subject(text: str, names: tuple[Name, ...]) -> Name | None:
     """The name a clause is about: the first one not behind a preposition, else the one "of" which it speaks."""
     owner: Name | None = None
     for place, name in enumerate(names):
-        behind = _PREPOSED.search(text[: name.start])
-        possessive = re.match(r"['\u2019]s?\s+(?:[a-z-]+\s+){1,3}", text[name.end :])
+        possessive = re.match(r"['\u2019]s?\s+(?:[a-z-]+\s+){1,3}", text[name.end : name.end + _REACH])
         if possessive and place + 1 < len(names) and name.end + possessive.end() == names[place + 1].start:
             continue  # "Velkor's rival Morvik"
+        behind = _preposed(text, name)
         if behind is None:
             return name
         if owner is None and behind["word"].lower() in {"of", "at", "for"}:
@@ -212,73 +225,3 @@ def _of_title(title: str) -> Name | None:
         for name in names_in(part):
             return name
     return None
-
-
-def names_entity(entity: Entity, name: Name, clause: Clause, after: str = "") -> bool:
-    """Whether *name* in *clause* is *entity*: the same words, or its short form where the passage has the long one."""
-    asked, said = entity.stems, frozenset(map(stem, name.key))
-    if not asked <= said:
-        rest = clause.aliases.get(stem(name.key[0]), frozenset())
-        if len(name.key) != 1 or not asked <= said | rest:
-            return False
-    elif entity.proper and len(name.key) > len(entity.key) > 1 and name.key[: len(entity.key)] == entity.key:
-        # "Velkor Dynamics Foundation" is not "Velkor Dynamics".
-        return not name.key[len(entity.key)].isalpha() or name.key[len(entity.key)] in KINDS | {
-            "report",
-            "annual",
-            "profile",
-            "note",
-        }
-    kind = re.match(r"\s+([a-z]+)", after)
-    return not (
-        entity.kind and kind and kind[1] in KINDS and kind[1] != entity.kind and _differ(kind[1], entity.kind)
-    )
-
-
-_ALIKE = (
-    frozenset(["plant", "facility", "station", "factory", "mill", "reactor"]),
-    frozenset(["company", "firm", "group"]),
-    frozenset(["lab", "laboratory", "institute"]),
-    frozenset(["ship", "vessel"]),
-)
-
-
-def _differ(one: str, other: str) -> bool:
-    return not any({one, other} <= family for family in _ALIKE)
-
-
-def owned_by(entity: Entity, clause: Clause) -> bool:
-    """Whether *clause* is about *entity*: as its subject, or as what its verb or noun goes to ("founded X", "head of X")."""
-    if not entity.proper:
-        # Written without capitals: where the passage has a name of these words, that is who is meant.
-        for name in (*clause.names, *((clause.subject,) if clause.subject is not None else ())):
-            if entity.stems <= frozenset(map(stem, name.key)):
-                return owned_by(Entity(str(name), name.key), clause)
-        return entity.stems <= clause.terms | clause.context
-    if clause.subject is not None and names_entity(
-        entity, clause.subject, clause, _after(clause.subject, clause)
-    ):
-        return True
-    offset = clause.sentence.find(clause.text)
-    for name in clause.names:
-        if not names_entity(entity, name, clause, clause.sentence[name.end :]):
-            continue
-        before = clause.sentence[offset : name.start]
-        word = re.search(r"([a-z-]+)\s+(?:the\s+|an?\s+)?(?:company\s+|firm\s+)?$", before)
-        if word and (
-            told_relations(word[1])
-            or re.fullmatch(
-                r"(?:led|leads|heads|headed|runs|ran|built|owns|created|started|formed|launched|opened|up|operates)",
-                word[1],
-            )
-        ):
-            return True
-        if re.search(r"\b(?:[a-z-]+)\s(?:of|at|for|by|behind|in)\s+(?:the\s+)?$", before) and (
-            clause.inherited is False and clause.subject is not None and told_relations(before.lower())
-        ):
-            return True
-    return False
-
-
-def _after(name: Name, clause: Clause) -> str:
-    return clause.sentence[name.end :] if clause.sentence[name.start : name.end] == name else ""

@@ -1,135 +1,146 @@
-"""Judging a claim by its words, where it states no value: whether a sentence says the same, or denies it."""
+"""Judging a claim by its words: whether a sentence says the same of the same thing, or denies it.
+
+A wrong verdict is worse than none. A sentence bears a claim out only when it holds every word of the claim that carries
+meaning, or another word for it; says it as strongly; and names no condition and no mere possibility that the claim leaves
+out. It contradicts a claim only when nothing but the denial differs, or one word is the opposite.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Literal
 
-from examples.research_agents.retrieval.relations import told_relations
-from examples.research_agents.retrieval.text import STOP_WORDS, stem, terms
-
-from .asking import denies
-from .reading import owned_by
+from .ownership import owned_by
+from .polarity import denies, hedges, is_conditional, strength_of
+from .vocabulary import DEEDS, content_keys, key_of, opposed, ordered_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .asking import Ask
-    from .reading import Clause
+    from .clauses import Clause
 
-__all__ = ["judge_words"]
+__all__ = ["Stance", "held_by", "judge_words", "says_more"]
 
-# Words for the same deed, beyond those of the lexicon of relations.
-_SAME = (
-    "make makes made build builds built produce produces produced manufacture manufactures manufactured craft crafts develops develop maker producer manufacturer",
-    "operate operates operated active present operating operations business",
-    "sell sells sold offer offers offered market markets",
-    "buy buys bought acquire acquires acquired purchase purchased takeover",
-    "supply supplies supplied deliver delivers delivered provide provides provided",
-    "use uses used employ apply applies",
-    "begin begins began start starts started",
-    "end ends ended stop stops stopped cease ceased",
-    "big large",
-    "reject rejects rejected refuse refuses refused",
-    "allow allows permit permits let lets",
-    "return returns give gives yield yields",
-    "causes cause make makes",
-)
-_OPPOSITE = (
-    ("open", "closed"), ("public", "private"), ("first", "last"), ("mutable", "immutable"), ("local", "global"),
-    ("always", "never"), ("before", "after"), ("accept", "reject"), ("allow", "forbid"), ("import", "export"),
-    ("true", "false"), ("left", "right"), ("maximum", "minimum"), ("synchronous", "asynchronous"), ("include", "exclude"),
-    ("active", "inactive"), ("profitable", "unprofitable"), ("independent", "dependent"), ("renewable", "fossil"),
-)  # fmt: skip
+Stance = Literal["supports", "contradicts"]
+
+_MOST = 12  # sentences heard
+_LEAST_SHARE = 0.6  # of the claim's words that the sentence itself must hold; the rest may stand in its title
 _EXCEPTING = re.compile(
-    r"\b(?:not|never|no|without|excluding|excludes?|except(?:\sfor)?|other\sthan|rather\sthan|instead\sof|but\snot|neither|nor|outside)\s+(?:\w+\s+){0,2}?$",
+    r"\b(?:not|never|no|without|excluding|excludes?|except(?:\sfor)?|other\sthan|rather\sthan|instead\sof|but\snot|neither|nor|outside)"
+    r"\s+(?:\w+\s+){0,2}?$",
     re.IGNORECASE,
 )
-_CANON = {form: forms.split()[0] for forms in _SAME for form in forms.split()}
-_WEAK = frozenset(
-    ["make", "operate", "sell", "buy", "supply", "use", "begin", "end"]
-)  # the deed alone is not what is claimed
-_MOST = 12
+_REACH = 60  # characters before a word in which an exception is looked for
+# Words the index does not hold, of which one must not stand for the other.
+_SIDES = tuple(
+    (re.compile(rf"\b{one}\b", re.IGNORECASE), re.compile(rf"\b{other}\b", re.IGNORECASE))
+    for one, other in (
+        ("before", "after"), ("after", "before"), ("above", "below"), ("below", "above"), ("with", "without"),
+        ("without", "with"), ("inside", "outside"), ("outside", "inside"), ("more", "less"), ("less", "more"),
+        ("most", "least"), ("least", "most"), ("shorter", "longer"), ("longer", "shorter"), ("within", "after"),
+    )
+)  # fmt: skip
+_BY = re.compile(r"\bby\b", re.IGNORECASE)
 
 
-def judge_words(
-    ask: Ask, clauses: Sequence[Clause]
-) -> Iterator[tuple[Literal["supports", "contradicts"], str, Clause]]:
-    """What the sentences say to a claim that holds no value: (stance, reason, clause).
+def held_by(wanted: Iterable[str], text: str) -> bool:
+    """Whether *text* holds each of the stems *wanted*, or another word for it."""
+    return {key_of(one) for one in wanted} <= content_keys(text)
 
-    A sentence supports it when it is about the same thing, holds every word of the claim that carries meaning, or another
-    word for the same deed, and denies as much as the claim does. It contradicts it when only the denial differs, or one
-    word is the opposite.
-    """
-    names = {stem(word) for name in ask.others for word in name.key}
-    entity = frozenset().union(*(one.stems for one in ask.entities)) if ask.entities else frozenset()
-    kinds = {stem(one.kind) for one in ask.entities if one.kind}
-    wanted = (_content(ask.text) | names) - entity - kinds
+
+def judge_words(ask: Ask, clauses: Sequence[Clause]) -> Iterator[tuple[Stance, str, Clause]]:
+    """What the sentences say to a claim by its words: (stance, reason, clause)."""
+    wanted = _wanted(ask)
     if not wanted:
         return
     heard = 0
     for clause in clauses:
-        if ask.entities and ask.entities[0].proper and not owned_by(ask.entities[0], clause):
+        if not _is_about(ask, clause):
             continue
-        told = _content(clause.text) | (
-            _content(clause.sentence) if _content(clause.text) & wanted else set()
-        )
-        if ask.entities and not ask.entities[0].proper and not entity <= told | _context(clause):
-            continue
-        missing = (
-            wanted
-            - told
-            - ({term for term in _context(clause)} if clause.inherited or not ask.entities else set())
-        )
-        if missing:
-            if (pair := _opposite(missing, told)) is not None and not denies(clause.text):
-                yield "contradicts", f'{clause.title} says "{pair[1]}", not "{pair[0]}".', clause
-            continue
-        excepted = _excepted(clause.text, wanted)
-        if (denies(clause.text) or excepted) is ask.negated:
-            yield "supports", f"{clause.title} says so.", clause
-        else:
-            yield "contradicts", f"{clause.title} says the contrary.", clause
-        heard += 1
-        if heard >= _MOST:
-            return
+        judged = _judge(ask, wanted, clause)
+        if judged is not None:
+            yield (*judged, clause)
+            heard += 1
+            if heard >= _MOST:
+                return
 
 
-def _content(text: str) -> set[str]:
-    """What *text* says, as keys: stems, and one key for all words of the same deed."""
-    found: set[str] = set()
-    for word in re.findall(r"[\w']+", text.lower()):
-        if word in _CANON:
-            found.add(f"={_CANON[word]}")
-        elif word not in STOP_WORDS:
-            found.update(term for term in terms(word) if not term.startswith(("rel_", "kw_", "dot_")))
-    found.update(
-        f"rel_{name}"
-        for name in told_relations(text.lower())
-        if name not in {"makes", "active", "output", "seat"}
-    )
-    return found
+def _wanted(ask: Ask) -> frozenset[str]:
+    """The keys of the claim, without those of a named subject."""
+    subject = ask.entities[0] if ask.entities else None
+    if subject is None or not (subject.proper or subject.thing):
+        return content_keys(ask.text)
+    known = {key_of(one) for one in subject.stems} | content_keys(subject.kind)
+    return content_keys(ask.text) - known
 
 
-def _context(clause: Clause) -> set[str]:
-    return set(clause.context) | (_content(clause.quote) if clause.inherited else set())
+def _is_about(ask: Ask, clause: Clause) -> bool:
+    subject = ask.entities[0] if ask.entities else None
+    return subject is None or not (subject.proper or subject.thing) or owned_by(subject, clause)
 
 
-def _opposite(missing: set[str], told: set[str]) -> tuple[str, str] | None:
-    """A pair of opposites of which the claim has one and the sentence the other; only if nothing else is missing."""
-    if len(missing) != 1:
+def _judge(ask: Ask, wanted: frozenset[str], clause: Clause) -> tuple[Stance, str] | None:
+    own = content_keys(clause.text)
+    if not own & wanted:
         return None
-    lacking = next(iter(missing))
-    for pair in _OPPOSITE:
-        for one, other in (pair, pair[::-1]):
-            if lacking == stem(one) and stem(other) in told:
-                return one, other
+    told = own | content_keys(clause.sentence)
+    if len(wanted & told) < _LEAST_SHARE * len(wanted):
+        return None
+    around = content_keys(clause.title) | (content_keys(clause.quote) if clause.inherited else frozenset())
+    missing = wanted - told - around
+    if says_more(ask, clause):
+        return None
+    if missing:
+        pair = opposed(next(iter(missing)), told) if len(missing) == 1 else None
+        if pair is None or denies(clause.sentence) or ask.negated:
+            return None
+        return "contradicts", f'{clause.title} says "{pair[1]}", not "{pair[0]}".'
+    if not _same_roles(ask.text, clause.sentence):
+        return None
+    # Where only a part of the sentence denies, the claim has to stand in that part.
+    inside = wanted <= own | around
+    denied = denies(clause.text) if inside else denies(clause.sentence)
+    if (denied or _excepted(clause.text, wanted)) is ask.negated:
+        return "supports", f"{clause.title} says so."
+    if inside and denied is not ask.negated:
+        return "contradicts", f"{clause.title} says the contrary."
     return None
 
 
-def _excepted(text: str, wanted: set[str]) -> bool:
+def says_more(ask: Ask, clause: Clause) -> bool:
+    """Whether the claim says more than the sentence can bear out: all for some, must for may, without its condition."""
+    sentence, claim = clause.sentence, ask.text
+    if not strength_of(claim) <= strength_of(sentence):
+        return True
+    if hedges(sentence) and not hedges(claim):
+        return True
+    if is_conditional(clause.text) and not is_conditional(claim):
+        return True
+    return any(
+        one.search(claim) and not one.search(sentence) and other.search(sentence) for one, other in _SIDES
+    )
+
+
+def _same_roles(claim: str, sentence: str) -> bool:
+    """Whether who does it and whom it is done to are the same, as far as the order of words tells."""
+    claimed, told = ordered_keys(claim), ordered_keys(sentence)
+    turned = bool(_BY.search(claim)) is not bool(_BY.search(sentence))
+    for deed in DEEDS.intersection(claimed).intersection(told):
+        before = set(claimed[: claimed.index(deed)])
+        after = set(claimed[claimed.index(deed) + 1 :])
+        place = told.index(deed)
+        other = set(told[place + 1 :] if turned else told[:place])
+        rest = set(told[:place] if turned else told[place + 1 :])
+        if before & rest and not before & other and after & other:
+            return False
+    return True
+
+
+def _excepted(text: str, wanted: frozenset[str]) -> bool:
     """Whether a word of the claim stands behind "excluding", "other than" and the like."""
     return any(
-        _EXCEPTING.search(text[: match.start()]) and _content(match.group()) & wanted
+        content_keys(match.group()) & wanted
+        and _EXCEPTING.search(text[max(0, match.start() - _REACH) : match.start()])
         for match in re.finditer(r"[\w']+", text)
     )

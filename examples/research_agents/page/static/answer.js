@@ -1,6 +1,6 @@
 // One question and what becomes of it: steps, answer, findings, claims, sources and cost.
 
-import { el, list, outwardLink, record, text } from "./dom.js";
+import { el, list, outwardLink, record, text, webAddress } from "./dom.js";
 import { inline, showMarkdown } from "./markdown.js";
 import { shown } from "./money.js";
 
@@ -12,6 +12,8 @@ const VERDICTS = {
 const STAGES = { planning: "Planning", searching: "Looking things up", answering: "Writing the answer" };
 
 const LONG_EXCERPT = 400; // characters; five lines
+const MOST_STEPS = 200; // the last ones are shown: nobody reads ten thousand
+const LONGEST_STEP = 300; // characters
 
 let exchanges = 0; // makes ids that are unique in the page
 
@@ -22,6 +24,8 @@ export class Exchange {
   #frame = 0;
   #cited = new Map(); // n -> id of the source's list item
   #parts = {};
+  #stepped = 0;
+  #step = "";
 
   /** @param {string} question @param {string} agent its name */
   constructor(question, agent) {
@@ -48,7 +52,7 @@ export class Exchange {
   progress(data) {
     const stage = text(data.stage);
     const words = text(data.message) || STAGES[stage] || (stage && stage[0].toUpperCase() + stage.slice(1)) || "Working";
-    this.#step(words);
+    this.#add(words);
     return words;
   }
 
@@ -57,13 +61,13 @@ export class Exchange {
     const given = Object.values(record(data.arguments))
       .flatMap((value) => (Array.isArray(value) ? value.map(text) : [text(value)]))
       .filter(Boolean);
-    this.#step(`${toolName(data)}${given.length ? `: ${given.join("; ")}` : ""}`);
+    this.#add(`${toolName(data)}${given.length ? `: ${given.join("; ")}` : ""}`);
   }
 
   toolCompleted(data) {
     // The number of sources, or the sources.
     const count = Array.isArray(data.sources) ? data.sources.length : text(data.sources);
-    if (count !== "") this.#step(`${toolName(data)}: ${count} ${String(count) === "1" ? "source" : "sources"} so far`);
+    if (count !== "") this.#add(`${toolName(data)}: ${count} ${String(count) === "1" ? "source" : "sources"} so far`);
   }
 
   /** The next piece of the answer; drawn with the next frame. */
@@ -130,11 +134,17 @@ export class Exchange {
     this.#parts.details.open = false;
   }
 
-  #step(words) {
+  #add(words) {
+    if (words === this.#step) return;
+    this.#step = words;
+    this.#stepped += 1;
     const { steps, details } = this.#parts;
-    if (steps.lastElementChild?.textContent === words) return;
-    steps.append(el("li", {}, words));
-    details.firstElementChild.textContent = `Steps (${steps.children.length})`;
+    steps.append(el("li", {}, words.length > LONGEST_STEP ? `${words.slice(0, LONGEST_STEP)} \u2026` : words));
+    if (this.#stepped > MOST_STEPS) {
+      steps.firstElementChild.remove();
+      steps.start = this.#stepped - MOST_STEPS + 1;
+    }
+    details.firstElementChild.textContent = `Steps (${this.#stepped})`;
     if (details.hidden) Object.assign(details, { hidden: false, open: true });
   }
 
@@ -152,7 +162,8 @@ export class Exchange {
         { id: this.#cited.get(Number(source.n)) ?? null, tabindex: -1 },
         el("span", { class: "number" }, `[${text(source.n)}] `),
         outwardLink(url, title || url || "Untitled"),
-        title && url ? el("span", { class: "address" }, el("bdi", {}, url)) : null,
+        // As it is followed: a name in letters of another script that look alike is shown as what it is.
+        title && url ? el("span", { class: "address" }, el("bdi", {}, webAddress(url) ?? url)) : null,
         excerpt(text(source.excerpt)),
       );
     });
@@ -201,7 +212,7 @@ function statements(heading, entries, cite) {
   const lines = entries.map((entry) => {
     const fields = record(entry);
     const said = text(entry) || text(fields.statement) || text(fields.question) || text(fields.claim);
-    return said && el("li", {}, ...inline(said, cite), confidence(fields.confidence));
+    return said && el("li", {}, ...inline(said, cite), ...marks(said, fields.n, cite), confidence(fields.confidence));
   });
   const known = lines.filter(Boolean);
   return known.length ? section(heading, el("ul", {}, ...known)) : null;
@@ -211,16 +222,23 @@ function claims(entries, cite) {
   const items = entries.map((entry) => {
     const verdict = text(entry.verdict);
     const [mark, name] = VERDICTS[verdict] ?? ["\u2022", verdict.replaceAll("_", " ") || "Undecided"];
-    const grounds = reasons(entry.basis) || text(entry.reasoning);
+    const grounds = text(entry.reasoning) || reasons(entry.basis);
+    const sources = [...new Set(list(entry.basis).map((one) => record(one).n))];
     return el(
       "li",
       { class: "claim" },
       el("span", { class: `verdict ${VERDICTS[verdict] ? verdict : ""}` }, el("span", { "aria-hidden": "true" }, `${mark} `), name),
       el("span", { class: "said" }, ...inline(text(entry.claim), cite), confidence(entry.confidence)),
-      grounds ? el("p", { class: "grounds" }, ...inline(grounds, cite)) : null,
+      grounds ? el("p", { class: "grounds" }, ...inline(grounds, cite), ...marks(grounds, sources, cite)) : null,
     );
   });
   return items.length ? section("Claims", el("ul", { class: "plain" }, ...items)) : null;
+}
+
+/** Links to the sources that what is said does not name itself. */
+function marks(said, numbers, cite) {
+  const links = list(numbers).filter((n) => !said.includes(`[${n}]`)).map((n) => cite(n)).filter(Boolean);
+  return links.flatMap((link) => [" ", link]);
 }
 
 const confidence = (value) => (text(value) ? el("span", { class: "hint" }, ` (confidence: ${text(value)})`) : null);

@@ -10,23 +10,26 @@ export class ProblemError extends Error {
    * @param {number} status the HTTP status
    * @param {object} problem the document; may be empty
    * @param {number|null} retryAfterSeconds how long the server asks to wait
+   * @param {string} requestId what the answer calls its request, where the document does not say so
    */
-  constructor(status, problem, retryAfterSeconds = null) {
+  constructor(status, problem, retryAfterSeconds = null, requestId = "") {
     super(text(problem.detail) || text(problem.title) || `The server answered ${status}.`);
     this.name = "ProblemError";
     this.status = status;
     this.problem = problem;
     this.retryAfterSeconds = retryAfterSeconds;
+    this.correlationId = text(problem.correlation_id) || requestId;
   }
 
   /** What was wrong with which field, where the problem says so. */
   get faults() {
     return list(this.problem.errors)
       .slice(0, DETAILS)
+      .map(record)
       .map((fault) => {
-        const place = list(record(fault).loc).filter((part) => part !== "body").map(text).join(".");
-        const message = text(record(fault).msg);
-        return place ? `${place}: ${message}` : message;
+        const place = text(fault.pointer).replace(/^#\/?/, "").replaceAll("/", ".");
+        const message = text(fault.message);
+        return place && message ? `${place}: ${message}` : message;
       })
       .filter(Boolean);
   }
@@ -38,6 +41,12 @@ export class ConnectionError extends Error {
     super(message);
     this.name = "ConnectionError";
   }
+}
+
+/** An error in words: what is wrong, with which field, and under which id the server's log knows it. */
+export function inWords(error) {
+  const request = text(error.correlationId);
+  return [error.message, ...list(error.faults), request && `(Request ${request})`].filter(Boolean).join(" ");
 }
 
 /** Whether a text can be sent as a key: printable ASCII without spaces. */
@@ -76,7 +85,8 @@ export function createClient(key, { onLimits, onRefused } = {}) {
     const limits = rateLimits(response.headers);
     if (limits.length) onLimits?.(limits);
     if (response.ok) return response;
-    const refusal = new ProblemError(response.status, await problemIn(response), retryAfter(response.headers));
+    const requestId = response.headers.get("X-Request-ID") ?? "";
+    const refusal = new ProblemError(response.status, await problemIn(response), retryAfter(response.headers), requestId);
     if (response.status === 401) onRefused?.(refusal);
     throw refusal;
   }

@@ -1,6 +1,6 @@
 // The page: the key, and what happens when one is given, refused or forgotten.
 
-import { createClient, isKey } from "./api.js";
+import { createClient, inWords, isKey } from "./api.js";
 import { createChat } from "./chat.js";
 import { byId, list, record, text } from "./dom.js";
 import { createPanels, showLimits } from "./panels.js";
@@ -33,7 +33,7 @@ byId("key-form").addEventListener("submit", async (event) => {
     field.value = "";
     enter(agents);
   } catch (error) {
-    refuse(error.status === 401 ? "That key is not accepted." : error.message);
+    refuse(error.status === 401 ? "That key is not accepted." : inWords(error));
   } finally {
     button.disabled = false;
   }

@@ -1,7 +1,7 @@
 // The conversation: choosing an agent, asking, following the run, and opening what was said before.
 
 import { Exchange } from "./answer.js";
-import { ProblemError } from "./api.js";
+import { ProblemError, inWords } from "./api.js";
 import { byId, el, list, record, text } from "./dom.js";
 import { nano, shown, usd } from "./money.js";
 import { follow } from "./stream.js";
@@ -56,6 +56,8 @@ export function createChat(client, { onFinished }) {
   /** Forget the conversation on display; it stays in the past sessions. */
   function begin(words = "A new session.") {
     watching?.abort();
+    watching = null;
+    busy(false);
     session = null;
     spend(null);
     byId("conversation").replaceChildren();
@@ -79,8 +81,10 @@ export function createChat(client, { onFinished }) {
     byId("agent-about").textContent = text(agent.description);
     const options = list(agent.processors).map(record).map((one) => {
       const price = shown(one.price_usd);
-      const label = [text(one.name), price && `${price} each`, text(one.latency_hint)].filter(Boolean).join(" \u00b7 ");
+      const most = shown(one.most_cost_usd);
+      const cost = most ? `at most ${most}` : price && `${price} each`;
       const name = text(one.name);
+      const label = [name, cost, text(one.latency_hint), one.premium === true && "premium"].filter(Boolean).join(" \u00b7 ");
       return el("option", { value: name, selected: name === (depth || text(agent.default_processor)) }, label);
     });
     processor.replaceChildren(...options);
@@ -130,17 +134,23 @@ export function createChat(client, { onFinished }) {
     message.value = "";
     exchange.node.scrollIntoView({ block: "start" });
     const mine = (watching = new AbortController());
+    const asking = client();
+    let run = "";
     busy(true);
     say("Asking \u2026");
     try {
-      await follow(client(), `v1/agents/${encodeURIComponent(agent)}/stream`, body, {
+      await follow(asking, `v1/agents/${encodeURIComponent(agent)}/stream`, body, {
         signal: mine.signal,
-        onEvent: (name, data) => handle(exchange, agent, name, data),
+        onEvent: (name, data) => {
+          if (name === "run.started") run = text(data.run_id);
+          return handle(exchange, agent, name, data);
+        },
         onWait: (seconds) => say(`The connection broke. Trying again in ${seconds} s \u2026`),
       });
     } catch (error) {
       if (mine.signal.aborted) {
-        exchange.fail({ title: "You stopped watching.", detail: "The agent may go on, and what it does is charged." });
+        exchange.fail(await stopped(asking, run));
+        if (watching === mine) say("Stopped.");
       } else {
         failed(exchange, error);
       }
@@ -148,8 +158,8 @@ export function createChat(client, { onFinished }) {
       if (watching === mine) {
         watching = null;
         busy(false);
-        onFinished();
       }
+      onFinished();
     }
   }
 
@@ -184,7 +194,7 @@ export function createChat(client, { onFinished }) {
       detail: [error.message, wait(error)].filter(Boolean).join(" "),
       faults: error.faults,
       costUsd: problem.cost_usd,
-      correlationId: text(problem.correlation_id),
+      correlationId: text(error.correlationId),
     });
     spend(text(problem.cost_usd));
     message.value ||= exchange.question; // to ask again, unless the reader has begun another one
@@ -220,7 +230,7 @@ export function createChat(client, { onFinished }) {
       say(`The session is open; ${messages.length} messages.`);
       byId("chat-heading").focus();
     } catch (error) {
-      if (!mine.signal.aborted) say(`The session could not be opened. ${error.message}`);
+      if (!mine.signal.aborted) say(`The session could not be opened. ${inWords(error)}`);
     } finally {
       if (watching === mine) {
         watching = null;
@@ -253,6 +263,19 @@ export function createChat(client, { onFinished }) {
 
 const wait = (error) =>
   error instanceof ProblemError && error.retryAfterSeconds ? `Try again in ${error.retryAfterSeconds} s.` : "";
+
+/** End a run that nobody waits for any more, and say what that means. */
+async function stopped(client, run) {
+  try {
+    if (run) {
+      await client.call(`v1/runs/${encodeURIComponent(run)}`, { method: "DELETE" });
+      return { title: "You stopped the run.", detail: "What it had begun by then is charged." };
+    }
+  } catch {
+    // Told below: the server ends it by itself, when nobody has come back for a while.
+  }
+  return { title: "You stopped watching.", detail: "The agent may go on for a while, and what it does is charged." };
+}
 
 async function messagesOf(client, id, signal) {
   const messages = [];

@@ -4,11 +4,14 @@
 import { el } from "./dom.js";
 
 const FENCE = /^\s{0,3}```/;
-const HEADING = /^(#{1,6})\s+(.+?)\s*#*\s*$/;
-const BULLET = /^\s*[-*+\u2022]\s+(.*)$/;
-const NUMBERED = /^\s*\d{1,3}[.)]\s+(.*)$/;
+// Each of them takes whatever remains of the line, so that none can try again and again: texts are other people's.
+const HEADING = /^(#{1,6})\s+(.+)$/s;
+const BULLET = /^\s*[-*+\u2022]\s+(.*)$/s;
+const NUMBERED = /^\s*\d{1,3}[.)]\s+(.*)$/s;
 const INLINE = /`([^`\n]+)`|\*\*([^*\n]+)\*\*|(?<!\w)\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]/g;
 const TOP_HEADING = 4; // the question above the answer is an h3
+const LONGEST = 200_000; // characters; a book's chapter or two. More would freeze the page of who reads it
+const TOO_LONG = "\n\n(The rest is too long to be shown here; the API has it all.)";
 
 /**
  * Show text in a container, touching only the blocks that have changed since the last call: a growing answer keeps the
@@ -20,18 +23,25 @@ const TOP_HEADING = 4; // the question above the answer is an h3
  * @param {boolean} renew draw everything again, e.g. because the sources are known now
  */
 export function showMarkdown(container, source, cite, renew = false) {
-  const blocks = blocksOf(source);
+  const blocks = blocksOf(source.length > LONGEST ? source.slice(0, LONGEST) + TOO_LONG : source);
   if (renew) container.replaceChildren();
-  blocks.forEach((block, position) => {
+  let shown = container.firstElementChild;
+  for (const block of blocks) {
     const key = `${block.kind}\n${block.lines.join("\n")}`;
-    const shown = container.children[position];
-    if (shown && KEYS.get(shown) === key) return;
-    const node = nodeOf(block, cite);
-    KEYS.set(node, key);
-    if (shown) shown.replaceWith(node);
-    else container.append(node);
-  });
-  while (container.children.length > blocks.length) container.lastElementChild.remove();
+    const next = shown?.nextElementSibling ?? null;
+    if (!shown || KEYS.get(shown) !== key) {
+      const node = nodeOf(block, cite);
+      KEYS.set(node, key);
+      if (shown) shown.replaceWith(node);
+      else container.append(node);
+    }
+    shown = next;
+  }
+  for (; shown; ) {
+    const next = shown.nextElementSibling;
+    shown.remove();
+    shown = next;
+  }
 }
 
 const KEYS = new WeakMap();
@@ -57,7 +67,7 @@ function blocksOf(source) {
     } else if (!line.trim()) {
       open = null;
     } else if ((match = HEADING.exec(line))) {
-      blocks.push({ kind: `h${Math.min(match[1].length + TOP_HEADING - 1, 6)}`, lines: [match[2]] });
+      blocks.push({ kind: `h${Math.min(match[1].length + TOP_HEADING - 1, 6)}`, lines: [unclosed(match[2])] });
       open = null;
     } else if ((match = BULLET.exec(line))) {
       add("ul", match[1]);
@@ -70,6 +80,14 @@ function blocksOf(source) {
     }
   }
   return blocks;
+}
+
+/** A heading without the number signs that may close it. */
+function unclosed(heading) {
+  const words = heading.trim();
+  let end = words.length;
+  while (end > 1 && words[end - 1] === "#") end -= 1;
+  return /\s/.test(words[end - 1]) ? words.slice(0, end).trimEnd() : words;
 }
 
 function nodeOf(block, cite) {

@@ -1,5 +1,6 @@
 // What stands beside the conversation: limits, budgets, usage, documents, past sessions.
 
+import { inWords } from "./api.js";
 import { byId, el, list, outwardLink, record, text, when } from "./dom.js";
 import { nano, shown } from "./money.js";
 
@@ -30,7 +31,7 @@ export function createPanels(client, { onOpen, current }) {
     } catch (error) {
       // An application without this part of the API has nothing to show, and that is no fault of the reader's.
       const absent = error.status === 404 && !options;
-      if (mine === client()) tell(absent ? "" : [error.message, ...(error.faults ?? [])].join(" "));
+      if (mine === client()) tell(absent ? "" : inWords(error));
       return null;
     }
   }

@@ -25,20 +25,24 @@ export class EventParser {
   #data = [];
   #name = "";
   #id = "";
+  #size = 0; // characters of the event that has not ended
 
   /** The events that are complete with this piece. Comments and fields nobody knows are dropped. */
   push(piece) {
     const events = [];
-    this.#rest += piece;
     // A carriage return at the very end may be half of a CRLF: wait for what follows.
     const lines = /\r\n|\n|\r(?!$)/g;
+    // What was looked through before holds no other end of a line; a long event in many pieces is not read over again.
+    lines.lastIndex = Math.max(0, this.#rest.length - 1);
+    this.#rest += piece;
+    this.#size += piece.length;
     let start = 0;
     for (let match; (match = lines.exec(this.#rest)); start = lines.lastIndex) {
       const event = this.#line(this.#rest.slice(start, match.index));
       if (event) events.push(event);
     }
     this.#rest = this.#rest.slice(start);
-    if (this.#rest.length > LONGEST_EVENT) throw new UnreadableError("The server sent an event without an end.");
+    if (this.#size > LONGEST_EVENT) throw new UnreadableError("The server sent an event without an end.");
     return events;
   }
 
@@ -47,6 +51,7 @@ export class EventParser {
       const event = this.#data.length ? { name: this.#name || "message", id: this.#id, data: this.#data.join("\n") } : null;
       this.#data = [];
       this.#name = "";
+      this.#size = 0;
       return event;
     }
     const colon = line.indexOf(":");

@@ -1,0 +1,67 @@
+"""What a clause gives as a property of something in so many words: "The license of X is MIT", "X requires Python >=3.11"."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from examples.research_agents.retrieval.text import terms
+
+from .versions import Requirement, requirement_in
+
+__all__ = ["Attribute", "attribute_in"]
+
+_LONGEST = 300  # characters of a clause that are looked at
+_VERSION = frozenset(terms("version"))
+_IS = r"(?:is|was|are|were)"
+# "The license of the package fastapi is MIT."
+_OF = re.compile(
+    rf"(?:the|an?|its)\s(?P<measure>(?:[\w-]+\s){{0,3}}[\w-]+)\s(?:of|for)\s(?P<owner>[^.;:]{{1,80}}?)\s{_IS}\s(?P<value>[^;]{{1,80}})$",
+    re.IGNORECASE,
+)
+# "Fastapi's license is MIT."
+_POSSESSIVE = re.compile(
+    rf"(?P<owner>[^;:]{{1,60}}?)['\u2019]s\s(?P<measure>(?:[\w-]+\s){{0,3}}[\w-]+)\s{_IS}\s(?P<value>[^;]{{1,80}})$", re.IGNORECASE
+)
+# "fastapi is licensed under the MIT license."
+_LICENSED = re.compile(
+    r"(?P<owner>[^;:]{1,60}?)\s(?:is|are)\s(?:licen[cs]ed|released|published|distributed)\sunder\s(?:the\s|an?\s)?(?P<value>[\w.+ -]{1,60}?)"
+    r"(?:\slicen[cs]e)?$",
+    re.IGNORECASE,
+)
+_REQUIRES = re.compile(r"(?P<owner>[^;:]{1,80}?)\s(?:requires?|needs?)\s(?P<value>[^;]{1,80})$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A property of something.
+
+    Attributes:
+        measure: stems of what it is called.
+        value: as written.
+        requirement: of "requires Python 3.11" and versions; else None.
+    """
+
+    measure: frozenset[str]
+    value: str
+    requirement: Requirement | None = None
+
+
+@lru_cache(maxsize=4096)
+def attribute_in(text: str) -> Attribute | None:
+    """The property that the sentence *text* gives; None when it is built otherwise."""
+    plain = text.strip().rstrip(".!").strip()
+    if not plain or len(plain) > _LONGEST:
+        return None
+    if match := _LICENSED.match(plain):
+        return Attribute(frozenset(terms("license")), match["value"])
+    if (match := _REQUIRES.match(plain)) and (needed := requirement_in(match["value"])) is not None:
+        return Attribute(frozenset(terms(f"requires {needed.name}")), match["value"], needed)
+    match = _OF.match(plain) or _POSSESSIVE.match(plain)
+    if match is None:
+        return None
+    measure = frozenset(one for one in terms(match["measure"]) if not one.startswith(("rel_", "kw_", "dot_")))
+    versions = not measure.isdisjoint(_VERSION)
+    needed = requirement_in(f"version {match['value']}") if versions else None
+    return Attribute(measure, match["value"], needed) if measure else None
