@@ -29,6 +29,8 @@ _SECOND_VOICE = (
     0.5  # another source is heard when the best sentence holds less of the question than this, and it more
 )
 _ALIKE = 0.5  # share of common terms from which two sentences say the same
+_MOST_DISPUTING = 2  # sentences of other sources with other numbers
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SIGNATURE = re.compile(r"^[A-Za-z_][\w.]*\(.*\)|^[A-Za-z_]\w*\.[\w.]+$|^__\w+__$")
 
 
@@ -129,6 +131,14 @@ def _choose(query: str, results: Sequence[Mapping[str, Any]]) -> list[_Sentence]
             wanted = not best.titled and share(best.own) < _SECOND_VOICE <= share(sentence.own)
         if wanted:
             chosen.extend(new)
+    asked = frozenset(query_terms(query))
+    disputed = [
+        one
+        for one in pool
+        if one.n != best.n
+        and (any(_disputes(one, other) for other in chosen) or _answers_otherwise(one, best, asked))
+    ]
+    chosen.extend(one for one in disputed[:_MOST_DISPUTING] if one not in chosen)
     return sorted(chosen, key=lambda sentence: (sentence.rank != best.rank, sentence.rank, sentence.place))
 
 
@@ -174,6 +184,25 @@ def _sentences_of(query: str, rank: int, result: Mapping[str, Any]) -> Iterator[
                 )
                 place += 1
                 opening = False
+
+
+def _disputes(one: _Sentence, other: _Sentence) -> bool:
+    """Whether two sentences say the same of other numbers: whoever reads only one of them would take it for settled."""
+    numbers, others = set(_NUMBER.findall(one.text)), set(_NUMBER.findall(other.text))
+    words, same = one.all - numbers, other.all - others
+    return (
+        bool(numbers and others)
+        and not numbers & others
+        and one.held >= other.held
+        and len(words & same) >= _ALIKE * len(words | same)
+    )
+
+
+def _answers_otherwise(one: _Sentence, best: _Sentence, asked: frozenset[str]) -> bool:
+    """Whether *one* gives a number as well, in full words, where one value is asked of somebody: "how many employees"."""
+    numbers, others = set(_NUMBER.findall(one.text)), set(_NUMBER.findall(best.text))
+    valued = any(term.startswith("rel_") for term in asked)
+    return valued and asked <= one.own and bool(numbers and others) and not numbers & others
 
 
 def _alike(one: _Sentence, other: _Sentence) -> bool:

@@ -8,16 +8,15 @@ stays whole: a wrong split asks about nothing, and is paid for.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .retrieval.names import names_in
+from .phrasing import CLAUSE, WHEN, WITHIN, Part, bare, part_of
 from .retrieval.text import STOP_WORDS, terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Part", "about", "parts_of", "says_nothing", "topic_of"]
+__all__ = ["parts_of", "says_nothing", "topic_of"]
 
 _MOST_ITEMS = 8  # of one list
 _POLITE = re.compile(
@@ -44,7 +43,8 @@ _COMPARING = re.compile(
     re.IGNORECASE,
 )
 _DIFFERING = re.compile(
-    r"^how\s(?:does|do|is|are)\s(?P<sides>[^,]{1,200}?)\s(?:differ|different|compare)\b(?P<tail>.*)$", re.IGNORECASE
+    r"^how\s(?:does|do|is|are)\s(?P<sides>[^,]{1,200}?)\s(?:differ|different|compare)\b(?P<tail>.*)$",
+    re.IGNORECASE,
 )
 _VERSUS = re.compile(r"\s(?:versus|vs\.?|compared\s(?:to|with)|as\sopposed\sto)\s", re.IGNORECASE)
 # What introduces aspects wherever it stands, and what does so only behind a list of things to compare.
@@ -53,11 +53,14 @@ _REGARDING = re.compile(
     re.IGNORECASE,
 )
 _WEAKLY_REGARDING = re.compile(r",?\s(?:by|on|in|for)\s(?=(?:(?:their|its|the)\s)?[a-z]{3})")
-_WITHIN = re.compile(r"\s(?:in|at|on|within|during)\s(?:(?:the\s)?[A-Z][\w-]*|\d{4}|[a-z][\w-]+)$")
-_WHEN = re.compile(r"\s(?:in|during|for|of)\s(?:the\syear\s)?\d{4}$")
 _LIST = re.compile(r",?\s(?:and|or|&|as\swell\sas)\s|[,;]\s")
 _SIDES = re.compile(r",?\s(?:and|or|&|with|to|from|against)\s|[,;]\s", re.IGNORECASE)
 _OF = re.compile(r"\s(?:of|for)\s(?=[\w\"'`])")
+_NAMED = re.compile(r"[A-Z_.(\d]|^the\s")
+_SAYING = re.compile(
+    r"^what\s(?:does|do|did)\s(?P<subject>.{3,120}?)\s(?:say|state|tell\sus|tell|report|mention|require|specify)\s(?:about|on|regarding)\s(?P<aspects>.+)$",
+    re.IGNORECASE,
+)
 _OWNED = re.compile(r"^(?:what|which|who)\s(?:is|are|was|were)\s(?=the\s)", re.IGNORECASE)
 _AMONG = re.compile(r"^(?:which|who|what)(?:\sone)?\sof\s(?:the\s)?(?P<sides>.{3,200}?)\s(?P<rest>(?:has|have|had|is|are|was|were|employs?|earns?|earned)\s.{1,100})$", re.IGNORECASE)  # fmt: skip
 _WHICH = re.compile(
@@ -75,8 +78,6 @@ _ADJECTIVES = {"older": "founding", "oldest": "founding", "younger": "founding",
     "deepest": "depth", "faster": "speed", "fastest": "speed", "cheaper": "price", "cheapest": "price", "hotter": "temperature", "hottest": "temperature",
     "bigger": "size", "biggest": "size", "larger": "size", "largest": "size"}  # fmt: skip
 _OWN = re.compile(r"^(?:of\s)?(?:its|their|his|her|each\sone's|each's|the|an?|both)\s", re.IGNORECASE)
-_EACH = re.compile(r"\b(?:each(?:\sof\sthem|\sone)?|both|they|it|these|them)\b", re.IGNORECASE)
-_CLAUSE = re.compile(r"^(?:what|how|when|where|who|why|which|whether)\b", re.IGNORECASE)
 _KIND = re.compile(
     r"^(?:the\s)?(?P<name>.+)\s(?P<kind>statement|keyword|clause|expression|operator|function|method|command|package|exception|object|type|module|class|loop|project|library)(?:e?s)$",
     re.IGNORECASE,
@@ -84,45 +85,16 @@ _KIND = re.compile(
 _KINDS_FIRST = re.compile(
     r"^(?:the\s)?(?P<kind>package|function|method|module|command|exception|statement|project|reactor|plant)s\s(?P<name>\S.*)$", re.IGNORECASE
 )  # fmt: skip
-_KINDED = re.compile(r"^(?:companies|firms|countries|cities|libraries|packages|projects|products)\s(?=[A-Z])", re.IGNORECASE)
-_COUNTED = frozenset("employees customers clients users inhabitants residents members people workers sites offices branches".split())
-_ASKED_AS = {
-    "founding": "When was {} founded?", "foundation": "When was {} founded?", "founding year": "When was {} founded?",
-    "year of foundation": "When was {} founded?", "founding date": "When was {} founded?", "age": "When was {} founded?",
-    "founder": "Who founded {}?", "founders": "Who founded {}?", "headquarters": "Where is {} based?",
-    "seat": "Where is {} based?", "location": "Where is {} based?", "base": "Where is {} based?", "head office": "Where is {} based?",
-    "ceo": "Who leads {}?", "chief executive": "Who leads {}?", "boss": "Who leads {}?", "leadership": "Who leads {}?", "management": "Who leads {}?",
-    "leader": "Who leads {}?", "head": "Who leads {}?",
-    "dependencies": "What does {} depend on?", "required python version": "Which Python does {} require?", "python version": "Which Python does {} require?",
-}  # fmt: skip
+_KINDED = re.compile(
+    r"^(?:companies|firms|countries|cities|libraries|packages|projects|products)\s(?=[A-Z])", re.IGNORECASE
+)
 # What a message says about the text it wants, and not about its topic.
-_ABOUT_FORM = frozenset(
+_ABOUT_FORM_WORDS = (
     "brief short concise bullet bullets point points cite cited source sources citation citations thank thanks markdown word words sentence sentences paragraph paragraphs "
     "detail details detailed long keep answer answers report list heading headings text english plain structured table careful precise include reference references important "
-    "page number numbers conclusion summary compare differ order clear format write add one two three four five".split()
+    "page number numbers conclusion summary compare differ order clear format write add one two three four five"
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A question that can be looked up alone.
-
-    Attributes:
-        question: as it is looked up.
-        subject: whom or what it is about, where the message was taken apart; else empty.
-        aspect: what of the subject is wanted; empty for the subject as a whole.
-    """
-
-    question: str
-    subject: str = ""
-    aspect: str = ""
-
-    @property
-    def phrase(self) -> str:
-        """How a text names it: "revenue of Velkor Dynamics"."""
-        if self.aspect and self.subject and not _CLAUSE.match(self.aspect):
-            return f"{self.aspect} of {self.subject}"
-        return self.subject if self.subject and not self.aspect else self.question
+_ABOUT_FORM = frozenset(_ABOUT_FORM_WORDS.split())
 
 
 def topic_of(message: str) -> str:
@@ -135,8 +107,7 @@ def topic_of(message: str) -> str:
 def says_nothing(piece: str) -> bool:
     """Whether *piece* names nothing that could be looked up: "Be brief", "say what each is for"."""
     return not any(
-        word not in STOP_WORDS and word not in _ABOUT_FORM
-        for word in re.findall(r"[\w'-]+", piece.lower())
+        word not in STOP_WORDS and word not in _ABOUT_FORM for word in re.findall(r"[\w'-]+", piece.lower())
     )
 
 
@@ -150,6 +121,11 @@ def parts_of(piece: str, before: Sequence[Part] = ()) -> list[Part]:
     asked = piece.strip(" .?!")
     request = _stripped(asked)
     removed = asked[: len(asked) - len(request)]
+    if saying := _SAYING.match(request):
+        side = saying["subject"]
+        return [
+            Part(f"Tell me about {one} in {side}.", bare(side), one) for one in _aspects(saying["aspects"])
+        ]
     known = list(dict.fromkeys(part.subject for part in before if part.subject))
     sides, aspects = _ranked(request, known) or ([], [])
     if not sides:
@@ -157,7 +133,7 @@ def parts_of(piece: str, before: Sequence[Part] = ()) -> list[Part]:
     sides = [side for side in sides if terms(side)]
     if not sides or (len(sides) < 2 and not aspects):
         return []
-    return [_part(aspect, side) for aspect in aspects or [""] for side in sides]
+    return [part_of(aspect, side) for aspect in aspects or [""] for side in sides]
 
 
 def _stripped(line: str) -> str:
@@ -187,18 +163,18 @@ def _read(request: str, *, told: bool, comparing: bool) -> _Read:
     comparing = comparing or plain != request or _VERSUS.search(plain) is not None
     plain = _VERSUS.sub(" and ", plain)
     head, colon, tail = plain.partition(": ")
-    if colon and not _CLAUSE.match(head):
+    if colon and not CLAUSE.match(head):
         aspects = _aspects(tail)
         subjects = _items(head, _SIDES if comparing else _LIST)
         return (subjects, aspects) if len(aspects) > 1 or len(subjects) > 1 else ([], [])
     if comparing or told:
-        sides, aspects = _regarding(plain, weakly=comparing)
+        listed, aspects = _regarding(plain, weakly=comparing)
         if aspects:
-            return _items(sides, _SIDES if comparing else _LIST), aspects
+            return _items(listed, _SIDES if comparing else _LIST), aspects
     owned = _OWNED.match(plain)
     if comparing or told or owned:
         sides, aspects = _aspects_of(plain[owned.end() :] if owned else plain)
-        if sides:
+        if sides and (comparing or told or all(_NAMED.search(side) for side in sides)):
             return sides, aspects
     return (_items(plain, _SIDES if comparing else _LIST) if comparing or told else []), []
 
@@ -208,7 +184,9 @@ def _regarding(text: str, *, weakly: bool) -> tuple[str, list[str]]:
     found = _REGARDING.search(text)
     if found is None and weakly:
         # "Compare A and B in price": behind a list, and not "the trade in wool of A and B".
-        found = next((one for one in _WEAKLY_REGARDING.finditer(text) if _SIDES.search(text[: one.start()])), None)
+        found = next(
+            (one for one in _WEAKLY_REGARDING.finditer(text) if _SIDES.search(text[: one.start()])), None
+        )
     if found is None:
         return text, []
     return text[: found.start()], _aspects(text[found.end() :])
@@ -249,7 +227,7 @@ def _items(text: str, separator: re.Pattern[str]) -> list[str]:
     """The items of a list, with the kind or the place that the last of them has for all."""
     text = text.strip(" .,?!")
     kind = leading = ""
-    if when := _WHEN.search(text):
+    if when := WHEN.search(text):
         return [f"{item}{when.group()}" for item in _items(text[: when.start()], separator)]
     if (match := _KIND.match(text)) and separator.search(match["name"]):
         text, kind = match["name"], match["kind"]
@@ -271,12 +249,18 @@ def _items(text: str, separator: re.Pattern[str]) -> list[str]:
 
 def _shared(items: list[str]) -> list[str]:
     """*items* with what only the last of them says for all: "local and global variables", "limits and probes in prodkit"."""
-    place = _WITHIN.search(items[-1])
+    place = WITHIN.search(items[-1])
     if place and not any(re.search(r"\s(?:in|at|on|within|during)\s", item) for item in items[:-1]):
         items = [*(f"{item}{place.group()}" for item in items[:-1]), items[-1]]
     first, last = items[0], items[-1].split()
     adjective = re.fullmatch(r"[a-z-]+", first) and not first.endswith("s")
-    if len(items) == 2 and adjective and len(last) == 2 and re.fullmatch(r"[a-z]+[^s]s", last[1]) and last[0].islower():
+    if (
+        len(items) == 2
+        and adjective
+        and len(last) == 2
+        and re.fullmatch(r"[a-z]+[^s]s", last[1])
+        and last[0].islower()
+    ):
         items = [f"{first} {last[1]}", items[1]]
     return items
 
@@ -290,40 +274,3 @@ def _aspects(text: str) -> list[str]:
             aspect = shorter
         found.append(re.sub(r"^(?:number|amount)\sof\s", "", aspect))
     return [aspect for aspect in found if aspect]
-
-
-def _part(aspect: str, side: str) -> Part:
-    """The question for one aspect of one subject."""
-    when = _WHEN.search(side) or _WHEN.search(aspect)
-    side, aspect = _WHEN.sub("", side), _WHEN.sub("", aspect)
-    then = when.group() if when else ""
-    name = side if re.match(r"(?:the|an?)\s", side, re.IGNORECASE) else _bare(side)
-    if not aspect:
-        return Part(about(f"{side}{then}"), _bare(f"{side}{then}"))
-    lowered = aspect.lower()
-    if _CLAUSE.match(aspect):
-        question = f"{_EACH.sub(name, aspect, count=1)}?"
-    elif lowered in _ASKED_AS:
-        question = _ASKED_AS[lowered].format(name)
-    elif lowered.split()[0] in _COUNTED:
-        question = f"How many {lowered.split()[0]} does {name} have{aspect[len(lowered.split()[0]) :]}{then}?"
-    else:
-        verb = "are" if re.search(r"[^su]s$", lowered) and lowered not in {"headquarters", "sales"} else "is"
-        question = f"What {verb} the {aspect} of {name}{then}?"
-    return Part(question, _bare(f"{side}{then}"), aspect)
-
-
-def about(side: str) -> str:
-    """How a subject as a whole is looked up: a name by its name, since hardly a text defines one; a thing by what it is."""
-    names = names_in(side)
-    if names and names[0].start <= 4 and len(names[0]) >= len(_bare(side)) - 8 and not re.search(r"[_.()`]", side):
-        return f"Tell me about {side}."
-    # The language reference does not say of which language it is.
-    side = re.sub(r"\s(?:in|of)\sPython$", "", side)
-    noun = _WITHIN.sub("", side)
-    plural = re.search(r"\b[a-z]{2,}[^su]s$", noun) and not re.match(r"(?:an?)\s", noun)
-    return f"What {'are' if plural else 'is'} {side}?"
-
-
-def _bare(side: str) -> str:
-    return re.sub(r"^(?:[Tt]he|an?|A(?=\s[a-z]))\s", "", side)

@@ -6,7 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from .outlines import Part, about, parts_of, says_nothing, topic_of
+from .outlines import parts_of, says_nothing, topic_of
+from .phrasing import Part, about
 
 __all__ = ["MOST_PARTS", "in_context", "read_parts", "split_question"]
 
@@ -15,7 +16,9 @@ MOST_PARTS = 4  # searches one message may cause; each is billed
 _ASKING = r"(?:what|which|who|whom|whose|when|where|why|how|can|could|does|do|did|is|are|was|were|should|may|must|will)"
 _ASKING_WORD = re.compile(_ASKING, re.IGNORECASE)
 _ASKS = re.compile(rf"{_ASKING}\b", re.IGNORECASE)
-_TELLING = r"(?:say|tell|explain|describe|state|show|list|name|give|mention|compare|summari[sz]e|discuss|write)"
+_TELLING = (
+    r"(?:say|tell|explain|describe|state|show|list|name|give|mention|compare|summari[sz]e|discuss|write)"
+)
 _NEW_QUESTION = re.compile(
     rf"(?:\?\s+|,?\s+and\s+(?:also\s+)?(?={_ASKING}\s)|[,;]\s+(?:and\s+)?(?={_ASKING}\s)|;\s+"
     rf"|,?\s+and\s+(?:also\s+|then\s+)?(?={_TELLING}\s)|(?<=[\w)\"'`])[.!]\s+(?=[A-Z]\w*\s)|\n+)",
@@ -89,10 +92,12 @@ def _whole(piece: str) -> Part:
 def _pair(question: str) -> list[Part]:
     """One question about two things as one for each: "What do A and B do"; empty for any other."""
     match = _PAIR.match(question)
-    if match is None:
+    if match is None or _ASKS.match(match["second"]):
         return []
     head = _PLURAL.sub(lambda verb: _SINGULAR[verb[0].lower()], match["head"])
-    return [Part(f"{head}{match[side]}{match['tail'].rstrip()}?", match[side]) for side in ("first", "second")]
+    return [
+        Part(f"{head}{match[side]}{match['tail'].rstrip()}?", match[side]) for side in ("first", "second")
+    ]
 
 
 def _by_subject(parts: Sequence[Part]) -> list[Part]:
@@ -119,6 +124,15 @@ _NAME = re.compile(
     r"[\"'`“](?P<quoted>[^\"'`“”]{2,60})[\"'`”]|(?<!^)(?<![.?!]\s)\b(?P<name>[A-Z][\w-]*(?:\s(?:of\s|the\s)?[A-Z0-9][\w-]*){0,4})"
     r"|\b(?P<code>\w+(?:[._]\w+)+|__\w+__)"
 )
+_DATE = re.compile(
+    r"(?:january|february|march|april|may|june|july|august|september|october|november|december|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b",
+    re.IGNORECASE,
+)
+# "What caused the payment outage on 3 May": without a name, what has the article is what "it" means.
+_THING = re.compile(
+    r"\bthe\s[a-z]+(?:\s(?!on\b|in\b|of\b|and\b|is\b|was\b|do\b|does\b)[a-z]+){0,2}(?:\son\s\d{1,2}\s[A-Z][a-z]+(?:\s\d{4})?)?(?!\w)"
+)
+_SINGLE = re.compile(r"^what\s(?:is|are)\s(?P<name>(?!an?\b|the\b)[\w.-]+)\??$", re.IGNORECASE)
 _ASKED_FOR = re.compile(
     r"^(?:which|what)\s[A-Z][\w-]*\s(?=do|does|did|is|was|has|are|were|have)", re.IGNORECASE
 )
@@ -156,6 +170,10 @@ def _named(message: str) -> str:
             return kinded.group()
         if not _ASKING_WORD.fullmatch(kinded["after"]):
             return kinded["after"]
-    if named := _NAME.search(message):
-        return named["quoted"] or named["name"] or named["code"]
-    return ""
+    for named in _NAME.finditer(message):
+        if not _DATE.match(named.group()):
+            return named["quoted"] or named["name"] or named["code"]
+    if single := _SINGLE.match(message):
+        return single["name"]
+    thing = _THING.search(message)
+    return thing.group() if thing else ""

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from prodkit.core.money import UsdString, parse_usd
+from prodkit.core.money import UsdString, format_usd, parse_usd, price_nano
 
 __all__ = ["ResearchSettings", "self_hosted"]
 
 # Finer than an amount of money: the price of a token has to be exact.
-_Price = Annotated[str, Field(pattern=r"^\d{1,6}(\.\d{1,12})?$", max_length=19)]
+_Price = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,12})?$", max_length=19)]
 
 
 class ResearchSettings(BaseSettings):
@@ -125,6 +125,12 @@ class ResearchSettings(BaseSettings):
             # A model without a price would be a model without a budget.
             message = f"RESEARCH_MODEL_BASE_URL needs {', '.join(missing)} beside it"
             raise ValueError(message)
+        if self.model_run_nano < self.model_least_nano:
+            least = format_usd(self.model_least_nano)
+            message = (
+                f"RESEARCH_MODEL_RUN_USD must be at least {least}, what one answer of the model may cost"
+            )
+            raise ValueError(message)
         return self
 
     @property
@@ -143,6 +149,12 @@ class ResearchSettings(BaseSettings):
     def model_run_nano(self) -> int:
         """`model_run_usd` in nano-USD; 0 without a language model."""
         return 0 if self.model_base_url is None else parse_usd(self.model_run_usd)
+
+    @property
+    def model_least_nano(self) -> int:
+        """What has to be set aside for the shortest question to the language model, in nano-USD; 0 without one."""
+        price = self.model_output_usd_per_million
+        return 0 if price is None else price_nano(self.model_max_output_tokens, price, 1_000_000)
 
 
 def self_hosted(url: str) -> bool:

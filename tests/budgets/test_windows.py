@@ -19,6 +19,7 @@ ZONES = (
     "America/New_York",
     "America/Sao_Paulo",
     "America/Havana",
+    "America/St_Johns",
     "Asia/Beirut",
     "Asia/Kathmandu",
     "Asia/Tehran",
@@ -100,6 +101,22 @@ def test_months_are_as_long_as_they_are(month):
             "2018-02-18T00:00:00-03:00",
             25,
         ),
+        # A minute after midnight they go back to the day before, which has ended all the same.
+        (
+            "America/St_Johns",
+            "2010-11-07T12:00",
+            "2010-11-07T00:00:00-02:30",
+            "2010-11-08T00:00:00-03:30",
+            25,
+        ),
+        # Half an hour before midnight they go forward by an hour.
+        (
+            "America/Toronto",
+            "1919-03-31T12:00",
+            "1919-03-31T00:30:00-04:00",
+            "1919-04-01T00:00:00-04:00",
+            23.5,
+        ),
         # Half an hour is enough.
         (
             "Australia/Lord_Howe",
@@ -124,6 +141,13 @@ def test_an_hour_that_exists_twice_is_in_one_day():
     twice = [at("2026-10-25T02:30", "Europe/Berlin", fold) for fold in (0, 1)]
     assert twice[1] - twice[0] == 3600
     assert len({window_at("day", ZoneInfo("Europe/Berlin"), moment) for moment in twice}) == 1
+
+
+def test_a_day_that_the_clocks_show_again_is_over():
+    """At a minute past midnight it is half past eleven of the day before again: no second budget for that hour."""
+    again = at("2010-11-06T23:30", "America/St_Johns", fold=1)
+    assert shown("day", "America/St_Johns", again)[0] == "2010-11-07T00:00:00-02:30"
+    assert shown("day", "America/St_Johns", again - 3600)[0] == "2010-11-06T00:00:00-02:30"
 
 
 @given(st.sampled_from(ZONES), st.sampled_from(WINDOWS[:-1]), st.floats(0, 4e9))

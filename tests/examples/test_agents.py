@@ -69,7 +69,9 @@ async def bench_of(settings: ResearchSettings) -> AsyncIterator[MakeBench]:
 
 async def run(agent: Agent, message: str) -> tuple[list[str], list[tuple[str, dict[str, Any], bool]], str]:
     """(names of Agno's events, the tool calls that were completed, what was said)."""
-    names, tools, said = [], [], ""
+    names: list[str] = []
+    tools: list[tuple[str, dict[str, Any], bool]] = []
+    said = ""
     async for event in agent.arun(message, stream=True, stream_events=True):
         names.append(event.event)
         if event.event == AgnoEvent.tool_call_completed.value:

@@ -98,3 +98,34 @@ def test_the_missing_side_of_a_comparison_is_named() -> None:
     )
     assert "Tea is a leaf. [1]" in answer
     assert '"What is a deque?"' in answer
+
+
+def test_a_source_with_another_number_is_heard() -> None:
+    """Whoever reads one of two that disagree would take it for settled; the same number twice is said once."""
+    question = "What is the daily allowance in Germany?"
+    first = (1, "Policy A", "The daily allowance is 64 euros in Germany.")
+    answer = "".join(
+        answer_pieces(
+            [found(question, first, (2, "Policy B", "The daily allowance is 58 euros in Germany."))]
+        )
+    )
+    assert (
+        answer
+        == "The daily allowance is 64 euros in Germany. [1] The daily allowance is 58 euros in Germany. [2]"
+    )
+    answer = "".join(
+        answer_pieces(
+            [found(question, first, (2, "Policy B", "The daily allowance is 64 euros in Germany."))]
+        )
+    )
+    assert "[2]" not in answer
+
+
+def test_a_number_in_other_words_is_heard_as_well() -> None:
+    """Two companies' sizes are no disagreement; two sizes of one company may be."""
+    question = "How many people does Velkor Dynamics employ?"
+    first = (1, "Velkor Dynamics", "Velkor Dynamics builds lamps. It employs 412 people.")
+    second = (2, "Register", "A register says that 380 people work for Velkor Dynamics.")
+    other = (2, "Register", "Morvik Systems has a workforce of 90 people.")
+    assert "380 people" in "".join(answer_pieces([found(question, first, second)]))
+    assert "90 people" not in "".join(answer_pieces([found(question, first, other)]))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from examples.research_agents.local_parallel.index import DEPTHS, CorpusIndex
+from examples.research_agents.local_parallel.index import CorpusIndex
 from examples.research_agents.retrieval.passages import Passage
+from examples.research_agents.retrieval.ranking import DEPTHS
 
 
 @pytest.mark.parametrize(

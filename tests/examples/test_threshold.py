@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from examples.research_agents.local_parallel.index import MIN_COVERAGE, CorpusIndex
+from examples.research_agents.local_parallel.index import CorpusIndex
 from examples.research_agents.local_parallel.threshold import CHECK, HELD_OUT, TUNE, Coverages, coverages
+from examples.research_agents.retrieval.ranking import MIN_COVERAGE
 
 
 @pytest.fixture(scope="module")

@@ -48,13 +48,16 @@ async def with_run(
     **settings: Any,
 ) -> tuple[Any, Provider, Books, list[tuple[str, int, bool]]]:
     """What *work* returns or raises; the provider; the books, closed."""
-    async with provider(answer) as other, books(amount_nano, ledger) as book:
-        async with Upstream(settings_for(other.url, **settings), PRICES) as upstream:
-            try:
-                result = await work(upstream.for_run(book.envelope))
-            except Exception as error:
-                result = error
-            return result, other, book, await book.closed()
+    async with (
+        provider(answer) as other,
+        books(amount_nano, ledger) as book,
+        Upstream(settings_for(other.url, **settings), PRICES) as upstream,
+    ):
+        try:
+            result = await work(upstream.for_run(book.envelope))
+        except Exception as error:
+            result = error
+        return result, other, book, await book.closed()
 
 
 def status_error(status: int, **headers: str) -> APIStatusError:

@@ -94,13 +94,16 @@ async def having(
     async def plain(run: ParallelRun) -> TaskAnswer:
         return await run.task({"question": "q"}, processor="lite", schema={"type": "object"})
 
-    async with provider(answer) as other, books(amount_nano) as book:
-        async with Upstream(settings_for(other.url), PRICES) as upstream:
-            try:
-                result = await (work or plain)(upstream.for_run(book.envelope))
-            except Exception as error:
-                result = error
-            return result, other, [entry for entry in await book.closed() if entry[1]]
+    async with (
+        provider(answer) as other,
+        books(amount_nano) as book,
+        Upstream(settings_for(other.url), PRICES) as upstream,
+    ):
+        try:
+            result = await (work or plain)(upstream.for_run(book.envelope))
+        except Exception as error:
+            result = error
+        return result, other, [entry for entry in await book.closed() if entry[1]]
 
 
 def watched(told: list[str]) -> Callable[[ParallelRun], Any]:

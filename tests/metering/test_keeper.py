@@ -62,8 +62,8 @@ async def test_an_envelope_that_was_lost_is_not_kept_for_ever():
     assert (await bench.ledger.find("run_1")).state == "released"
 
 
-async def test_the_reaper_charges_what_dead_processes_sent():
-    """What another process dispatched and never ended is presumed at its estimate, told, and counted."""
+async def test_the_reaper_charges_what_dead_processes_sent(caplog):
+    """What another process dispatched and never ended is presumed at its estimate, told, counted and logged."""
     bench = Bench(lease_seconds=60)
     dead = Bench(lease_seconds=60)
     dead.meter.keeper._ledger = dead.ledger = bench.ledger
@@ -78,6 +78,8 @@ async def test_the_reaper_charges_what_dead_processes_sent():
     assert (event.kind, event.amount_nano, event.attributes["agent"]) == ("presumed", 4000, "search")
     values = {sample.name: sample.value for sample in bench.meter.tally.samples()}
     assert values["prodkit_holds_presumed_total"] == 1
+    (record,) = [record for record in caplog.records if record.message == "calls_presumed"]
+    assert (vars(record)["calls"], vars(record)["cost_usd"]) == (1, "0.000004")
 
 
 async def test_the_reaper_takes_more_than_one_batch():
@@ -119,6 +121,47 @@ async def test_a_fault_in_a_round_does_not_end_the_keeping(monkeypatch):
     await bench.meter.keeper.beat()
     assert [type(error) for _, error in bench.failures] == [StoreIncompatibleError]
     assert bench.meter.keeper.is_running
+    await envelope.aclose()
+
+
+async def test_an_outage_is_one_line_in_the_log(caplog):
+    """When it begins and when it is over, not for each cost that waits: a person is told what happens to them."""
+    bench = Bench()
+    async with await bench.open() as envelope:
+        calls = [await envelope.call(1000) for _ in range(3)]
+        with caplog.at_level(logging.INFO, "prodkit.metering"):
+            for _ in range(2):
+                bench.ledger.down.add("settle")
+                for call in calls:
+                    await call.settle(7)
+                await bench.meter.keeper.beat()
+                bench.ledger.down.clear()
+                await bench.meter.keeper.beat()
+                calls = [await envelope.call(1000) for _ in range(3)]
+    begun = [record.levelname for record in caplog.records if "does not answer" in record.message]
+    over = [record.levelname for record in caplog.records if "heard everything" in record.message]
+    assert (begun, over) == (["WARNING"] * 2, ["INFO"] * 2)
+
+
+async def test_a_file_of_a_newer_release_fails_no_answer_and_floods_no_report(monkeypatch):
+    """The caller has its answer and its cost is kept; the fault is reported ever more rarely, and never dropped."""
+    bench = Bench(reap_interval_seconds=5)
+    envelope = await bench.open()
+    call = await envelope.call(4000)
+
+    async def newer(*_, **__):
+        raise StoreIncompatibleError("newer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.ledger, "settle", newer)
+        await call.settle(7)
+        assert [type(error) for _, error in bench.failures] == [StoreIncompatibleError]
+        for _ in range(10):
+            await bench.meter.keeper.beat()
+        assert bench.meter.keeper._retry_seconds == 5
+        assert bench.meter.keeper.unfinished == 1
+    await bench.meter.keeper.beat()
+    assert await bench.charged() == 7
     await envelope.aclose()
 
 

@@ -18,7 +18,9 @@ from tests.support.recording import guarding
 TOKEN = "t" * 40
 
 
-def scraped(monkeypatch: Any, tmp_path: Any, who: str = "zelda#key_1@umbra") -> tuple[str, dict[str, list[Any]]]:
+def scraped(
+    monkeypatch: Any, tmp_path: Any, who: str = "zelda#key_1@umbra"
+) -> tuple[str, dict[str, list[Any]]]:
     """The page of a hardened application after one purchase and one refusal, and its samples by name."""
     monkeypatch.setenv("PRODKIT_STORE", f"sqlite:///{tmp_path}/app.db")
     monkeypatch.setenv("PRODKIT_OPERATIONS__TOKEN", TOKEN)
@@ -31,7 +33,10 @@ def scraped(monkeypatch: Any, tmp_path: Any, who: str = "zelda#key_1@umbra") -> 
         assert meter is not None
         attributes = {"agent": "search", "session": "ses_1"}
         async with await meter.open(
-            f"expedition_{context.correlation_id}", amount_nano=usd * 10**9, attributes=attributes, context=context
+            f"expedition_{context.correlation_id}",
+            amount_nano=usd * 10**9,
+            attributes=attributes,
+            context=context,
         ) as envelope:
             call = await envelope.call(
                 usd * 10**9, attributes={"provider": "parallel", "model": "fast", "sku": "search"}
@@ -60,7 +65,8 @@ def test_what_was_spent_and_refused_is_on_the_page(monkeypatch, tmp_path):
     (units,) = samples["prodkit_units_total"]
     assert (units.labels, units.value) == ({"sku": "sku_search"}, 1)
     decisions = {
-        tuple(sample.labels.values()): sample.value for sample in samples["prodkit_budget_decisions_total"]
+        (sample.labels["policy"], sample.labels["outcome"]): sample.value
+        for sample in samples["prodkit_budget_decisions_total"]
     }
     assert decisions == {("default", "admitted"): 1, ("default", "exhausted"): 1}
     for name in (

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from agno.tools import Toolkit
 
 from examples.research_agents.catalogue import ANALYST, CRITIC, MOST_SEARCHES, SEARCH, WRITER
+from examples.research_agents.outlines import topic_of
 from examples.research_agents.questions import split_question
 from examples.research_agents.retrieval.text import terms
 from examples.research_agents.upstream import UpstreamError
@@ -145,6 +146,13 @@ class DeepResearchTools(Toolkit):
         return None if self._answered else self._failed
 
 
+def _is_contradicted(claim: Mapping[str, Any], report: str) -> bool:
+    """Whether *claim* stands in the *report*, and another sentence than itself speaks against it."""
+    said = claim["claim"].strip(" .")
+    against = [one for one in claim["basis"] if one["stance"] == "contradicts" and said not in one["excerpt"]]
+    return claim["verdict"] == "contradicted" and said in report and bool(against)
+
+
 def _short(message: str) -> str:
     line = " ".join(message.split())
     return line if len(line) <= 160 else f"{line[:157]}..."
@@ -166,7 +174,7 @@ class DeepResearchConduct:
         if "ask_search" not in called:
             plan = self._bench.material.plan[: MOST_SEARCHES + 2]
             searches = [ToolCall("ask_search", {"question": one}) for one in plan]
-            return [*searches, ToolCall("ask_analyst", {"question": message})]
+            return [*searches, ToolCall("ask_analyst", {"question": topic_of(message)})]
         if "ask_critic" not in called and (statements := self._statements(results)):
             return [ToolCall("ask_critic", {"statements": "\n".join(statements)})]
         if "ask_writer" not in called and self._bench.material.sources:
@@ -191,14 +199,14 @@ class DeepResearchConduct:
         for part in report:
             yield f"\n\n{part}" if spoken else part
             spoken = True
-        if doubtful := [one for one in material.claims if one["verdict"] == "contradicted"]:
+        if doubtful := [one for one in material.claims if _is_contradicted(one, body)]:
             yield "\n\n## Contradicted\n"
             for one in doubtful:
                 marks = "".join(
                     f" [{number}]" for number in dict.fromkeys(basis["n"] for basis in one["basis"])
                 )
                 yield f"\n- {one['claim']} {one['reasoning']}{marks}"
-        self._settle(unwritten, written)
+        self._settle(message, unwritten, written)
         if material.not_found or not spoken:
             lead = "\n\n## Not found\n" if spoken else "## Not found\n"
             yield lead + "".join(f"\n- {one}" for one in material.not_found or [message])
@@ -206,7 +214,7 @@ class DeepResearchConduct:
             yield "\n\n## Not looked up, because max_cost_usd does not allow more\n"
             yield "".join(f"\n- {_short(one)}" for one in dict.fromkeys(material.refused))
 
-    def _settle(self, unwritten: Sequence[str], written: str) -> None:
+    def _settle(self, message: str, unwritten: Sequence[str], written: str) -> None:
         """Keep of what was not found what is still missing: one agent may find what another did not.
 
         The writer comes last and has everything that was gathered, so where there is a text it decides about the plan.
@@ -214,11 +222,12 @@ class DeepResearchConduct:
         """
         material = self._bench.material
         doubted = {one["claim"] for one in material.claims}
-        asked = {frozenset(terms(one)) for plan in material.plan for one in [plan, *split_question(plan)]} if written else set()
+        whole = [message, topic_of(message), *material.plan]
+        asked = {frozenset(terms(one)) for each in whole for one in [each, *split_question(each)] if written}
         left: dict[frozenset[str], str] = {frozenset(terms(one)): one for one in unwritten}
         for one in material.not_found:
             key = frozenset(terms(one))
-            if one not in doubted and key not in asked:
+            if key and one not in doubted and key not in asked:
                 left.setdefault(key, one)
         material.not_found[:] = left.values()
 

@@ -223,7 +223,7 @@ def _amount(services: Services, processor: Processor, asked: ChatRequest) -> int
     if asked.max_cost_usd is None:
         return most
     allowed = parse_usd(asked.max_cost_usd)
-    least = least_nano(services.prices, processor)
+    least = least_nano(services.prices, processor) + services.settings.model_least_nano
     if allowed < least:
         raise Problem(
             422,
@@ -249,7 +249,7 @@ def catalogue_router(settings: ResearchSettings, prices: PriceBook) -> APIRouter
                     name=one.name,
                     price_usd=format_usd(unit_nano(prices, one)),
                     unit=one.unit,
-                    least_cost_usd=format_usd(least_nano(prices, one)),
+                    least_cost_usd=format_usd(least_nano(prices, one) + settings.model_least_nano),
                     most_cost_usd=format_usd(most_nano(prices, one) + settings.model_run_nano),
                     latency_hint=one.latency_hint,
                     description=one.description,

@@ -4,12 +4,10 @@
 
 import asyncio
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
 
 from examples.research_agents.catalogue import AGENTS, AgentSpec
 from examples.research_agents.services import services_of
@@ -22,161 +20,39 @@ from prodkit.authentication import require_scopes
 from prodkit.core.owners import bounded
 from prodkit.metering import owner_of
 
-from .examples import ANSWERS
-from .listing import Cursor, Limit, Title, is_id, moment, place_of, problem_example
+from .listing import Cursor, Limit, is_id, moment, place_of
+from .session_bodies import (
+    CHANGES,
+    CURSOR,
+    INVALID,
+    LARGEST_POSITION,
+    MESSAGES,
+    NEW,
+    NEWS,
+    PREMIUM,
+    SESSION,
+    STALE,
+    UNAVAILABLE,
+    UNKNOWN,
+    MessageDescription,
+    MessagePage,
+    NewSession,
+    SessionChanges,
+    SessionDescription,
+    SessionPage,
+)
 
 __all__ = ["sessions_router"]
-
-_LARGEST_POSITION = 2**31 - 1
-
-
-class NewSession(BaseModel):
-    """A conversation to begin."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    agent: str = Field(
-        max_length=64, description="Whom to talk to; see `GET /v1/agents`. Cannot change later."
-    )
-    processor: str | None = Field(
-        None, max_length=64, description="For messages that name none; the agent's default when absent."
-    )
-    title: Title = Field("", description="Taken from the first message when empty.")
-
-
-class SessionChanges(BaseModel):
-    """What to change; absent members stay as they are."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    processor: str | None = Field(None, max_length=64, description="For messages to come that name none.")
-    title: Title | None = Field(None, description="What people call it.")
-    version: int | None = Field(
-        None,
-        ge=1,
-        le=_LARGEST_POSITION,
-        description="The version that was seen; 409 when it has another by now.",
-    )
-
-
-class SessionDescription(BaseModel):
-    """A conversation with one agent."""
-
-    id: str = Field(description="Send it as `session_id` to continue.")
-    agent: str
-    processor: str = Field(description="Used by messages that name none.")
-    title: str
-    version: int = Field(description="Rises with every change and every answer.")
-    created_at: datetime
-    updated_at: datetime
-
-
-class SessionPage(BaseModel):
-    """Sessions, the newest first."""
-
-    sessions: list[SessionDescription]
-    next: str | None = Field(description="Send it as `after` for more; null at the end.")
-
-
-class MessageDescription(BaseModel):
-    """Something said in a session."""
-
-    id: str
-    run_id: str = Field(description="The run it began, or that made it.")
-    role: str = Field(description="`user` or `assistant`.")
-    content: str
-    detail: dict[str, Any] | None = Field(
-        description="Of an assistant, the whole answer with its citations and its cost; else null."
-    )
-    position: int = Field(description="Its place in the session, from 1.")
-    created_at: datetime
-
-
-class MessagePage(BaseModel):
-    """Messages in order. A question whose run failed stands there without an answer; half an answer never does."""
-
-    messages: list[MessageDescription]
-    next: str | None = Field(description="Send it as `after` for more; null at the end.")
-
-
-_SESSION = {
-    "id": "ses_8f14e45fceea467f9a4b7b3f0c1d2e3a",
-    "agent": "search",
-    "processor": "fast",
-    "title": "What does the nonlocal statement do?",
-    "version": 2,
-    "created_at": "2026-11-22T12:00:00Z",
-    "updated_at": "2026-11-22T12:00:03.250Z",
-}
-_NEW = {**_SESSION, "version": 1, "title": "Python's scopes", "updated_at": _SESSION["created_at"]}
-_RUN = "run_c9f0f895fb98ab9159f51fd0297e236d"
-_MESSAGES = {
-    "messages": [
-        {
-            "id": "msg_45c48cce2e2d4f1fbdea1afc51c7c6ad",
-            "run_id": _RUN,
-            "role": "user",
-            "content": "What does the nonlocal statement do?",
-            "detail": None,
-            "position": 1,
-            "created_at": "2026-11-22T12:00:00Z",
-        },
-        {
-            "id": "msg_d3d9446802a44259b5d38e6d163e820a",
-            "run_id": _RUN,
-            "role": "assistant",
-            "content": ANSWERS["search"]["answer"],
-            "detail": ANSWERS["search"],
-            "position": 2,
-            "created_at": "2026-11-22T12:00:03.250Z",
-        },
-    ],
-    "next": None,
-}
-_CURSOR = encode(1_795_348_800_000, "ses_8f14e45fceea467f9a4b7b3f0c1d2e3a")
-_UNKNOWN = problem_example(404, "Not Found", "There is no such session.")
-_INVALID = problem_example(
-    422,
-    "Unprocessable Content",
-    "1 part of the request did not validate.",
-    errors=[
-        {
-            "in": "body",
-            "pointer": "#/processor",
-            "code": "enum",
-            "message": "Input should be one of: turbo, fast, basic, advanced",
-        }
-    ],
-)
-_PREMIUM = problem_example(403, "Forbidden", "The processor ultra needs the scope agents:premium.")
-_STALE = problem_example(409, "Conflict", "The session has changed since you saw it.", version=3)
-_UNAVAILABLE = problem_example(
-    503, "Store Unavailable", "Sessions and documents cannot be reached at the moment."
-)
 
 
 def _answers(example: object, **more: Any) -> dict[int | str, dict[str, Any]]:
     # Any: FastAPI's own type
-    return {200: {"content": {"application/json": {"example": example}}, **more}, **_UNAVAILABLE}
+    return {200: {"content": {"application/json": {"example": example}}, **more}, **UNAVAILABLE}
 
 
 def sessions_router() -> APIRouter:
     """`/v1/sessions` and what is below it; needs the scope `agents:run`."""
     router = APIRouter(prefix="/v1/sessions", tags=["Sessions"], dependencies=[require_scopes("agents:run")])
-    new_examples: Any = {  # FastAPI's own type is a union of OpenAPI 3.0 and 3.1 examples
-        "agent": {"summary": "With the agent's default processor", "value": {"agent": "search"}},
-        "titled": {
-            "summary": "With a processor and a title",
-            "value": {"agent": "search", "processor": "fast", "title": "Python's scopes"},
-        },
-    }
-    change_examples: Any = {
-        "title": {"summary": "Another title", "value": {"title": "Scopes in Python"}},
-        "processor": {
-            "summary": "Search deeper from now on, unless somebody else has changed the session",
-            "value": {"processor": "advanced", "version": 2},
-        },
-    }
 
     @router.post(
         "",
@@ -184,17 +60,17 @@ def sessions_router() -> APIRouter:
         summary="Begin a session",
         description="Not needed before asking: a message without a session begins one.",
         responses={
-            201: {"content": {"application/json": {"example": _NEW}}},
-            **_PREMIUM,
-            **_INVALID,
-            **_UNAVAILABLE,
+            201: {"content": {"application/json": {"example": NEW}}},
+            **PREMIUM,
+            **INVALID,
+            **UNAVAILABLE,
         },
     )
     async def create_session(
         response: Response,
         principal: CurrentPrincipal,
         sessions: CurrentSessions,
-        new: Annotated[NewSession, Body(openapi_examples=new_examples)],
+        new: Annotated[NewSession, Body(openapi_examples=NEWS)],
     ) -> SessionDescription:
         spec = AGENTS.get(new.agent)
         if spec is None:
@@ -213,7 +89,7 @@ def sessions_router() -> APIRouter:
         "",
         summary="List sessions",
         description="Those of the caller's tenant, the newest first.",
-        responses={**_answers({"sessions": [_SESSION], "next": _CURSOR}), **_INVALID},
+        responses={**_answers({"sessions": [SESSION], "next": CURSOR}), **INVALID},
     )
     async def list_sessions(
         *,
@@ -233,7 +109,7 @@ def sessions_router() -> APIRouter:
         more = encode(shown[-1].created_at, shown[-1].id) if len(records) > limit else None
         return SessionPage(sessions=[_described(record) for record in shown], next=more)
 
-    @router.get("/{session_id}", summary="Describe a session", responses={**_answers(_SESSION), **_UNKNOWN})
+    @router.get("/{session_id}", summary="Describe a session", responses={**_answers(SESSION), **UNKNOWN})
     async def get_session(
         principal: CurrentPrincipal, sessions: CurrentSessions, session_id: str
     ) -> SessionDescription:
@@ -243,13 +119,13 @@ def sessions_router() -> APIRouter:
         "/{session_id}",
         summary="Change a session",
         description="Its processor or its title. The agent stays: begin another session for another one.",
-        responses={**_answers({**_SESSION, "version": 3}), **_PREMIUM, **_UNKNOWN, **_STALE, **_INVALID},
+        responses={**_answers({**SESSION, "version": 3}), **PREMIUM, **UNKNOWN, **STALE, **INVALID},
     )
     async def change_session(
         principal: CurrentPrincipal,
         sessions: CurrentSessions,
         session_id: str,
-        changes: Annotated[SessionChanges, Body(openapi_examples=change_examples)],
+        changes: Annotated[SessionChanges, Body(openapi_examples=CHANGES)],
     ) -> SessionDescription:
         record = await _existing(sessions, principal, session_id)
         if changes.processor is not None:
@@ -277,7 +153,7 @@ def sessions_router() -> APIRouter:
         status_code=204,
         summary="Delete a session",
         description="With all its messages. An answer that is being made is cancelled; calls that have left are paid for.",
-        responses={**_UNKNOWN, **_UNAVAILABLE},
+        responses={**UNKNOWN, **UNAVAILABLE},
     )
     async def delete_session(
         request: Request, principal: CurrentPrincipal, sessions: CurrentSessions, session_id: str
@@ -291,11 +167,18 @@ def sessions_router() -> APIRouter:
         live = services_of(request).live
         await asyncio.gather(*(live.cancel(run_id) for run_id in cancelled))
 
+    _offer_messages(router)
+    return router
+
+
+def _offer_messages(router: APIRouter) -> None:
+    """Add what was said to *router*."""
+
     @router.get(
         "/{session_id}/messages",
         summary="Read what was said",
         description="The oldest first.",
-        responses={**_answers(_MESSAGES), **_UNKNOWN, **_INVALID},
+        responses={**_answers(MESSAGES), **UNKNOWN, **INVALID},
     )
     async def list_messages(
         principal: CurrentPrincipal,
@@ -303,7 +186,7 @@ def sessions_router() -> APIRouter:
         session_id: str,
         limit: Limit = 100,
         after: Annotated[
-            int, Query(ge=0, le=_LARGEST_POSITION, description="`next` of the page before, a position.")
+            int, Query(ge=0, le=LARGEST_POSITION, description="`next` of the page before, a position.")
         ] = 0,
     ) -> MessagePage:
         found = None
@@ -314,8 +197,6 @@ def sessions_router() -> APIRouter:
         shown = found[:limit]
         more = str(shown[-1].position) if len(found) > limit else None
         return MessagePage(messages=[_said(message) for message in shown], next=more)
-
-    return router
 
 
 async def _existing(sessions: CurrentSessions, principal: Principal, session_id: str) -> SessionRecord:

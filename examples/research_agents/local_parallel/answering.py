@@ -14,7 +14,7 @@ from examples.research_agents.retrieval.ranking import DEPTHS, Depth
 
 from . import engine
 from .inputs import Asked, read_input
-from .schemas import allows, fit, properties_of
+from .schemas import allows, fit, items_of, properties_of
 from .searching import Allowed
 from .task_wire import AutoSchema, JsonSchema, TextSchema
 
@@ -147,6 +147,7 @@ def answer_schema(
         watcher.say("result", f"{verdict.verdict}: {verdict.reasoning}")
     elif allows(wanted.get("findings", False), [], schema):
         content, basis = _analysis(asked, evidence, effort, watcher)
+        content = _in_terms_of(schema, content, basis)
     elif allows(wanted.get("sub_questions", False), [], schema):
         parts = engine.plan(asked.question)
         content = {"sub_questions": parts}
@@ -178,6 +179,37 @@ def _analysis(
         whole = _merged(whole, engine.analyse(part, evidence, effort.depth), part)
     watcher.say("result", f"{len(whole.findings)} findings, {len(whole.not_found)} parts not found")
     return whole.document(), whole.basis
+
+
+def _in_terms_of(schema: dict[str, Any], content: dict[str, Any], basis: Sequence[Basis]) -> dict[str, Any]:
+    """An analysis as *schema* has it: comparisons with their URLs, and empty strings where it has no null for none."""
+    cited = {one.field: list(dict.fromkeys(citation.url for citation in one.citations)) for one in basis}
+    told = {
+        **content,
+        "comparisons": [
+            {"urls": cited.get(f"comparisons.{place}", []), **one}
+            for place, one in enumerate(content["comparisons"])
+        ],
+    }
+    return {
+        name: [
+            _without_null(one, items_of(properties_of(schema).get(name), schema), schema) for one in several
+        ]
+        for name, several in told.items()
+    }
+
+
+def _without_null(row: Any, items: dict[str, Any], schema: dict[str, Any]) -> Any:  # Any: JSON
+    if not isinstance(row, dict):
+        return row
+    return {
+        name: ""
+        if value is None
+        and not allows(kind := properties_of(items).get(name, {}), None, schema)
+        and allows(kind, "", schema)
+        else value
+        for name, value in row.items()
+    }
 
 
 def _merged(whole: Analysis, more: Analysis, part: str) -> Analysis:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["UnfittingError", "allows", "fit", "options_of", "properties_of"]
+__all__ = ["UnfittingError", "allows", "fit", "items_of", "options_of", "properties_of"]
 
 # Values of a caller's JSON schema, and of the answer to it, are whatever JSON can hold.
 Json = Any
@@ -41,6 +41,12 @@ def properties_of(schema: dict[str, Json]) -> dict[str, Json]:
 def options_of(schema: Json, root: dict[str, Json]) -> list[dict[str, Json]]:
     """The plain schemas that *schema*, a part of *root*, stands for: references followed, alternatives listed."""
     return list(_options(schema, root, _DEEPEST))
+
+
+def items_of(schema: Json, root: dict[str, Json]) -> dict[str, Json]:
+    """The plain schema of the items of the array *schema*; empty where it says nothing about them."""
+    items: Json = next((one["items"] for one in options_of(schema, root) if "items" in one), {})
+    return next(iter(options_of(items, root)), {})
 
 
 def fit(content: dict[str, Json], schema: dict[str, Json]) -> dict[str, Json]:

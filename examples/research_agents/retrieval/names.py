@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from .text import STOP_WORDS, stem
 
@@ -31,11 +31,33 @@ _CONNECTOR = r"(?:\s+(?:of|de|da|di|du|del|la|le|van|von|der|den|zu|y|&)){0,2}"
 _CAPITAL = (
     r"(?:[A-Z\u00c0-\u00de][\w\u00c0-\u024f]*(?:[-'\u2019&.](?=[\w])[\w\u00c0-\u024f]+)*|\d+[A-Z][A-Za-z]*)"
 )
-_RUN = re.compile(rf"(?<![\w$€£@./-]){_CAPITAL}(?:{_CONNECTOR}\s+{_CAPITAL})*")
+_RUN = re.compile(rf"(?<![\w$€£@./°-]){_CAPITAL}(?:{_CONNECTOR}\s+{_CAPITAL})*")
 _TOKEN = re.compile(r"[\w\u00c0-\u024f]+")
 # What stands behind a company's name on its letters, and is left out everywhere else.
 _LEGAL = frozenset(
-    ["ag", "inc", "ltd", "llc", "gmbh", "plc", "sa", "corp", "co", "corporation", "limited", "incorporated", "kg", "oy", "ab", "as", "asa", "bv", "nv", "spa", "the"]
+    [
+        "ag",
+        "inc",
+        "ltd",
+        "llc",
+        "gmbh",
+        "plc",
+        "sa",
+        "corp",
+        "co",
+        "corporation",
+        "limited",
+        "incorporated",
+        "kg",
+        "oy",
+        "ab",
+        "as",
+        "asa",
+        "bv",
+        "nv",
+        "spa",
+        "the",
+    ]
 )
 
 
@@ -54,7 +76,8 @@ class Name(str):
     end: int
     key: tuple[str, ...]
 
-    def __new__(cls, text: str, start: int) -> Name:
+    def __new__(cls, text: str, start: int) -> Self:
+        """The name *text*, which begins at *start*."""
         made = super().__new__(cls, text)
         made.start = start
         made.end = start + len(text)
@@ -108,13 +131,15 @@ def required_terms(question: str) -> frozenset[str]:
 def aliases_in(texts: Iterable[str]) -> dict[str, frozenset[str]]:
     """For the first word of each longer name in *texts*, the terms of the rest, where only one name begins with it.
 
-    Later sentences call "Velkor Dynamics" just "Velkor".
+    Later sentences call "Velkor Dynamics" just "Velkor", and "Halden H2" just "H2": likewise for a last word with a digit.
     """
     rests: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
     for text in texts:
         for name in names_in(text):
             if len(name.key) > 1:
                 rests[stem(name.key[0])].add(name.key[1:])
+                if any(sign.isdigit() for sign in name.key[-1]):
+                    rests[stem(name.key[-1])].add(name.key[:-1])
     return {
         head: frozenset(map(stem, next(iter(several))))
         for head, several in rests.items()

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["INDEXED", "RELATIONS", "Relation", "asked_relations", "told_relations"]
+__all__ = ["INDEXED", "RELATIONS", "Relation", "asked_relations", "told_relations", "told_spans"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,9 @@ def _relation(
 _N = r"\d[\d.,\u00a0]*(?:\s+(?:thousand|million|billion|[kmgt]n?))?"
 _MONEY = r"(?:us\$|[$€£¥]|(?:usd|eur|gbp|chf)\s?)\s?\d|\d[\d.,]*\s*(?:(?:thousand|million|billion|m|bn)\s+)?(?:us\s)?(?:dollars|euros?|pounds|francs|usd|eur|gbp|chf)\b"
 _MAKING = r"(?:produc|generat|deliver|suppl|yield|feed|output|manufactur)\w*|(?:turn|put|churn)(?:s|ed|ing)?\sout|rated|make[sd]?|made"
+
+# States of which "how long" asks for a time and not for a length.
+_LASTING = r"(?:unavailable|down|offline|closed|open|interrupted|delayed|blocked|missing|valid|in force|kept|stored|out|on leave|asleep)"
 
 RELATIONS: tuple[Relation, ...] = (
     _relation(
@@ -150,7 +153,7 @@ RELATIONS: tuple[Relation, ...] = (
         asked=r"\bhow (?:much|many)\b.*\b(produced?|generated?|delivered?|suppl(?:y|ies|ied)|manufactured?)\b|\bhow powerful\b|\b(?:electric|nominal|rated|peak|installed)\spower\b|\bpower of the\b",
         families="power energy mass volume count number",
     ),
-    _relation("length", "length", "length", told=rf"{_N}\s?[\w]+\slong\b|\b(?:spans?|stretch(?:es)?|runs?|extends?|measures?)\s(?:[\w-]+\s){{0,3}}{_N}", asked=r"^how long\s(?:is|are|was)\b", families="length"),
+    _relation("length", "length", "length", told=rf"{_N}\s?[\w]+\slong\b|\b(?:spans?|stretch(?:es)?|runs?|extends?|measures?)\s(?:[\w-]+\s){{0,3}}{_N}", asked=rf"^how long\s(?:is|are|was)\b(?!.*\b{_LASTING}\b)", families="length"),
     _relation("height", "height", "height", told=rf"{_N}\s?[\w]+\s(?:tall|high)\b|\b(?:rises|stands|towers)\s(?:[\w-]+\s){{0,3}}{_N}", asked=r"^how (?:tall|high)\b", families="length"),
     _relation("depth", "depth", "depth", told=rf"{_N}\s?[\w]+\sdeep\b", asked=r"^how deep\b", families="length"),
     _relation("width", "width", "width", told=rf"{_N}\s?[\w]+\s(?:wide|across|broad)\b", asked=r"^how wide\b", families="length"),
@@ -159,7 +162,7 @@ RELATIONS: tuple[Relation, ...] = (
     _relation("speed", "speed", "speed speeds velocity", told=rf"{_N}\s?(?:km/h|kmh|mph|m/s|knots)", asked=r"^how fast\b", families="speed"),
     _relation("temperature", "temperature", "temperature temperatures", told=rf"{_N}\s?(?:°|degrees)", asked=r"^how (?:hot|cold|warm)\b", families="temperature"),
     _relation("distance", "distance", "distance", told=rf"{_N}\s?[\w]+\s(?:away|from)\b", asked=r"^how far\b", families="length"),
-    _relation("duration", "duration", "duration", told=rf"\b(?:took|takes|lasts?|lasted)\s(?:[\w-]+\s){{0,3}}{_N}", asked=r"^how long\s(?:does|did|do|will|has)\b", families="time"),
+    _relation("duration", "duration", "duration", told=rf"\b(?:took|takes|lasts?|lasted)\s(?:[\w-]+\s){{0,3}}{_N}|\b(?:for|after)\s(?:[a-z]+\s){{0,2}}{_N}\s(?:second|minute|hour|day|week|month|year)s?\b", asked=rf"^how long\s(?:does|did|do|will|has)\b|^how long\s(?:is|are|was|were)\b(?=.*\b{_LASTING}\b)", families="time"),
     _relation(
         "leader",
         "head",
@@ -257,6 +260,16 @@ def told_relations(lowered: str) -> frozenset[str]:
     found = {name for word in _SURFACE.findall(lowered) if word in _BY_WORD for name in _BY_WORD[word]}
     found.update(name for name, pattern in _TOLD if name not in found and pattern.search(lowered))
     return frozenset(found)
+
+
+def told_spans(lowered: str) -> dict[str, list[tuple[int, int]]]:
+    """The relations that the text *lowered* speaks of, by name, each with the spans of the first and last word that tell it."""
+    found: dict[str, list[tuple[int, int]]] = {name: [] for name in told_relations(lowered)}
+    for name, pattern in _TOLD:
+        for match in pattern.finditer(lowered):
+            words = list(_SURFACE.finditer(lowered, *match.span()))
+            found.setdefault(name, []).extend(word.span() for word in (*words[:1], *words[1:][-1:]))
+    return found
 
 
 def asked_relations(lowered: str) -> dict[str, list[tuple[int, int]]]:

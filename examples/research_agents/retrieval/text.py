@@ -169,7 +169,7 @@ def query_terms(text: str, *, limit: int = 32) -> list[str]:
 
 _BOUNDARY = re.compile(r"(?<=[.!?])([\"'”\u2019)\]]{0,2})\s+(?=[\"'“\u2018`*(\[]{0,2}[A-Z0-9_]|[\"“`]\w)")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|no|fig|sec|dr|mr|mrs|approx)\.|\b[A-Z]\.)[\"')\]]*$", re.IGNORECASE
+    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|no|fig|sec|dr|mr|mrs|approx)\.|(?<!°)\b[A-Z]\.)[\"')\]]*$", re.IGNORECASE
 )
 
 

@@ -70,7 +70,8 @@ class Run:
         """Run the agent and return the body of a chat. Cancelling it cancels the calls that are under way.
 
         Raises:
-            Problem: 502, 503 or 504 when a call of the run failed. What was spent until then stands in the problem.
+            Problem: 502, 503 or 504 when a call of the run failed, 402 when a language model could not go on with what was
+                left. What was spent until then stands in the problem.
         """
         try:
             async with self.envelope:
@@ -97,7 +98,10 @@ class Run:
         return answer
 
     def _member(self, spec: AgentSpec, bench: Workbench) -> Member:
-        model = self.services.models.for_run(self.envelope)
+        def failed(failure: UpstreamError) -> None:
+            bench.failure = failure
+
+        model = self.services.models.for_run(self.envelope, failed)
         if spec is not self.spec:
             return assemble(spec, bench, model=model, gathered=True)
 
@@ -170,7 +174,7 @@ class Run:
                 finished = finished or event.event == AgnoEvent.run_completed.value
                 if event.event in {AgnoEvent.run_error.value, AgnoEvent.run_cancelled.value}:
                     _log.error(
-                        "agent_run_failed", agent=member.agent.id, run_id=self.run_id, event=event.event
+                        "agent_run_failed", agent=member.agent.id, run_id=self.run_id, kind=event.event
                     )
                     raise Problem(502, detail="The agent could not finish its run.")
                 told = self._translated(event)

@@ -7,6 +7,8 @@ import asyncio
 import os
 import sys
 
+import structlog
+
 from prodkit.core.exceptions import StoreError
 
 from .database import Database
@@ -29,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if not chosen.url:
         parser.error(f"set {VARIABLE} or give --url")
+    # Standard output is for what was done.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         database = Database(chosen.url)
         changed = asyncio.run(database.migrate())
@@ -42,4 +46,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Its own default is stdout, where only what was done belongs.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     sys.exit(main())

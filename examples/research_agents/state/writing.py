@@ -27,6 +27,8 @@ T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
 _MOST_TOGETHER = 64  # jobs in one transaction; other processes wait that long for their turn
+# The exact classes: a broken constraint is a `DatabaseError` too, and a damaged file is nothing else.
+_PASSING = frozenset({"OperationalError", "InterfaceError", "DatabaseError"})
 _log = structlog.get_logger("research.state")
 
 
@@ -87,14 +89,21 @@ class GroupWriter:
             await asyncio.shield(self._task)
 
     async def _write_all(self) -> None:
+        batch: list[_Job] = []
         try:
             while self._jobs:
-                batch: list[_Job] = []
+                batch = []
                 while self._jobs and len(batch) < self._together:
                     job = self._jobs.popleft()
                     if not job.waiter.done():
                         batch.append(job)
                 await self._write(batch)
+        except BaseException:
+            # A loop that ends cancels this task: nobody would ever answer those who wait.
+            for job in (*batch, *self._jobs):
+                job.waiter.cancel()
+            self._jobs.clear()
+            raise
         finally:
             # In the same step as the last look at the queue, so that nobody's job is left behind.
             self._task = None
@@ -131,8 +140,8 @@ def unavailable(error: Exception) -> Exception:
     is a mistake of ours and stays what it is.
     """
     # SQLite's own: where a transaction begins, SQLAlchemy has not wrapped it yet.
-    passing = isinstance(error, (OSError, PoolTimeoutError, sqlite3.OperationalError)) or (
-        isinstance(error, DBAPIError) and type(error).__name__ in {"OperationalError", "InterfaceError"}
+    passing = isinstance(error, (OSError, PoolTimeoutError)) or (
+        isinstance(error, (DBAPIError, sqlite3.Error)) and type(error).__name__ in _PASSING
     )
     if not passing:
         return error

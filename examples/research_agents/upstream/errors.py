@@ -17,6 +17,7 @@ from prodkit.metering import EnvelopeExhaustedError, UnpricedError
 
 __all__ = ["FAILURES", "UpstreamError", "error_of", "failure_of", "of_status"]
 
+SEARCH = "search service"
 _LONGEST_RETRY_AFTER = 3600.0  # seconds; what the other side asks for beyond that is not passed on
 _log = structlog.get_logger("research")
 
@@ -38,7 +39,8 @@ class UpstreamError(Exception):
     """The other side could not do what was asked, or could not be asked.
 
     Attributes:
-        status: what our client is told: 502 (a bad answer), 503 (try again later) or 504 (too slow).
+        status: what our client is told: 502 (a bad answer), 503 (try again later) or 504 (too slow); 402 where a language
+            model could not be asked because the run may not cost more.
         reason: one sentence without anything the other side said; its texts may quote keys or addresses.
         billable: whether the other side may have taken the call, and charge for it.
         retry_after_seconds: when trying again makes sense, if known.
@@ -56,8 +58,8 @@ class UpstreamError(Exception):
         return self.reason
 
 
-def failure_of(error: BaseException) -> UpstreamError | EnvelopeExhaustedError:
-    """What to raise for *error*.
+def failure_of(error: BaseException, who: str = SEARCH) -> UpstreamError | EnvelopeExhaustedError:
+    """What to raise for *error*, which happened on the way to *who*.
 
     What the transport raised before anything was sent arrives wrapped by the SDK. That the run may not cost more is
     raised as it is, because only the caller knows what it means.
@@ -71,37 +73,37 @@ def failure_of(error: BaseException) -> UpstreamError | EnvelopeExhaustedError:
         if isinstance(one, UnpricedError):
             _log.error("call_without_price", provider=one.provider, sku=one.sku)
             return UpstreamError(503, "This has no price here, so it was not bought.", billable=False)
-    return error_of(error)
+    return error_of(error, who)
 
 
-def error_of(error: BaseException) -> UpstreamError:
+def error_of(error: BaseException, who: str = SEARCH) -> UpstreamError:
     """What *error*, raised by the SDK or httpx, means; anything that is no status and no connection is a bad answer."""
     if isinstance(error, APIStatusError):
-        return of_status(error.status_code, error.response.headers)
+        return of_status(error.status_code, error.response.headers, who)
     cause = error.__cause__ if isinstance(error, APIConnectionError) else error
     if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-        return UpstreamError(503, "The search service cannot be reached.", billable=False)
+        return UpstreamError(503, f"The {who} cannot be reached.", billable=False)
     if isinstance(error, APITimeoutError | TimeoutError) or isinstance(cause, httpx.TimeoutException):
-        return UpstreamError(504, "The search service did not answer in time.", billable=True)
+        return UpstreamError(504, f"The {who} did not answer in time.", billable=True)
     if isinstance(error, APIConnectionError | httpx.TransportError):
-        return UpstreamError(502, "The connection to the search service broke.", billable=True)
-    return UpstreamError(502, "The search service sent an answer that cannot be read.", billable=True)
+        return UpstreamError(502, f"The connection to the {who} broke.", billable=True)
+    return UpstreamError(502, f"The {who} sent an answer that cannot be read.", billable=True)
 
 
-def of_status(status: int, headers: Mapping[str, str]) -> UpstreamError:
+def of_status(status: int, headers: Mapping[str, str], who: str = SEARCH) -> UpstreamError:
     """What a status other than 2xx means."""
     billable = not refused(status, headers)
     if status in {429, 503}:
         state = "busy" if status == httpx.codes.TOO_MANY_REQUESTS else "unavailable"
-        reason = f"The search service is {state}."
+        reason = f"The {who} is {state}."
         return UpstreamError(503, reason, billable, retry_after_seconds=_retry_after(headers))
     if status in {408, 504}:
-        return UpstreamError(504, "The search service did not finish in time.", billable)
+        return UpstreamError(504, f"The {who} did not finish in time.", billable)
     if status in {401, 402, 403}:
-        return UpstreamError(502, "The search service refused this application's key or credit.", billable)
+        return UpstreamError(502, f"The {who} refused this application's key or credit.", billable)
     if 400 <= status < httpx.codes.INTERNAL_SERVER_ERROR:
-        return UpstreamError(502, "The search service refused the request.", billable)
-    return UpstreamError(502, "The search service failed.", billable)
+        return UpstreamError(502, f"The {who} refused the request.", billable)
+    return UpstreamError(502, f"The {who} failed.", billable)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

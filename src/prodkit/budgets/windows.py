@@ -39,18 +39,15 @@ def window_at(window: Window, zone: tzinfo, at: float) -> tuple[int, int | None]
     first = datetime.fromtimestamp(at, zone).date()
     if window == "month":
         first = first.replace(day=1)
+    start = _begin(first, zone)
     # Where clocks are put back over midnight, the date goes back with them, and the new day has begun all the same.
-    while at < (start := _begin(first, zone)):
-        first = _neighbour(first, window, -1)
-    while at >= (end := _begin(_neighbour(first, window, 1), zone)):
-        first, start = _neighbour(first, window, 1), end
+    while at >= (end := _begin(_next(first, window), zone)):
+        first, start = _next(first, window), end
     return start, end
 
 
-def _neighbour(first: date, window: Window, step: int) -> date:
-    if window == "day":
-        return first + timedelta(days=step)
-    return (first + timedelta(days=31) if step > 0 else first - timedelta(days=1)).replace(day=1)
+def _next(first: date, window: Window) -> date:
+    return first + timedelta(days=1) if window == "day" else (first + timedelta(days=31)).replace(day=1)
 
 
 def _begin(day: date, zone: tzinfo) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from weakref import WeakSet
 
-from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.core.exceptions import StoreError, StoreUnavailableError
 from prodkit.stores.ledger import LedgerConflictError
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class Keeper:
         # Weak: an envelope that nobody can close any more loses its lease, as if its process had died.
         self._envelopes: WeakSet[Envelope] = WeakSet()
         self._unfinished: deque[Unfinished] = deque()
+        self._is_behind = False
         self._retry_seconds = _FIRST_RETRY_SECONDS
         self._extended_at = self._reaped_at = clock.monotonic()
         self._tasks: set[asyncio.Task[Any]] = set()  # Any: each returns what its verb does
@@ -158,12 +159,17 @@ class Keeper:
         """
         try:
             await unfinished.say(self._ledger)
-        except StoreUnavailableError:
-            self._on_failure(unfinished.verb, None)
-            self.later(unfinished)
         except LedgerConflictError as error:
             self._on_failure(unfinished.verb, error)
             raise
+        except StoreError as error:
+            self._on_failure(unfinished.verb, None if isinstance(error, StoreUnavailableError) else error)
+            if not self._is_behind:
+                self._is_behind = True
+                LOGGER.warning(
+                    "the ledger does not answer; what it did not hear is kept and said again: %s", error
+                )
+            self.later(unfinished)
 
     def later(self, unfinished: Unfinished) -> None:
         """Say it as soon as the ledger answers. Bounded: see `MAX_UNFINISHED`."""
@@ -217,16 +223,19 @@ class Keeper:
             unfinished = self._unfinished[0]
             try:
                 await unfinished.say(self._ledger)
-            except StoreUnavailableError:
-                self._retry_seconds = min(2 * self._retry_seconds, self._reap_interval)
-                raise
             except (LedgerConflictError, ValueError) as error:
                 # Saying it again would not help.
                 if unfinished.certain:
                     self._on_failure(unfinished.verb, error)
+            except Exception:
+                self._retry_seconds = min(2 * self._retry_seconds, self._reap_interval)
+                raise
             if self._unfinished and self._unfinished[0] is unfinished:  # else it was dropped meanwhile
                 self._unfinished.popleft()
             self._retry_seconds = _FIRST_RETRY_SECONDS
+        if self._is_behind:
+            self._is_behind = False
+            LOGGER.info("the ledger has heard everything again")
 
     async def _extend(self, now: float) -> None:
         ids = [hold for envelope in list(self._envelopes) for hold in envelope.open_ids]

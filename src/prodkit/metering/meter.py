@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from prodkit.core.events import CostCharged
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from prodkit.stores.ledger import BudgetAsk, BudgetResolver, Hold, LedgerStore, Reaped
 
 __all__ = ["Meter", "TellsCallers"]
+
+LOGGER = logging.getLogger("prodkit.metering")
 
 
 @runtime_checkable
@@ -208,6 +211,15 @@ class Meter:
             self.tally.decided(_policy_of(ask.budget), "admitted")
 
     def _reaped(self, reaped: Reaped) -> None:
+        if reaped.presumed:
+            LOGGER.warning(
+                "calls_presumed",
+                extra={
+                    "calls": len(reaped.presumed),
+                    "cost_usd": format_usd(sum(hold.charged_nano for hold in reaped.presumed)),
+                    "reason": "the process that made them ended, or lost the ledger, before it knew what they cost",
+                },
+            )
         for hold in reaped.presumed:
             self._emit(
                 CostCharged(

@@ -131,7 +131,7 @@ async def test_the_end_of_the_server_cancels_what_runs_and_what_waits() -> None:
     def work(_: Run, progress: Progress) -> dict[str, Any]:
         reached.set()
         try:
-            for _ in range(10_000):
+            for _step in range(10_000):
                 progress.say("search", "x")
         finally:
             left.set()
@@ -163,7 +163,7 @@ async def test_the_story_of_a_run_is_bounded() -> None:
     """However much the engine says."""
 
     def work(_: Run, progress: Progress) -> dict[str, Any]:
-        for _ in range(1000):
+        for _step in range(1000):
             progress.say("search", "y" * 5000)
             progress.count(1, ["pydoc:x"], 0.5)
         return OUTPUT

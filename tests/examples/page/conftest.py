@@ -156,8 +156,18 @@ async def reading(browser: Browser, url: str, key: str = KEY, **how: object) -> 
     page.on("console", heard)
     page.on("pageerror", lambda error: reader.faults.append(str(error)))
     page.on("request", lambda request: reader.requests.append(request.url))
-    await page.goto(f"{url}/")
-    yield reader
+    try:
+        await page.goto(f"{url}/")
+        yield reader
+        # What is evaluated has no timeout of its own, and a page that is stuck would keep everybody waiting.
+        async with asyncio.timeout(20):
+            await _check(reader, url, key)
+    finally:
+        await context.close()
+
+
+async def _check(reader: Reader, url: str, key: str) -> None:
+    page = reader.page
     kept = await page.evaluate(
         "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href, history.length])"
     )
@@ -166,10 +176,9 @@ async def reading(browser: Browser, url: str, key: str = KEY, **how: object) -> 
     assert await page.evaluate("window.pwned") is None
     assert key not in kept
     assert key not in await page.content()
-    assert await context.cookies() == []
+    assert await page.context.cookies() == []
     # Only the page's own server was asked, and the key was in no address.
     assert [one for one in reader.requests if not one.startswith(f"{url}/") or key in one] == []
-    await context.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -98,7 +98,12 @@ async def test_a_silent_connection_is_resumed(reader: Reader, api: FakeApi) -> N
     await expect(reader.page.locator("#status")).to_have_text("The agent has begun …")
     # Nothing on the page shows that the comment has arrived, so the browser is asked.
     network, arrived = await reader.page.context.new_cdp_session(reader.page), asyncio.Event()
-    network.on("Network.dataReceived", lambda data: data["dataLength"] == len(comment) and arrived.set())
+
+    def received(data: dict[str, int]) -> None:
+        if data["dataLength"] == len(comment):
+            arrived.set()
+
+    network.on("Network.dataReceived", received)
     await network.send("Network.enable")
     await clock.run_for(40_000)
     beat.set()

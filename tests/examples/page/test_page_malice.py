@@ -1,5 +1,6 @@
 """Texts that mean the reader no good: markup, URLs, size, and patterns made to take for ever."""
 
+import asyncio
 import re
 
 import pytest
@@ -123,3 +124,81 @@ async def test_the_policy_would_stop_what_the_script_let_through(reader: Reader)
     assert reader.faults
     reader.faults.clear()
     reader.requests[:] = [one for one in reader.requests if "attacker.test" not in one]
+
+
+# Each would keep a pattern busy for minutes that tries every way to split it.
+ENDLESS = {
+    "heading": "# a" + " " * 60_000 + "b",
+    "closed heading": "# " + "#" * 60_000 + " b",
+    "separators": "- " + " " * 60_000 + "\u2028b",
+    "stars": "**a" * 30_000,
+    "backticks": "`a\n" * 30_000,
+    "brackets": "[1" * 30_000 + "[1," + " " * 30_000,
+    "paragraphs": "a\n\n" * 30_000,
+    "items": "- `a` **b** [1]\n" * 6_000,
+    "fences": "```\n" * 40_000,
+}
+
+
+async def test_no_text_takes_for_ever(reader: Reader, api: FakeApi) -> None:
+    """What a source may have written to keep the page busy is drawn within seconds, and the reader can go on."""
+    await reader.enter()
+    for name, text in ENDLESS.items():
+        api.scripts = [[started(), token(2, text), completed(3, text)]]
+        await reader.page.get_by_role("button", name="New session").click()
+        await reader.ask(name)
+        assert await reader.finished() == "Answer complete. Cost: $0.001.", name
+        assert await reader.page.locator(".answer > *").count() > 0, name
+
+
+async def test_a_huge_answer_is_shown_from_its_beginning(reader: Reader, api: FakeApi) -> None:
+    """Five million characters do not freeze the page, and it says that it does not show them all."""
+    api.scripts = [[started(), completed(2, "All of it.\n\n" * 420_000)]]
+    await reader.enter()
+    await reader.ask("What?")
+    await reader.finished()
+    shown = reader.page.locator(".answer > p")
+    await expect(shown.last).to_contain_text("too long to be shown")
+    assert await shown.count() < 10_000
+
+
+async def test_thousands_of_events_leave_the_page_usable(reader: Reader, api: FakeApi) -> None:
+    """Ten thousand steps and tokens arrive in order; the last steps are kept, with their numbers."""
+    events = [started()]
+    for number in range(5_000):
+        call = {"tool": "web_search", "arguments": {"q": f"{number} " + "x" * 2_000}}
+        events += [event(2 * number + 2, "tool.started", call), token(2 * number + 3, f"{number} ")]
+    answer = "".join(f"{number} " for number in range(5_000))
+    stop = asyncio.Event()
+    api.scripts = [[*events, stop, completed(10_002, "")]]
+    await reader.enter()
+    await reader.ask("What?")
+    await expect(reader.page.locator(".answer")).to_have_text(answer.strip())
+    await expect(reader.page.locator(".steps summary")).to_have_text("Steps (5000)")
+    steps = reader.page.locator(".steps li")
+    await expect(steps).to_have_count(200)
+    assert await reader.page.locator(".steps ol").get_attribute("start") == "4801"
+    assert len(await steps.last.inner_text()) < 400
+    stop.set()
+    await reader.finished()
+
+
+async def test_an_endless_event_in_small_pieces_is_given_up(reader: Reader) -> None:
+    """Whether in one line or in many, at most eight million characters are kept, and none is looked at twice."""
+    took = await reader.page.evaluate(
+        """async () => {
+          const { EventParser } = await import("/page/stream.js");
+          const fed = (piece) => {
+            const parser = new EventParser();
+            let length = 0;
+            try {
+              for (; length < 10_000_000; length += piece.length) parser.push(piece);
+            } catch (error) {
+              return [length, error.name];
+            }
+            return [length, ""];
+          };
+          return [fed("x".repeat(1_000)), fed("data: x\\n".repeat(125))];
+        }"""
+    )
+    assert took == [[8_000_000, "UnreadableError"], [8_000_000, "UnreadableError"]]

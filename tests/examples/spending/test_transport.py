@@ -8,67 +8,27 @@ import gc
 import gzip
 import itertools
 import json
-from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
-from examples.research_agents.spending import MeteredTransport, ParallelTariff, metered_client, open_pool
+from examples.research_agents.spending import MeteredTransport, ParallelTariff, open_pool
 from prodkit import Problem
 from prodkit.core.exceptions import StoreUnavailableError
-from prodkit.metering import EnvelopeExhaustedError, PriceBook, UnpricedError
+from prodkit.metering import EnvelopeExhaustedError, UnpricedError
 from prodkit.stores.memory_ledger import MemoryLedger
-from tests.examples.spending.provider import Books, Provider, Reply, books, events, provider
-
-PRICES = PriceBook.load("parallel")
-FAST, LITE, SPEED = 1_000_000, 5_000_000, 5_000_000  # nano-USD
-SEARCH = {"search_queries": ["q"], "mode": "fast"}
-FOUND = {
-    "search_id": "search_1",
-    "session_id": "s",
-    "results": [],
-    "usage": [{"name": "sku_search", "count": 1}],
-}
-TASK = {"input": "q", "processor": "lite"}
-
-
-def run_of(status: str) -> dict[str, Any]:
-    return {
-        "run_id": "trun_1",
-        "interaction_id": "i",
-        "status": status,
-        "is_active": False,
-        "processor": "lite",
-    }
-
-
-@contextlib.asynccontextmanager
-async def client_of(
-    ledger: Books, url: str, *, timeout_seconds: float = 5.0, pool: httpx.AsyncBaseTransport | None = None
-) -> AsyncIterator[httpx.AsyncClient]:
-    inner = pool or open_pool(url)
-    yield metered_client(
-        inner, ledger.envelope, [ParallelTariff(PRICES, url)], timeout_seconds=timeout_seconds
-    )
-    await inner.aclose()
-
-
-async def ask(
-    reply: Reply, body: Any = None, path: str = "/v1/search", timeout_seconds: float = 5.0
-) -> tuple[Sequence[tuple[str, int, bool]], Provider, httpx.Response | Exception]:
-    """Send one request to a provider that answers so; what the ledger says then, and what was seen on both sides."""
-    async with (
-        provider(reply) as other,
-        books() as ledger,
-        client_of(ledger, other.url, timeout_seconds=timeout_seconds) as client,
-    ):
-        answer: httpx.Response | Exception
-        try:
-            answer = await client.post(f"{other.url}{path}", json=SEARCH if body is None else body)
-        except httpx.HTTPError as error:
-            answer = error
-        return await ledger.closed(), other, answer
+from tests.examples.spending.asking import (
+    FAST,
+    FOUND,
+    PRICES,
+    SEARCH,
+    SPEED,
+    TASK,
+    ask,
+    client_of,
+)
+from tests.examples.spending.provider import Reply, books, events, provider
 
 
 async def test_an_answer_is_settled_by_what_it_says() -> None:
@@ -95,7 +55,8 @@ async def test_the_hold_is_in_the_ledger_before_the_request_arrives() -> None:
     async with books() as ledger:
 
         def answer(_: Any) -> Reply:
-            holds = ledger.ledger._holds.values()  # the ledger of this test is in memory
+            assert isinstance(ledger.ledger, MemoryLedger)
+            holds = ledger.ledger._holds.values()
             dispatched.append([hold.state for hold in holds if not hold.envelope])
             return Reply(body=FOUND)
 
@@ -238,104 +199,20 @@ async def test_the_client_may_stop_reading_anywhere() -> None:
 
 async def test_a_stream_that_nobody_closes_is_charged() -> None:
     """Forgotten by its reader, it is charged when the run ends."""
-    async with provider(events({"choices": []}, hang=10)) as other, books() as ledger:
-        async with client_of(ledger, other.url) as client:
-            url = f"{other.url}/chat/completions"
-            request = client.build_request("POST", url, json={"model": "speed", "messages": []})
-            answer = await client.send(request, stream=True)
-            assert await ledger.closed() == [("presumed", SPEED, True)]
-            await answer.aclose()
-            # Known late, and the same: nothing is added.
-            assert ledger.envelope.charged_nano == SPEED
-            assert sum(entry.amount_nano for entry in await ledger.entries()) == SPEED
-    gc.collect()
-
-
-@pytest.mark.parametrize("cut", [0, 1, 30, 59, 60, 61, 100, None])
-async def test_a_stream_cut_anywhere_is_charged_once(cut: int | None) -> None:
-    """Whole, it is exact; cut, it is charged all the same and flagged."""
-    parts = [{"choices": [{"delta": {"content": "a" * 10}}]}, {"choices": [{"finish_reason": "stop"}]}]
-    entries, _, answer = await ask(
-        events(*parts, done=True, cut=cut),
-        {"model": "speed", "messages": [], "stream": True},
-        "/chat/completions",
-    )
-    assert entries == [("settled", SPEED, cut is not None)]
-    assert isinstance(answer, httpx.Response) is (cut is None)
-
-
-@pytest.mark.parametrize(
-    ("status", "charged"),
-    [("completed", LITE), ("failed", 0), ("cancelled", 0), ("running", None), ("action_required", None)],
-)
-@pytest.mark.parametrize("way", ["retrieve", "result", "events"])
-async def test_a_task_is_charged_by_how_it_ends(status: str, charged: int | None, way: str) -> None:
-    """Open until an answer says how it ended: completed costs, failed does not, given up is presumed."""
-
-    def answer(seen: Any) -> Reply:
-        if seen.method == "POST":
-            return Reply(202, run_of("queued"))
-        if way == "events":
-            return events({"type": "task_run.state", "run": run_of(status)})
-        return Reply(body=run_of(status) if way == "retrieve" else {"run": run_of(status), "output": {}})
-
-    paths = {"retrieve": "", "result": "/result", "events": "/events"}
-    async with provider(answer) as other, books() as ledger, client_of(ledger, other.url) as client:
-        await client.post(f"{other.url}/v1/tasks/runs", json=TASK)
-        assert await ledger.open_calls() == 1
-        for _ in range(2):  # asked twice, charged once
-            await client.get(f"{other.url}/v1/tasks/runs/trun_1{paths[way]}")
-        assert await ledger.open_calls() == (charged is None)
-        entries = [entry for entry in await ledger.closed() if entry[1]]
-        if charged is None:
-            assert entries == [("presumed", LITE, True)]
-        else:
-            assert entries == ([("settled", charged, False)] if charged else [])
-        assert len(other.billable) == 1
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [Reply(202, {}), Reply(202, b"{"), Reply(202, run_of("queued"), cut=5), Reply(202, {"run_id": 7})],
-    ids=str,
-)
-async def test_a_task_without_a_name_is_presumed(reply: Reply) -> None:
-    """Accepted, but nobody can ask for it again."""
-    entries, _, _ = await ask(reply, TASK, "/v1/tasks/runs")
-    assert entries == [("presumed", LITE, True)]
-
-
-async def test_a_task_that_completes_at_once_is_settled_at_once() -> None:
-    """The answer to its creation may already say how it ended."""
-    entries, _, _ = await ask(Reply(202, run_of("completed")), TASK, "/v1/tasks/runs")
-    assert entries == [("settled", LITE, False)]
-
-
-async def test_closing_the_client_gives_up_its_tasks() -> None:
-    """What was accepted and not seen to end may be billed; the shared pool stays open."""
-    async with provider(Reply(202, run_of("queued"))) as other, books() as ledger:
-        pool = open_pool(other.url)
-        client = metered_client(pool, ledger.envelope, [ParallelTariff(PRICES, other.url)], timeout_seconds=5)
-        await client.post(f"{other.url}/v1/tasks/runs", json=TASK)
-        await client.aclose()
-        assert [entry.kind for entry in await ledger.entries()] == ["presumed"]
-        again = metered_client(pool, ledger.envelope, [ParallelTariff(PRICES, other.url)], timeout_seconds=5)
-        assert (await again.post(f"{other.url}/v1/tasks/runs", json=TASK)).status_code == 202
-        await pool.aclose()
-
-
-async def test_the_ledger_id_travels_with_a_task() -> None:
-    """So that a run of unknown end can be found on the other side; what the caller put there stays."""
     async with (
-        provider(Reply(202, run_of("queued"))) as other,
+        provider(events({"choices": []}, hang=10)) as other,
         books() as ledger,
         client_of(ledger, other.url) as client,
     ):
-        await client.post(f"{other.url}/v1/tasks/runs", json={**TASK, "metadata": {"mine": "x"}})
-        [hold] = [hold for hold in await ledger.ledger.open_holds() if not hold.envelope]
-        metadata = other.seen[0].body["metadata"]
-        assert metadata == {"mine": "x", "ledger_id": hold.id}
-        assert len(metadata["ledger_id"]) <= 512
+        url = f"{other.url}/chat/completions"
+        request = client.build_request("POST", url, json={"model": "speed", "messages": []})
+        answer = await client.send(request, stream=True)
+        assert await ledger.closed() == [("presumed", SPEED, True)]
+        await answer.aclose()
+        # Known late, and the same: nothing is added.
+        assert ledger.envelope.charged_nano == SPEED
+        assert sum(entry.amount_nano for entry in await ledger.entries()) == SPEED
+    gc.collect()
 
 
 @pytest.mark.parametrize(
@@ -438,14 +315,17 @@ async def test_without_a_ledger_nothing_leaves() -> None:
 async def test_a_ledger_that_is_away_after_the_call_loses_nothing() -> None:
     """The answer is delivered, and the cost follows when the ledger is back."""
     ledger = Away()
-    async with provider(Reply(body=FOUND)) as other, books(ledger=ledger) as book:
-        async with client_of(book, other.url) as client:
-            ledger.away = frozenset({"settle"})
-            assert (await client.post(f"{other.url}/v1/search", json=SEARCH)).is_success
-            assert await book.entries() == []
-            ledger.away = frozenset()
-            await book.meter.keeper.beat()
-            assert [(entry.kind, entry.amount_nano) for entry in await book.entries()] == [("settled", FAST)]
+    async with (
+        provider(Reply(body=FOUND)) as other,
+        books(ledger=ledger) as book,
+        client_of(book, other.url) as client,
+    ):
+        ledger.away = frozenset({"settle"})
+        assert (await client.post(f"{other.url}/v1/search", json=SEARCH)).is_success
+        assert await book.entries() == []
+        ledger.away = frozenset()
+        await book.meter.keeper.beat()
+        assert [(entry.kind, entry.amount_nano) for entry in await book.entries()] == [("settled", FAST)]
 
 
 async def test_answers_are_bounded() -> None:

@@ -14,6 +14,7 @@ __all__ = ["agree", "comparable"]
 
 _ABOUT = Decimal("0.05")  # what "about" leaves open
 _ROUNDED = Decimal("0.02")  # the most that leaving out digits may change
+_LOWER = frozenset(["more", "at_least"])
 _LIMITS = frozenset(["more", "less", "at_least", "at_most"])
 
 
@@ -22,20 +23,19 @@ def agree(claimed: Quantity, told: Quantity) -> bool | None:
 
     "More than 300" agrees with 340; 3.2 million with 3,200,000 and with 3.204 million, of which it is the rounding.
     """
-    if claimed.family == told.family == "date":
-        return same_date(claimed.value, told.value)
-    if claimed.family == told.family == "clock":
-        return claimed.value == told.value
     if not comparable(claimed, told):
         return None
+    if claimed.is_moment:
+        return (
+            same_date(claimed.value, told.value) if claimed.family == "date" else claimed.value == told.value
+        )
     one, other = claimed.value, told.value
     if claimed.bound in _LIMITS:
         return _within(claimed.bound, one, told)
-    if told.bound in {"more", "at_least"}:
-        # "Over 300" refutes 290; of 310 it says nothing unless it is the rounding of it.
-        return False if one < other else True if one <= other * (1 + _ABOUT) else None
-    if told.bound in {"less", "at_most"}:
-        return False if one > other else True if one >= other * (1 - _ABOUT) else None
+    # "Over 300" refutes 290; of 400 it says nothing, and of 310 it is as good as the number.
+    if told.bound in _LIMITS:
+        beyond = one < other if told.bound in _LOWER else one > other
+        return False if beyond else True if abs(one - other) <= abs(other) * _ABOUT else None
     return _near(claimed, told)
 
 
@@ -54,15 +54,19 @@ def _near(claimed: Quantity, told: Quantity) -> bool | None:
 def _within(bound: str, limit: Decimal, told: Quantity) -> bool | None:
     """Whether what is *told* keeps within the *limit* that a claim sets."""
     value = told.value
-    fits = {"more": value > limit, "less": value < limit, "at_least": value >= limit, "at_most": value <= limit}[bound]
+    fits = {
+        "more": value > limit,
+        "less": value < limit,
+        "at_least": value >= limit,
+        "at_most": value <= limit,
+    }[bound]
     upwards = bound in {"more", "at_least"}
     if told.bound == bound and value == limit:
         return True
     if told.bound in _LIMITS:
-        same_way = (told.bound in {"more", "at_least"}) is upwards
-        if same_way:
-            return True if fits else None  # "over 300" bears "over 200" out, and leaves "over 400" open
-        return None if fits else False  # "under 300" refutes "over 400", and leaves "over 200" open
+        # "Over 300" does not tell "over 400" from "over 200"; "under 300" refutes "over 400".
+        same_way = (told.bound in _LOWER) is upwards
+        return None if same_way or fits else False
     return fits
 
 

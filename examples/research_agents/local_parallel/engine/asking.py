@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from examples.research_agents.retrieval.relations import RELATIONS, Relation, asked_relations, told_relations
+from examples.research_agents.retrieval.relations import RELATIONS, Relation, asked_relations, told_spans
 from examples.research_agents.retrieval.text import stem, terms
 
 from .comparatives import Comparative, comparative_in
@@ -18,35 +18,51 @@ from .polarity import Direction, compares, denies, direction_of
 if TYPE_CHECKING:
     from examples.research_agents.retrieval.names import Name
 
-__all__ = ["BY_NAME", "KINDS", "Ask", "Direction", "Entity", "denies", "direction_of", "read_claim", "read_question"]
+__all__ = [
+    "BY_NAME",
+    "KINDS",
+    "Ask",
+    "Direction",
+    "Entity",
+    "denies",
+    "direction_of",
+    "read_claim",
+    "read_question",
+]
 
 BY_NAME = {one.name: one for one in RELATIONS}
 _LONGEST = 4000  # characters of a question or a claim that are read
 # Words of a question that say how, not what; by their stems.
-_GENERIC = frozenset(
-    stem(word)
-    for word in """
-    high higher highest large larger largest big bigger biggest great greater greatest many more most less least low lower lowest
-    small smaller smallest few fewer fewest compare comparison compared comparing versus vs difference number amount total figure
-    figures value values annual yearly current currently today now list show name tell give rank report write summarise summarize
-    analyse analyze describe explain overview information info details facts fact everything question long short old older oldest
-    younger new newer newest fast faster fastest tall taller tallest heavy heavier heaviest year years percentage percent much find
-    state check verify claim true false correct please according document documents source sources text texts brief develop
-    developed change changed deep deeper wide wider expensive cheaper far
-    """.split()
-)
-_DIRECTIONS = frozenset(
-    stem(word)
-    for word in """
-    grow growth grew grown growing grows rise rises risen rising rose increase increased increases increasing fall fell falls
-    fallen falling decrease decreased decreases decline declined declines drop dropped drops shrink shrank shrinks reduce reduced
-    """.split()
-)
+_HOW_NOT_WHAT = """
+high higher highest large larger largest big bigger biggest great greater greatest many more most less least
+low lower lowest small smaller smallest few fewer fewest compare comparison compared comparing versus vs
+difference number amount total figure figures value values annual yearly current currently today now list show
+name tell give rank report write summarise summarize analyse analyze describe explain overview information
+info details facts fact everything question long short old older oldest younger new newer newest fast faster
+fastest tall taller tallest heavy heavier heaviest year years percentage percent much find state check verify
+claim true false correct please according document documents source sources text texts brief develop developed
+change changed deep deeper wide wider expensive cheaper far
+"""
+_GENERIC = frozenset(stem(word) for word in _HOW_NOT_WHAT.split())
+_RISING_FALLING = """
+grow growth grew grown growing grows rise rises risen rising rose increase increased increases increasing fall
+fell falls fallen falling decrease decreased decreases decline declined declines drop dropped drops shrink
+shrank shrinks reduce reduced
+"""
+_DIRECTIONS = frozenset(stem(word) for word in _RISING_FALLING.split())
 _YES_NO = re.compile(r"^(?:is|are|was|were|does|do|did|has|have|had|can|will)\b", re.IGNORECASE)
 # What kind of thing answers, by the words that ask; the first that fits.
 _WANTED = (
-    ("reason", re.compile(r"^(?:why|how come)\b|\bwhat\s(?:caused|led\sto|is\sthe\s(?:cause|reason))\b|\breasons?\b")),
-    ("person", re.compile(r"\b(?:who|whom|whose|by whom)\b|\bname of the (?:founder|ceo|head)|\bfounders?\b")),
+    (
+        "reason",
+        re.compile(
+            r"^(?:why|how come)\b|\bwhat\s(?:caused|led\sto|is\sthe\s(?:cause|reason))\b|\breasons?\b"
+        ),
+    ),
+    (
+        "person",
+        re.compile(r"\b(?:who|whom|whose|by whom)\b|\bname of the (?:founder|ceo|head)|\bfounders?\b"),
+    ),
     ("place", re.compile(r"\bwhere\b|\b(?:which|what) (?:city|town|country|place|village|countries)\b")),
     ("date", re.compile(r"\bwhen\b|\bsince\swhen\b|\b(?:which|what) (?:year|date|day|month)\b|\bhow old\b")),
     (
@@ -76,6 +92,7 @@ class Ask:
         yes_no: whether yes or no would answer.
         wants: "person", "place", "date", "number", "reason" or "" by its question word.
         comparative: which of several is more of what, if it says or asks that.
+        words: stems of all words that say what is asked, those of the relations too.
         opens_with: the stem of the only name, where that may be a common word that opens the sentence.
     """
 
@@ -92,6 +109,7 @@ class Ask:
     yes_no: bool
     wants: str
     comparative: Comparative | None = None
+    words: frozenset[str] = frozenset()
     opens_with: str = ""
 
 
@@ -131,6 +149,11 @@ def _read(text: str, common: frozenset[str], *, claim: bool) -> Ask:
         and not one.isdigit()
         and not one.startswith(("rel_", "kw_", "dot_"))
     )
+    words = frozenset(
+        one
+        for one in terms(text)
+        if one not in _GENERIC and not one.isdigit() and not one.startswith(("rel_", "kw_", "dot_"))
+    )
     if not entities and measure:
         # No capital letters: what is left names the thing, "how many employees does velkor have".
         spelled = " ".join(_spelled(text, measure))
@@ -151,6 +174,7 @@ def _read(text: str, common: frozenset[str], *, claim: bool) -> Ask:
         _YES_NO.match(text.strip()) is not None,
         next((name for name, pattern in _WANTED if pattern.search(lowered)), ""),
         comparative,
+        words,
         stem(first.key[0]) if first is not None and opening else "",
     )
 
@@ -161,8 +185,8 @@ def _relations(
     """The relations *lowered* speaks of, with the spans of the words that do."""
     relations = asked_relations(lowered)
     if claim:
-        for name in told_relations(lowered):
-            relations.setdefault(name, [])
+        for name, spans in told_spans(lowered).items():
+            relations.setdefault(name, []).extend(spans)
     asks_how_much = any(word in lowered for word in ("much", "output", "capacity"))
     if "makes" in relations and not quantities and not asks_how_much:
         relations.pop("output", None)  # "what does it produce" asks for a thing

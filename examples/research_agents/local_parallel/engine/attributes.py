@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from examples.research_agents.retrieval.text import terms
 
+from .numbers import quantities_in
 from .versions import Requirement, requirement_in
 
 __all__ = ["Attribute", "attribute_in"]
@@ -22,7 +23,8 @@ _OF = re.compile(
 )
 # "Fastapi's license is MIT."
 _POSSESSIVE = re.compile(
-    rf"(?P<owner>[^;:]{{1,60}}?)['\u2019]s\s(?P<measure>(?:[\w-]+\s){{0,3}}[\w-]+)\s{_IS}\s(?P<value>[^;]{{1,80}})$", re.IGNORECASE
+    rf"(?P<owner>[^;:]{{1,60}}?)['\u2019]s\s(?P<measure>(?:[\w-]+\s){{0,3}}[\w-]+)\s{_IS}\s(?P<value>[^;]{{1,80}})$",
+    re.IGNORECASE,
 )
 # "fastapi is licensed under the MIT license."
 _LICENSED = re.compile(
@@ -30,7 +32,9 @@ _LICENSED = re.compile(
     r"(?:\slicen[cs]e)?$",
     re.IGNORECASE,
 )
-_REQUIRES = re.compile(r"(?P<owner>[^;:]{1,80}?)\s(?:requires?|needs?)\s(?P<value>[^;]{1,80})$", re.IGNORECASE)
+_REQUIRES = re.compile(
+    r"(?P<owner>[^;:]{1,80}?)\s(?:requires?|needs?)\s(?P<value>[^;]{1,80})$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,12 @@ class Attribute:
     measure: frozenset[str]
     value: str
     requirement: Requirement | None = None
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the value is a quantity, and not a name or a version."""
+        told = quantities_in(self.value)
+        return self.requirement is None and bool(told) and not self.value[: told[0].start].strip(" ~<>")
 
 
 @lru_cache(maxsize=4096)

@@ -33,7 +33,7 @@ class Clause:
         place: of the sentence in its passage.
         aliases: short forms of longer names in the passage, see `aliases_in`.
         context: terms of the title.
-        before: the sentence before it in the passage; empty for the first.
+        before: the sentences before it in the passage, at most two.
     """
 
     text: str
@@ -47,7 +47,7 @@ class Clause:
     place: int
     aliases: Mapping[str, frozenset[str]]
     context: frozenset[str]
-    before: str = ""
+    before: tuple[str, ...] = ()
 
     @property
     def tells(self) -> frozenset[str]:

@@ -36,7 +36,9 @@ _BY_WORD = tuple(
     (re.compile(rf"\b(?:{'|'.join(words.split())})\b"), tuple(relations.split()), sign)
     for words, relations, sign in _WORDS
 )
-_MORE = re.compile(r"\b(?:more|higher|highest|greater|exceeds?|surpass\w*|outnumber\w*|ahead|above|most|larger|largest|bigger)\b")
+_MORE = re.compile(
+    r"\b(?:more|higher|highest|greater|exceeds?|surpass\w*|outnumber\w*|ahead|above|most|larger|largest|bigger)\b"
+)
 _LESS = re.compile(r"\b(?:less|fewer|lower|lowest|smaller|behind|below|least|fewest)\b")
 
 

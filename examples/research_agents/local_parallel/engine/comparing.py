@@ -6,11 +6,11 @@ from collections import Counter, defaultdict
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING
 
-from .facts import shown_value
 from .agreement import agree, comparable
+from .facts import shown_value
 from .numbers import plain
-from .units import lookup
 from .results import Comparison, Conflict, Ranked
+from .units import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -47,9 +47,9 @@ def conflicts_in(facts: Sequence[Fact]) -> Iterator[Conflict]:
 
 def _has_one_value(fact: Fact) -> bool:
     """Whether another value contradicts it: so the lexicon says, or it is a number of what the question names."""
-    if fact.relation is not None:
-        return fact.relation.single
-    return fact.quantity is not None and fact.quantity.bound not in {"more", "less", "at_least", "at_most"}
+    if fact.quantity is not None and fact.quantity.bound in {"more", "less", "at_least", "at_most"}:
+        return False
+    return fact.single and (fact.relation is None or fact.relation.single)
 
 
 def _contradict(one: Fact, other: Fact) -> bool:
@@ -143,7 +143,7 @@ def compare_names(facts: Sequence[Fact]) -> Iterator[Comparison]:
     """The same property of different subjects, where it is no number: whether they have the same."""
     by_label: defaultdict[str, dict[tuple[str, ...], Fact]] = defaultdict(dict)
     for fact in facts:
-        if fact.quantity is None and (fact.relation is None or fact.relation.single):
+        if fact.quantity is None and fact.single:
             by_label[fact.label].setdefault(fact.entity.key, fact)
     for label, group in by_label.items():
         if len(group) < 2:
@@ -156,7 +156,7 @@ def compare_names(facts: Sequence[Fact]) -> Iterator[Comparison]:
         else:
             pairs = ", ".join(f"{fact.entity.text} {fact.value}" for fact in told)
             statement = f"{names} differ in {label}: {pairs}."
-        yield Comparison(label, "", order, statement, lowest="", highest="")
+        yield Comparison(label, "", order, statement, lowest="", highest="", urls=_urls(told))
 
 
 def _comparison(label: str, sides: list[tuple[str, Fact]]) -> Comparison:
@@ -179,7 +179,7 @@ def _comparison(label: str, sides: list[tuple[str, Fact]]) -> Comparison:
     times = dict.fromkeys(f"{subject} {fact.period or 'undated'}" for subject, fact in ordered)
     if len({(fact.period or "")[:4] for _, fact in ordered}) > 1:
         statement = f"{statement} The values are of different times: {', '.join(times)}."
-    return Comparison(label, unit, order, statement, lowest=order[-1].subject, highest=order[0].subject)
+    return Comparison(label, unit, order, statement, lowest=order[-1].subject, highest=order[0].subject, urls=_urls([fact for _, fact in ordered]))
 
 
 def _by_date(label: str, ordered: list[tuple[str, Fact]]) -> Comparison:
@@ -188,14 +188,17 @@ def _by_date(label: str, ordered: list[tuple[str, Fact]]) -> Comparison:
     pairs = ", ".join(f"{one.subject} ({one.value})" for one in reversed(order))
     statement = f"By date ({label}), the earliest first: {pairs}."
     if len({one.value for one in order}) == 1:
-        statement = f"{_listed([one.subject for one in order])} have the same date ({label}): {order[0].value}."
-    return Comparison(label, "", order, statement, lowest=order[-1].subject, highest=order[0].subject)
+        statement = (
+            f"{_listed([one.subject for one in order])} have the same date ({label}): {order[0].value}."
+        )
+    return Comparison(label, "", order, statement, lowest=order[-1].subject, highest=order[0].subject, urls=_urls([fact for _, fact in ordered]))
 
 
 def _trend(ordered: list[Fact]) -> Comparison:
     unit, factor = _common_unit(ordered)
     first, last = ordered[0], ordered[-1]
     one, other = plain(_in_unit(first, factor)), plain(_in_unit(last, factor))
+    high, low = (one, other) if _value(first) > _value(last) else (other, one)
     name, label = first.entity.text, first.label
     if _value(first) == _value(last):
         statement = f"{label.capitalize()} of {name} did not change between {first.period} and {last.period}: {shown_value(one, unit)}."
@@ -203,11 +206,11 @@ def _trend(ordered: list[Fact]) -> Comparison:
         verb = "grew" if _value(last) > _value(first) else "fell"
         statement = (
             f"{label.capitalize()} of {name} {verb} from {shown_value(one, unit)} in {first.period} to {shown_value(other, unit)} in "
-            f"{last.period}, by {_difference(*sorted((one, other), key=Decimal, reverse=True), unit, base=one)}."
+            f"{last.period}, by {_difference(high, low, unit, base=one)}."
         )
     ranked = sorted(ordered, key=lambda fact: -_value(fact))
     order = tuple(Ranked(f"{name} in {fact.period}", plain(_in_unit(fact, factor))) for fact in ranked)
-    return Comparison(label, unit, order, statement, lowest=order[-1].subject, highest=order[0].subject)
+    return Comparison(label, unit, order, statement, lowest=order[-1].subject, highest=order[0].subject, urls=_urls(ranked))
 
 
 def _quantity(fact: Fact) -> Quantity:
@@ -254,6 +257,10 @@ def _difference(high: str, low: str, unit: str, *, base: str | None = None) -> s
 
 def _rounded(value: Decimal) -> str:
     return plain(value.quantize(Decimal("0.1"), ROUND_HALF_EVEN, _WIDE))
+
+
+def _urls(facts: Sequence[Fact]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(fact.clause.url for fact in facts))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -38,9 +38,16 @@ _INTRODUCED = re.compile(
     r"|[(:\u2013-]\s?$|^\W*$",
     re.IGNORECASE,
 )
+# "a population of 1852": what is counted, and no year.
+_COUNTING = re.compile(
+    r"\b(?:population|number|total|workforce|headcount|staff|price|cost|capacity|output|count)\b[^.;]{0,30}\b(?:of|is|was|reached|to)\s$",
+    re.IGNORECASE,
+)
 _ENDS = re.compile(r"\s*(?:[.,;)]|$)")
-_TIME = re.compile(r"(?<![\d:.,])(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?![\d:])(?:\s?(?:UTC|GMT|CET|CEST)\b)?")
-_REACH = 40  # characters beside a number that tell whether it is a year
+_TIME = re.compile(
+    r"(?<![\d:.,])(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?![\d:])(?:\s?(?:UTC|GMT|CET|CEST)\b)?"
+)
+_REACH = 60  # characters beside a number that tell whether it is a year
 
 
 def dates_in(text: str) -> Iterator[tuple[int, int, Decimal]]:
@@ -54,7 +61,9 @@ def dates_in(text: str) -> Iterator[tuple[int, int, Decimal]]:
                 yield start, end, date
     for match in _BARE.finditer(text):
         start, end = match.span()
-        if not any(taken[start:end]) and _is_year(text[max(0, start - _REACH) : start], text[end : end + _REACH]):
+        if not any(taken[start:end]) and _is_year(
+            text[max(0, start - _REACH) : start], text[end : end + _REACH]
+        ):
             yield start, end, Decimal(int(match["year"]) * 10_000)
 
 
@@ -69,6 +78,8 @@ def _is_year(before: str, after: str) -> bool:
     if _MEASURED.match(after) and not _NO_UNIT.match(after):
         return False
     if _COUNTED.match(after) and not _NO_COUNTED.match(after):
+        return False
+    if _COUNTING.search(before):
         return False
     return _INTRODUCED.search(before) is not None or _ENDS.match(after) is not None
 

@@ -17,21 +17,23 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "THING_KINDS", "Entity", "entities_in", "things_in"]
 
-KINDS = frozenset(
-    """
-    reactor plant facility station factory mill dam bridge tower vessel ship town city village turbine mine observatory museum
-    university hospital company firm group institute foundation laboratory lab project programme program river lake mountain
-    island valley region province county country bank brewery airline railway airport harbour port school college team club
-    engine satellite telescope rocket aircraft robot drone device battery cable pipeline tunnel canal road festival prize
-    protocol standard language library package framework statement function method
-    """.split()
-)
+_COMMON_NOUNS = """
+reactor plant facility station factory mill dam bridge tower vessel ship town city village turbine mine
+observatory museum university hospital company firm group institute foundation laboratory lab project
+programme program river lake mountain island valley region province county country bank brewery airline
+railway airport harbour port school college team club engine satellite telescope rocket aircraft robot drone
+device battery cable pipeline tunnel canal road festival prize protocol standard language library package
+framework statement function method
+"""
+KINDS = frozenset(_COMMON_NOUNS.split())
 # Kinds whose members are written in lower case, and are told by this word beside them.
 THING_KINDS = frozenset(
     ["package", "library", "module", "statement", "keyword", "expression", "operator", "function", "method", "exception", "command"]
 )  # fmt: skip
 _MOST = 12  # things and names read in one question
-_KIND = "|".join(f"{kind[:-1]}(?:y|ies)" if kind.endswith("y") else f"{kind}s?" for kind in sorted(THING_KINDS))
+_KIND = "|".join(
+    f"{kind[:-1]}(?:y|ies)" if kind.endswith("y") else f"{kind}s?" for kind in sorted(THING_KINDS)
+)
 _WORD = r"[\"'`\u201c]?[A-Za-z_][\w.-]{0,60}(?:\(\))?[\"'`\u201d]?"
 _JOIN = r"\s{0,2}(?:,\s?and\s|,\s?|\sand\s|\sor\s|\swith\s|\sfrom\s|\sto\s|\sversus\s|\svs\.?\s|&)\s?"
 _BETWEEN = rf"(?:of\s)?(?:the\s|an?\s)?(?:(?:{_KIND})\s)?"
@@ -48,17 +50,19 @@ _FOLLOWED = re.compile(
 )
 _ALONE = re.compile(r"^(?P<list>[a-z][\w.-]{1,60})\s(?:requires|depends\son|needs\sPython|is\slicen[cs]ed)\b")
 _QUOTED = re.compile(r"[\"`\u201c](?P<list>[A-Za-z_][\w .()-]{1,40}?)[\"`\u201d]")
-_CODE = re.compile(r"(?<![\w./@-])(?P<list>[a-z_]\w*(?:\.[a-z_]\w*)+|__\w+__|[a-z]\w*_\w+|[a-z]\w*(?=\(\)))(?![\w@/])")
+_CODE = re.compile(
+    r"(?<![\w./@-])(?P<list>[a-z_]\w*(?:\.[a-z_]\w*)+|__\w+__|[a-z]\w*_\w+|[a-z]\w*(?=\(\)))(?![\w@/])"
+)
 _SPLIT = re.compile(rf"{_JOIN}", re.IGNORECASE)
 _BARE = re.compile(rf"^(?:of\s)?(?:the\s|an?\s)?(?:(?P<kind>{_KIND})\s)?", re.IGNORECASE)
 # Before or behind the name of a kind they say which, and name nothing: "the following statement".
-_NO_THINGS = STOP_WORDS | frozenset(
-    """
-    following first last second next new simple compound other whole requires require required needs need depends depend
-    called named written compare comparing difference license licence version python statement statements package packages
-    main public official annual financial bank true false standard external internal installed special common single
-    """.split()
-)
+_NAMING_NOTHING = """
+following first last second next new simple compound other whole requires require required needs need depends
+depend called named written compare comparing difference license licence version python statement statements
+package packages main public official annual financial bank true false standard external internal installed
+special common single
+"""
+_NO_THINGS = STOP_WORDS | frozenset(_NAMING_NOTHING.split())
 _ROLE = re.compile(
     r"\b(?P<word>in|near|from|into|by|with|at|for|to|on|than|outside|under|towards?)\s+(?:the\s+)?(?:[a-z]+\s+){0,2}$",
     re.IGNORECASE,
@@ -80,6 +84,7 @@ class Entity:
         kind: the common noun behind the name ("reactor"), or empty.
         proper: whether it is a name with a capital; else a thing, or some words that must all be there.
         thing: whether it is something written in lower case and named by its kind, a quotation or its dots.
+        placed: whether only a preposition led to it: "costs in Switzerland".
     """
 
     text: str
@@ -87,6 +92,7 @@ class Entity:
     kind: str = ""
     proper: bool = True
     thing: bool = False
+    placed: bool = False
 
     @property
     def stems(self) -> frozenset[str]:
@@ -103,8 +109,9 @@ class Entity:
         name = " ".join(self.key)
         if not self.kind:
             return f"What is {name}?"
+        # A package's facts do not open with it, and a definition does.
         leads = self.kind in {"package", "library", "module"}
-        return f"What is the {self.kind} {name}?" if leads else f"What is the {name} {self.kind}?"
+        return f"{self.kind} {name}" if leads else f"What is the {name} {self.kind}?"
 
 
 def things_in(text: str) -> tuple[tuple[Entity, int, int], ...]:
@@ -112,7 +119,9 @@ def things_in(text: str) -> tuple[tuple[Entity, int, int], ...]:
     found: dict[tuple[str, ...], tuple[Entity, int, int]] = {}
     for pattern in (_LED, _OWNED, _FOLLOWED, _ALONE, _QUOTED, _CODE):
         for match in pattern.finditer(text):
-            kind = _single(match.groupdict().get("kind") or ("package" if pattern in {_OWNED, _ALONE} else ""))
+            kind = _single(
+                match.groupdict().get("kind") or ("package" if pattern in {_OWNED, _ALONE} else "")
+            )
             strict = pattern is _FOLLOWED
             for entity, start, end in _listed(match["list"], match.start("list"), kind, strict=strict):
                 if not any(start < until and since < end for _, since, until in found.values()):
@@ -146,7 +155,13 @@ def _listed(names: str, offset: int, kind: str, *, strict: bool) -> Iterator[tup
                 made.clear()
                 continue
             break
-        entity = Entity(f"{name} {own or kind}".strip() if strict else name, (name.lower(),), own or kind, proper=False, thing=True)
+        entity = Entity(
+            f"{name} {own or kind}".strip() if strict else name,
+            (name.lower(),),
+            own or kind,
+            proper=False,
+            thing=True,
+        )
         begin = offset + start + piece.index(name)
         made.append((entity, begin, begin + len(name)))
     yield from made
@@ -194,7 +209,12 @@ def _roles(text: str, names: tuple[Name, ...]) -> tuple[tuple[Entity, ...], tupl
             is_about = True  # "heavier than the Halden H2"
         else:
             is_about = role is None or (role["word"].lower() in {"at", "for"} and not about)
-            if about and role is None and not comparing and not re.search(r"\b(?:and|or|,)\s*(?:the\s+)?$", before):
+            if (
+                about
+                and role is None
+                and not comparing
+                and not re.search(r"\b(?:and|or|,)\s*(?:the\s+)?$", before)
+            ):
                 is_about = False  # "Velkor is led by its founder Ida Holm", "Velkor owns Morvik"
         if is_about:
             kind = re.match(r"\s+([a-z]+)", text[name.end : name.end + _LONGEST_LEAD])
@@ -205,5 +225,5 @@ def _roles(text: str, names: tuple[Name, ...]) -> tuple[tuple[Entity, ...], tupl
         last_end, last_about = name.end, is_about
     if not about and mentioned:
         first = mentioned.pop(0)
-        about.append(Entity(str(first), first.key))
+        about.append(Entity(str(first), first.key, placed=True))
     return tuple({entity.key: entity for entity in about}.values()), tuple(mentioned)

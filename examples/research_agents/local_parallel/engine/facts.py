@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from examples.research_agents.retrieval.relations import Relation, told_relations
 from examples.research_agents.retrieval.text import stem, terms
 
-from .attributes import attribute_in
+from .attributes import Attribute, attribute_in
 from .numbers import Quantity, plain, quantities_in
-from .ownership import owned_by
+from .ownership import names_entity, owned_by
 from .periods import is_earlier, period_of
 from .persons_places import persons_in, places_in, product_in
 from .polarity import denies
+from .vocabulary import content_keys, key_of
 from .wording import held_by
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Fact:
         quantity: the number behind it; None for names.
         clause: which says so.
         relation: of the lexicon, if it is one of them.
+        single: whether another value contradicts it.
     """
 
     entity: Entity
@@ -60,6 +62,7 @@ class Fact:
     quantity: Quantity | None
     clause: Clause
     relation: Relation | None = None
+    single: bool = True
 
     @property
     def told(self) -> str:
@@ -85,13 +88,16 @@ def related(entity: Entity, relation: Relation, ask: Ask, clauses: Sequence[Clau
         if denies(clause.text) or not owned_by(entity, clause) or not _tells(relation, clause):
             continue
         if relation.wants == "number":
-            found.extend(_valued(entity, relation.label, relation, clause, _fitting(relation, clause)))
+            found.extend(
+                _valued(entity, relation.label, relation, clause, _fitting(entity, relation, clause))
+            )
         elif wants == "date":
             found.extend(_dated(entity, relation, clause))
         else:
             named = _named_in(entity, relation, clause, wants)
             found.extend(
-                Fact(entity, relation.label, name, "", None, None, clause, relation) for name in named
+                Fact(entity, relation.label, name, "", None, None, clause, relation, relation.single)
+                for name in named
             )
     if relation.wants == "number" and ask.years:
         found = [fact for fact in found if fact.period is not None and fact.period[:4] in ask.years]
@@ -100,13 +106,16 @@ def related(entity: Entity, relation: Relation, ask: Ask, clauses: Sequence[Clau
 
 def measured(entity: Entity, ask: Ask, clauses: Sequence[Clause]) -> list[Fact]:
     """What *clauses* say of *entity* in the words asked, where the lexicon knows none: "the boiling point of X"."""
-    wanted = ask.measure - entity.stems
-    if not wanted:
+    named = entity.proper or entity.thing
+    wanted = ask.measure - entity.stems if named else ask.words
+    if not wanted or (not named and not ask.wants):
         return []
     found: list[Fact] = []
     label = " ".join(_words_of(ask.text, wanted))
     for clause in clauses:
-        if denies(clause.text) or not held_by(wanted, clause.text) or not owned_by(entity, clause):
+        if denies(clause.text) or not _speaks_of(wanted, clause, named=named):
+            continue
+        if named and not owned_by(entity, clause):
             continue
         found.extend(_measured_in(entity, label, wanted, ask, clause))
     if ask.years and ask.wants == "number":
@@ -120,7 +129,7 @@ def _measured_in(
     attribute = attribute_in(clause.text)
     told = quantities_in(clause.text)
     values = [one for one in told if not one.is_moment]
-    if attribute is not None and held_by(wanted, " ".join(attribute.measure)) and (attribute.requirement or not values):
+    if attribute is not None and _covers(attribute, wanted) and not attribute.is_number:
         value = attribute.requirement.text if attribute.requirement else attribute.value
         yield Fact(entity, label, value.removeprefix("version "), "", None, None, clause)
     elif ask.wants == "date":
@@ -128,16 +137,30 @@ def _measured_in(
         yield from (Fact(entity, label, one.shown, "", None, one, clause) for one in moments[:1])
     elif ask.wants in {"person", "place"}:
         for name in _named_in(entity, None, clause, ask.wants):
-            yield Fact(entity, label, name, "", None, None, clause)
+            yield Fact(entity, label, name, "", None, None, clause, single=False)
     elif values:
         counted = [one for one in values if one.kind == "count" and stem(one.counts) in wanted]
         yield from _valued(entity, label, None, clause, counted or _nearest(wanted, clause.text, values))
 
 
+def _speaks_of(wanted: frozenset[str], clause: Clause, *, named: bool) -> bool:
+    """Whether the clause holds the words asked; of what has no name, its title may hold some: "Travel policy"."""
+    if named or held_by(wanted, clause.text):
+        return held_by(wanted, clause.text)
+    own = {key_of(one) for one in wanted} & content_keys(clause.text)
+    return 2 * len(own) > len(wanted) and held_by(wanted, f"{clause.text} {clause.title}")
+
+
+def _covers(attribute: Attribute, wanted: frozenset[str]) -> bool:
+    return {key_of(one) for one in wanted} <= {key_of(one) for one in attribute.measure}
+
+
 def _nearest(wanted: frozenset[str], text: str, values: Sequence[Quantity]) -> list[Quantity]:
     """The value right behind the last of the words asked, else the one before them."""
     spots = [
-        match.end() for match in re.finditer(r"[\w'-]+", text.lower()) if not wanted.isdisjoint(terms(match.group()))
+        match.end()
+        for match in re.finditer(r"[\w'-]+", text.lower())
+        if not wanted.isdisjoint(terms(match.group()))
     ]
     last = max(spots, default=0)
     return [min(values, key=lambda one: (one.start < last, abs(one.start - last)))]
@@ -173,7 +196,7 @@ def _tells(relation: Relation, clause: Clause) -> bool:
     return clause.inherited and bool(quantities_in(clause.text))
 
 
-def _fitting(relation: Relation, clause: Clause) -> list[Quantity]:
+def _fitting(entity: Entity, relation: Relation, clause: Clause) -> list[Quantity]:
     """The quantities in *clause* that can be the relation's value, without those of an earlier time."""
     told = quantities_in(clause.text)
     fitting = [one for one in told if one.kind in relation.families and one.kind != "date"]
@@ -186,9 +209,17 @@ def _fitting(relation: Relation, clause: Clause) -> list[Quantity]:
     if len(fitting) > 1:
         fitting = [one for one in fitting if not is_earlier(clause.text, one)] or fitting[:1]
     if len(fitting) > 1 and not any(one.family == "date" for one in told):
-        spots = _spots(relation, clause.text)
+        spots = _places_of(entity, clause) or _spots(relation, clause.text)
         fitting = [min(fitting, key=lambda one: _distance(spots, one))]
     return fitting
+
+
+def _places_of(entity: Entity, clause: Clause) -> list[int]:
+    """Where the clause names *entity*, if that is not its subject: "160 euros in Germany and 210 euros in Switzerland"."""
+    if clause.subject is not None and names_entity(entity, clause.subject, clause):
+        return []
+    offset = max(clause.sentence.find(clause.text), 0)
+    return [name.start - offset for name in clause.names if names_entity(entity, name, clause)]
 
 
 def _spots(relation: Relation, text: str) -> list[int]:
@@ -202,7 +233,9 @@ def _spots(relation: Relation, text: str) -> list[int]:
 
 def _distance(spots: Sequence[int], quantity: Quantity) -> int:
     """Characters between *quantity* and the nearest of *spots*."""
-    return min((min(abs(quantity.start - spot), abs(spot - quantity.end)) for spot in spots), default=quantity.start)
+    return min(
+        (min(abs(quantity.start - spot), abs(spot - quantity.end)) for spot in spots), default=quantity.start
+    )
 
 
 def _valued(
@@ -212,6 +245,9 @@ def _valued(
         period = period_of(clause, one, alone=len(quantities) == 1)
         counted = relation is not None and one.kind in {"count", "number"}
         unit = _UNITS.get(relation.name, one.unit) if relation is not None and counted else one.unit
+        if relation is not None and counted and relation.name in _HEADS and "/" not in one.family:
+            # "340 people", "340 employees", "a workforce of 340" are told of the same.
+            one = replace(one, family="number")  # noqa: PLW2901
         yield Fact(entity, label, plain(one.told), unit, period, one, clause, relation)
 
 

@@ -22,10 +22,15 @@ __all__ = ["Field", "Json", "plain_schema"]
 # Values of a caller's schema, and of what is found for it, are whatever JSON can hold.
 Json = Any
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_UNIT = re.compile(r"\b(?:in|as)\s(?P<unit>(?:(?:thousands?|millions?|billions?)(?:\sof)?\s)?[\w°%$€£/]+(?:\s(?:dollars|euros))?)")
+_UNIT = re.compile(
+    r"\b(?:in|as)\s(?P<unit>(?:(?:thousands?|millions?|billions?)(?:\sof)?\s)?[\w°%$€£/]+(?:\s(?:dollars|euros))?)"
+)
 _YEAR = re.compile(r"\byears?\b", re.IGNORECASE)
 _DATED = re.compile(r"\b(?:when|date|day|year|since)\b", re.IGNORECASE)
-_PERSON = re.compile(r"\b(?:who|whom|person|people's|name of the (?:founder|ceo|head)|founders?|by|ceo|author|leader)\b", re.IGNORECASE)
+_PERSON = re.compile(
+    r"\b(?:who|whom|person|people's|name of the (?:founder|ceo|head)|founders?|by|ceo|author|leader)\b",
+    re.IGNORECASE,
+)
 _PLACE = re.compile(r"\b(?:where|city|town|country|place|location|headquarters|seat)\b", re.IGNORECASE)
 _FORM = frozenset({"in", "as", "usd", "eur", "gbp", "chf", "million", "millions", "thousand", "thousands", "billion", "musd", "meur",
     "kg", "km", "mw", "kw", "percent", "pct", "value", "amount", "count", "number", "total", "text", "string", "list", "info"})  # fmt: skip
@@ -69,7 +74,7 @@ class Field:
         """The type of a plain schema, null left out."""
         kinds = schema.get("type")
         several = kinds if isinstance(kinds, list) else [kinds]
-        told = next((str(kind) for kind in several if kind not in {None, "null"}), "")
+        told = next((kind for kind in several if isinstance(kind, str) and kind != "null"), "")
         return told or ("object" if schema.get("properties") else "string")
 
     @property
@@ -136,12 +141,22 @@ class Field:
     def _unit(self, quantity: Quantity) -> Decimal | None:
         """The unit that name or description ask for, in the base unit of *quantity*; None for the one that is told."""
         named = self.named.split()
-        phrases = [" ".join(named[-2:]), named[-1], *(match["unit"].replace(" of ", " ") for match in _UNIT.finditer(self.all_text))]
+        phrases = [
+            " ".join(named[-2:]),
+            named[-1],
+            *(match["unit"].replace(" of ", " ") for match in _UNIT.finditer(self.all_text)),
+        ]
         for phrase in phrases:
             for one in quantities_in(f"1 {phrase}"):
                 if one.family == quantity.family and one.value:
                     return one.value
-            scale = {"m": "million", "b": "billion", "t": "thousand"}.get(phrase[:1], "") if re.match(r"(?:million|billion|thousand)s?$", phrase) else ""
+            scale = (
+                {"m": "million", "b": "billion", "t": "thousand"}.get(phrase[:1], "")
+                if re.match(r"(?:million|billion|thousand)s?$", phrase)
+                else ""
+            )
             if scale and quantity.kind in {"money", "count", "number"}:
-                return {"million": Decimal(10**6), "billion": Decimal(10**9), "thousand": Decimal(10**3)}[scale]
+                return {"million": Decimal(10**6), "billion": Decimal(10**9), "thousand": Decimal(10**3)}[
+                    scale
+                ]
         return None

@@ -53,12 +53,16 @@ class _Filling:
     subjects: list[Entity]
     left: int = _MOST_FIELDS
 
-    def object(self, schema: dict[str, Json], subject: Entity, path: str, words: str, level: int) -> dict[str, Json] | None:
+    def object(
+        self, schema: dict[str, Json], subject: Entity, path: str, words: str, level: int
+    ) -> dict[str, Json] | None:
         """The object of *schema*; None where no field of it was found. *words* say what the object is of the subject."""
         filled: dict[str, Json] = {}
         properties = schema.get("properties")
         for name, one in properties.items() if isinstance(properties, dict) else ():
-            filled[name] = self.value(Field.of(str(name), one, self.root, words), subject, f"{path}.{name}".lstrip("."), level)
+            filled[name] = self.value(
+                Field.of(str(name), one, self.root, words), subject, f"{path}.{name}".lstrip("."), level
+            )
         return filled if any(value is not None for value in filled.values()) else None
 
     def value(self, field: Field, subject: Entity, path: str, level: int) -> Json:
@@ -77,22 +81,28 @@ class _Filling:
         """Every value found; of objects, one for each subject of the input, or for each value of the one subject."""
         items = plain_schema(field.schema.get("items"), self.root)
         if items.get("properties") and len(self.subjects) > 1:
-            rows = []
+            filled: list[Json] = []
             for one in self.subjects:
-                row = self.object(items, one, f"{path}.{len(rows)}", "", level + 1)
-                rows.extend([row] if row is not None else [])
-            return rows or None
-        single = replace(field, schema=items, type="string" if items.get("properties") else field.kind_of(items))
+                row = self.object(items, one, f"{path}.{len(filled)}", "", level + 1)
+                filled.extend([row] if row is not None else [])
+            return filled or None
+        single = replace(
+            field, schema=items, type="string" if items.get("properties") else field.kind_of(items)
+        )
         found = found_values(single, subject, self.evidence, self.depth)
         found = (found if items.get("properties") else split_value(found))[:_MOST_ITEMS]
         values: list[Json] = [one.value for one in found]
         if items.get("properties"):
             fields = [Field.of(str(name), one, self.root, "") for name, one in items["properties"].items()]
             rows = [{each.name: one.part(each) for each in fields} for one in found]
-            kept = [(one, row) for one, row in zip(found, rows, strict=True) if any(value is not None for value in row.values())]
+            kept = [
+                (one, row)
+                for one, row in zip(found, rows, strict=True)
+                if any(value is not None for value in row.values())
+            ]
             found, values = [one for one, _ in kept], [row for _, row in kept]
-        for place, one in enumerate(found):
-            self._note(f"{path}.{place}", one)
+        for place, value in enumerate(found):
+            self._note(f"{path}.{place}", value)
         return values or self._note(path, None)
 
     def _note(self, path: str, found: Value | None) -> Json:

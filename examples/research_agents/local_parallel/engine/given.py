@@ -71,7 +71,11 @@ def _paragraphs(text: str) -> str:
         if any(told[place] < other for other in told):
             continue
         listed = _PAIR.match(line) is not None and not _ENDED.search(line)
-        if parted and not line.startswith(" ") and (listed or _ENDED.search(parted[-1]) or parted[-1].startswith("- ")):
+        if (
+            parted
+            and not line.startswith(" ")
+            and (listed or _ENDED.search(parted[-1]) or parted[-1].startswith("- "))
+        ):
             parted.append("")
         # A listing is read where its lines are marked as items.
         parted.append(f"- {line}" if listed else line)

@@ -18,10 +18,12 @@ from .periods import is_earlier
 from .polarity import denies, hedges
 from .vocabulary import content_keys, key_of
 from .voices import Voice
+from .wording import says_more
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from examples.research_agents.retrieval.names import Name
     from examples.research_agents.retrieval.relations import Relation
 
     from .asking import Ask
@@ -32,6 +34,11 @@ __all__ = ["on_attribute", "on_count", "on_names", "on_value"]
 
 _REACH = 60  # characters before a name that say how it stands there
 _PLACED = re.compile(r"\b(?:in|at|near|from|outside)\s+(?:the\s+)?$", re.IGNORECASE)
+# "led by", "whose head is": what follows is who, and the name before it whose.
+_OF_FIRST = re.compile(
+    r"\b(?:by|is|was|are|were|named|called)\s+(?:(?:the|its|an?)\s+)?(?:[a-z]+\s+){0,2}$|:\s*$", re.IGNORECASE
+)
+_NO_NAMES = set(terms("license clause version"))  # in a value, they tell no one from another
 _LONGEST_VALUE = 5  # words of a property that is compared with another
 
 
@@ -45,14 +52,45 @@ def on_value(ask: Ask, relation: Relation, claimed: Quantity, clauses: Sequence[
         for fact in related(entity, relation, _asked_for(ask, relation), clauses):
             if fact.quantity is None or hedges(fact.clause.text) or not _holds_rest(ask, fact.clause):
                 continue
+            if not _is_meant(ask, claimed, fact):
+                continue
             same = agree(claimed, fact.quantity)
             told = f"{relation.label} of {entity.text} as {fact.told}"
             if same:
                 yield Voice(part, "supports", f"{fact.clause.title} gives {told}.", fact.clause)
             elif same is False and not _other_time(ask, fact):
                 yield Voice(
-                    part, "contradicts", f"{fact.clause.title} gives {told}, not {_shown(claimed)}.", fact.clause
+                    part,
+                    "contradicts",
+                    f"{fact.clause.title} gives {told}, not {_shown(claimed)}.",
+                    fact.clause,
                 )
+
+
+def _is_meant(ask: Ask, claimed: Quantity, fact: Fact) -> bool:
+    """Whether the fact's value is the one of its sentence that the claim is about; see `meant_by`."""
+    if fact.quantity is None or claimed.is_moment:
+        return True
+    told = [one for one in quantities_in(fact.clause.text) if one.kind == claimed.kind]
+    spots = {one.start for one in meant_by(ask.text, claimed, fact.clause.text, told)}
+    return len(told) < 2 or fact.quantity.start in spots
+
+
+def meant_by(claim: str, claimed: Quantity, text: str, told: Sequence[Quantity]) -> list[Quantity]:
+    """Those of several values in *text* that stand before the words that the claim has behind its value.
+
+    "99.4 percent of lead and 97 percent of chlorine" gives for chlorine one of them only.
+    """
+    if len(told) < 2:
+        return list(told)
+    behind = content_keys(claim[claimed.end :])
+    ends = [*(one.start for one in told[1:]), len(text)]
+    fitting = [
+        one
+        for one, end in zip(told, ends, strict=True)
+        if behind & content_keys(text[one.end : end])
+    ]
+    return fitting or list(told)
 
 
 def _shown(claimed: Quantity) -> str:
@@ -83,46 +121,45 @@ def on_names(ask: Ask, relation: Relation, clauses: Sequence[Clause]) -> tuple[s
     claimed = [
         name for name in ask.others if relation.wants != "date" or _role(ask.text, name.start) == wanted
     ]
-    pairs = _pairs(ask, relation, [(str(name), name.key) for name in claimed])
-    if not pairs:
+    whose = _whose(ask, relation, claimed)
+    if whose is None:
         return set(), []
-    part = f"{relation.name} {' '.join(pairs[0][2])}"
-    voices: list[Voice] = []
-    for entity, text, key in pairs:
-        asked = replace(ask, years=(), wants=wanted)
-        by_sentence: dict[tuple[str, int], list[Fact]] = {}
-        for fact in related(entity, relation, asked, clauses):
+    entity, text, key = whose
+    part = f"{relation.name} {text}"
+    asked = replace(ask, years=(), wants=wanted)
+    by_sentence: dict[tuple[str, int], list[Fact]] = {}
+    for fact in related(entity, relation, asked, clauses):
+        if not hedges(fact.clause.text):
             by_sentence.setdefault((fact.clause.url, fact.clause.place), []).append(fact)
-        for told in by_sentence.values():
-            if (voice := _on_name(part, entity, relation, told, text, key)) is not None:
-                voices.append(voice)
-        voices.extend(_denials(part, relation, entity, key, clauses))
-    # Either reading of who is whose will do.
-    supported = [voice for voice in voices if voice.stance == "supports"]
-    return {part}, (supported or voices) if len(pairs) > 1 else voices
+    heard = (_on_name(part, relation, told, text, key) for told in by_sentence.values())
+    voices = [voice for voice in heard if voice is not None]
+    return {part}, [*voices, *_denials(part, relation, entity, key, clauses)]
 
 
-def _pairs(
-    ask: Ask, relation: Relation, claimed: Sequence[tuple[str, tuple[str, ...]]]
-) -> list[tuple[Entity, str, tuple[str, ...]]]:
-    """(whose, who or where) for each reading: "Ida Holm founded Velkor" does not tell by its names who is whose."""
+def _whose(
+    ask: Ask, relation: Relation, claimed: Sequence[Name]
+) -> tuple[Entity, str, tuple[str, ...]] | None:
+    """(whose, who or where, that name's words): "Ida Holm founded Velkor" and "Velkor was founded by Ida Holm" say the same."""
     entities = ask.entities
-    if not claimed and len(entities) > 1:
-        first, second = entities[:2]
-        return [(second, first.text, first.key), (first, second.text, second.key)]
-    pairs = [(entities[0], text, key) for text, key in claimed[:1]]
-    if relation.wants != "place":
-        pairs.extend((Entity(text, key), entities[0].text, entities[0].key) for text, key in claimed[:1])
-    return pairs
+    if not claimed:
+        # Both names are subjects: "Ida Holm and Velkor ..."; nothing tells who is whose.
+        return None
+    first, other = entities[0], claimed[0]
+    before = ask.text[max(0, other.start - _REACH) : other.start]
+    if relation.wants == "place" or _OF_FIRST.search(before):
+        return first, str(other), other.key
+    # "Ida Holm leads Velkor", "Ida Holm is the head of Velkor".
+    return Entity(str(other), other.key), first.text, first.key
 
 
 def _on_name(
-    part: str, entity: Entity, relation: Relation, told: Sequence[Fact], text: str, key: tuple[str, ...]
-) -> Voice | None:  # fmt: skip
+    part: str, relation: Relation, told: Sequence[Fact], text: str, key: tuple[str, ...]
+) -> Voice | None:
+    """What the names of one sentence say to the one claimed."""
     clause = told[0].clause
     said = {stem(word) for fact in told for word in re.findall(r"\w+", fact.value.lower())}
     names = " and ".join(fact.value for fact in told)
-    given = f"{clause.title} names {names} as {relation.label} of {entity.text}"
+    given = f"{clause.title} names {names} as {relation.label} of {told[0].entity.text}"
     if {stem(word) for word in key} <= said:
         return Voice(part, "supports", f"{given}.", clause)
     # Of what there can be several, another one refutes nothing.
@@ -132,7 +169,7 @@ def _on_name(
 def _denials(
     part: str, relation: Relation, entity: Entity, key: tuple[str, ...], clauses: Sequence[Clause]
 ) -> Iterator[Voice]:
-    """ "X does not operate in Spain": a denial of just this."""
+    """Denials of just this: "X does not operate in Spain"."""
     wanted = {stem(word) for word in key}
     for clause in clauses:
         if (
@@ -155,19 +192,24 @@ def on_count(ask: Ask, claimed: Quantity, clauses: Sequence[Clause]) -> Iterator
     if not ask.entities and not wanted and not claimed.counts:
         return
     for clause in clauses:
-        if denies(clause.text) or hedges(clause.text):
+        if denies(clause.text) or says_more(ask, clause):
             continue
         if ask.entities and not any(owned_by(entity, clause) for entity in ask.entities):
             continue
         around = content_keys(clause.quote) if clause.inherited else content_keys(clause.sentence)
-        if not wanted <= content_keys(clause.text) | around or not names <= content_keys(clause.sentence) | around:
+        if (
+            not wanted <= content_keys(clause.text) | around
+            or not names <= content_keys(clause.sentence) | around
+        ):
             continue
         yield from _on_numbers(ask, claimed, clause)
 
 
 def _on_numbers(ask: Ask, claimed: Quantity, clause: Clause) -> Iterator[Voice]:
     told = quantities_in(clause.text)
-    years = {one.year for one in told if one.year} or {one.year for one in quantities_in(clause.sentence) if one.year}
+    years = {one.year for one in told if one.year} or {
+        one.year for one in quantities_in(clause.sentence) if one.year
+    }
     if ask.years and claimed.family != "date" and not set(ask.years) <= years:
         return
     fitting = [
@@ -175,6 +217,7 @@ def _on_numbers(ask: Ask, claimed: Quantity, clause: Clause) -> Iterator[Voice]:
         for one in told
         if comparable(claimed, one) and one.kind == claimed.kind and not is_earlier(clause.text, one)
     ]
+    fitting = meant_by(ask.text, claimed, clause.text, fitting)
     verdicts = [agree(claimed, one) for one in fitting]
     if any(verdicts):
         yield Voice(claimed.text, "supports", f"{clause.title} gives the same value.", clause)
@@ -187,20 +230,29 @@ def _on_numbers(ask: Ask, claimed: Quantity, clause: Clause) -> Iterator[Voice]:
 
 def _is_alone(claimed: Quantity, fitting: Sequence[Quantity], ask: Ask) -> bool:
     """Whether the only value of its kind is told, so that another one contradicts it, and the claim says of what it is."""
-    named = bool(ask.measure) or bool(claimed.counts) or any(not one.proper and not one.thing for one in ask.entities)
+    named = (
+        bool(ask.measure)
+        or bool(claimed.counts)
+        or any(not one.proper and not one.thing for one in ask.entities)
+    )
     return len(fitting) == 1 and named
 
 
 def on_attribute(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list[Voice]]:
     """(the part that is a property, what the same property in the sources says to it): "The license of X is MIT"."""
     claimed = attribute_in(ask.text)
-    if claimed is None or not ask.entities or ask.negated:
+    if claimed is None or claimed.is_number or not ask.entities or ask.negated:
         return set(), []
     measure = {key_of(one) for one in claimed.measure}
     voices: list[Voice] = []
     for clause in clauses:
         told = attribute_in(clause.text)
-        if told is None or not owned_by(ask.entities[0], clause) or denies(clause.text) or hedges(clause.text):
+        if (
+            told is None
+            or not owned_by(ask.entities[0], clause)
+            or denies(clause.text)
+            or hedges(clause.text)
+        ):
             continue
         if {key_of(one) for one in told.measure} != measure:
             continue
@@ -216,10 +268,17 @@ def on_attribute(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list[Vo
 
 def _same_value(claimed: str, told: str) -> bool | None:
     """Whether two short values are the same: in all words, or the longer one adds to the shorter; None where neither is short."""
-    one, other = (set(terms(value.replace("-", " "))) for value in (claimed, told))
-    if not one or not other or max(len(one), len(other)) > _LONGEST_VALUE:
+    words, digits = zip(*(_split(value) for value in (claimed, told)), strict=True)
+    if not all(words) or max(map(len, words)) > _LONGEST_VALUE:
         return None
-    if one <= other:
-        return True
+    if words[0].isdisjoint(words[1]) or (words[0] == words[1] and digits[0] != digits[1] and all(digits)):
+        return False
     # "MIT or Apache" against "MIT": neither the same nor the contrary.
-    return None if other < one or one & other else False
+    return True if words[0] <= words[1] and digits[0] <= digits[1] and "or" not in told.split() else None
+
+
+def _split(value: str) -> tuple[set[str], set[str]]:
+    """(words, numbers) of a short value; "license" itself names none."""
+    found = set(terms(value.replace("-", " "))) - _NO_NAMES
+    digits = {one for one in found if one.isdigit()}
+    return found - digits, digits

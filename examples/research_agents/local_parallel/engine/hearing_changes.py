@@ -66,7 +66,11 @@ def hear_direction(ask: Ask, clauses: Sequence[Clause]) -> list[Voice]:
             for trend in trends(facts):
                 told = _told({ranked.subject: ranked.value for ranked in trend.order})
                 right = (told == ask.direction) is not ask.negated
-                told_by = [fact for fact in facts if f"{entity.text} in {fact.period}" in {one.subject for one in trend.order}]
+                told_by = [
+                    fact
+                    for fact in facts
+                    if f"{entity.text} in {fact.period}" in {one.subject for one in trend.order}
+                ]
                 voices.extend(
                     Voice("direction", "supports" if right else "contradicts", trend.statement, fact.clause)
                     for fact in told_by

@@ -45,39 +45,39 @@ _PERIODS = {
     "monthly": "month", "hourly": "hour", "weekly": "week",
 }  # fmt: skip
 # What stands right before a number and bounds it; the first that fits.
-_BOUNDS: tuple[tuple[Bound, re.Pattern[str]], ...] = tuple(
-    (bound, re.compile(rf"(?:{words})\s$", re.IGNORECASE))
-    for bound, words in (
-        ("at_least", r"at least|no fewer than|no less than|not less than|a minimum of"),
-        ("at_most", r"at most|no more than|not more than|up to|a maximum of"),
-        (
-            "more",
-            r"more than|\bover|\babove|greater than|larger than|higher than|longer than|in excess of|exceed(?:s|ed|ing)?|upwards of",
-        ),
-        ("less", r"less than|fewer than|\bunder|\bbelow|smaller than|lower than|shorter than|short of"),
-        (
-            "about",
-            r"\babout|\baround|roughly|approximately|\bsome|nearly|almost|close to|approx\.?|circa|\bca\.?|an estimated|just over|just under|~",
-        ),
-    )
+_BOUND_WORDS: tuple[tuple[Bound, str], ...] = (
+    ("at_least", r"at least|no fewer than|no less than|not less than|a minimum of"),
+    ("at_most", r"at most|no more than|not more than|up to|a maximum of"),
+    (
+        "more",
+        r"more than|\bover|\babove|greater than|larger than|higher than|longer than|in excess of|exceed(?:s|ed|ing)?|upwards of",
+    ),
+    ("less", r"less than|fewer than|\bunder|\bbelow|smaller than|lower than|shorter than|short of"),
+    (
+        "about",
+        r"\babout|\baround|roughly|approximately|\bsome|nearly|almost|close to|approx\.?|circa|\bca\.?|an estimated|just over|just under|~",
+    ),
 )
+_BOUNDS = tuple((bound, re.compile(rf"(?:{words})\s$", re.IGNORECASE)) for bound, words in _BOUND_WORDS)
 _TILDE = re.compile(r"~$")
 _NOUN = re.compile(r"[\s-](?P<words>[a-z]+(?:-[a-z]+)?(?:\s[a-z]+(?:-[a-z]+)?){0,2})")
 _COLLECTIVE = frozenset(
     ["people", "staff", "men", "women", "personnel", "crew", "children", "persons", "sheep", "fish", "species", "aircraft"]
 )  # fmt: skip
 # Words behind a number that are nothing one counts.
-_NO_NOUNS = frozenset(
-    """
-    in of and or to at by for from on with per a an the is was are were has had have as than it its they since until when while but
-    which who that this after before during under over between among about up down out off all work works worked less more fewer
-    higher lower later earlier ago long tall high wide deep old away across fail fails lives live
-    """.split()
-)
+_BEHIND_NUMBERS = """
+in of and or to at by for from on with per a an the is was are were has had have as than it its they since
+until when while but which who that this after before during under over between among about up down out off
+all work works worked less more fewer higher lower later earlier ago long tall high wide deep old away across
+fail fails lives live
+"""
+_NO_NOUNS = frozenset(_BEHIND_NUMBERS.split())
 # "one of them", "Unit 4", "v2.1", "1st", "3:1": no quantity by what follows.
 _NO_NUMBER_AFTER = re.compile(r"(?:st|nd|rd|th)\b|[A-Za-z]*\d|\.\d|:\d|/\d")
 # "Python 3.11", ">=2.0", "version 8": a version by what precedes.
-_VERSION_BEFORE = re.compile(r"(?:[<>=~!]=\s?|(?<=\w)\s?[<>]|\b(?:python|version|release|v)\s?|(?<=\d):)$", re.IGNORECASE)
+_VERSION_BEFORE = re.compile(
+    r"(?:[<>=~!]=\s?|(?<=\w)\s?[<>]|\b(?:python|version|release|v)\s?|(?<=\d):)$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,10 @@ def quantities_in(text: str) -> tuple[Quantity, ...]:
     for match in _NUMBER.finditer(text):
         if len(found) >= _MOST:
             break
-        if not any(taken[match.start("number") : match.end()]) and (quantity := _quantity(text, match)) is not None:
+        if (
+            not any(taken[match.start("number") : match.end()])
+            and (quantity := _quantity(text, match)) is not None
+        ):
             found.append(quantity)
     return tuple(sorted(found[:_MOST], key=lambda one: one.start))
 
@@ -176,7 +179,11 @@ def _quantity(text: str, match: re.Match[str]) -> Quantity | None:
         number = -number
     scale, unit, family, factor, end = _measured(match)
     told = number * scale
-    if family == "number" and (noun := _NOUN.match(text, end, end + _REACH)) and (counted := _counted(noun["words"])):
+    if (
+        family == "number"
+        and (noun := _NOUN.match(text, end, end + _REACH))
+        and (counted := _counted(noun["words"]))
+    ):
         unit, family = counted, f"count:{_key(counted)}"
         end = noun.start("words") + noun["words"].index(counted) + len(counted)
     value = (told - 32) * 5 / 9 if unit == "°F" else told * factor

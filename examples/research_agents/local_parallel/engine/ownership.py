@@ -32,7 +32,11 @@ _DOING = re.compile(
     r"(?:led|leads|heads|headed|runs|ran|built|owns|created|started|formed|launched|opened|up|operates)"
 )
 _WORD_BEFORE = re.compile(r"([a-z-]+)\s+(?:the\s+|an?\s+)?(?:company\s+|firm\s+)?$")
-_ROLE_BEFORE = re.compile(r"\b[a-z-]+\s(?:of|at|for|by|behind|in)\s+(?:the\s+)?$")
+_ROLE_BEFORE = re.compile(r"\b[a-z-]+\s(?:of|at|for|by|behind)\s+(?:the\s+)?$")
+# "340 people live in X": of whom a place is the home is told of the place.
+_LIVING = re.compile(
+    r"\b(?:live|lived|living|inhabitants|residents|people)\s(?:\w+\s)?in\s+(?:the\s+)?(?:(?:town|city|village)\s+of\s+)?$"
+)
 
 
 def names_entity(entity: Entity, name: Name, clause: Clause, after: str = "") -> bool:
@@ -72,10 +76,13 @@ def owned_by(entity: Entity, clause: Clause) -> bool:
             if entity.stems <= frozenset(map(stem, name.key)):
                 return owned_by(Entity(str(name), name.key), clause)
         return entity.stems <= clause.terms | clause.context
-    if clause.subject is not None and names_entity(entity, clause.subject, clause, _after(clause.subject, clause)):
+    if clause.subject is not None and names_entity(
+        entity, clause.subject, clause, _after(clause.subject, clause)
+    ):
         return True
     return any(
-        names_entity(entity, name, clause, clause.sentence[name.end :]) and _is_object(name, clause)
+        names_entity(entity, name, clause, clause.sentence[name.end :])
+        and (entity.placed or _is_object(name, clause))
         for name in clause.names
     )
 
@@ -91,12 +98,9 @@ def _is_object(name: Name, clause: Clause) -> bool:
     word = _WORD_BEFORE.search(before)
     if word and (told_relations(word[1]) or _DOING.fullmatch(word[1])):
         return True
-    return bool(
-        _ROLE_BEFORE.search(before)
-        and not clause.inherited
-        and clause.subject is not None
-        and told_relations(before.lower())
-    )
+    if _LIVING.search(before):
+        return True
+    return _ROLE_BEFORE.search(before) is not None and bool(told_relations(before.lower()))
 
 
 def _about_thing(entity: Entity, clause: Clause) -> bool:
@@ -114,9 +118,7 @@ _OTHER_PACKAGE = re.compile(
 
 @lru_cache(maxsize=256)
 def _subject(entity: Entity) -> Subject:
-    return Subject(
-        entity.key, entity.kind, entity.text.lower(), frozenset(), common=False, naming=True
-    )
+    return Subject(entity.key, entity.kind, entity.text.lower(), frozenset(), common=False, naming=True)
 
 
 @lru_cache(maxsize=256)

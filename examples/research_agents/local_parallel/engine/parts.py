@@ -10,17 +10,32 @@ from examples.research_agents.retrieval.text import sentences
 __all__ = ["split_claims", "split_parts"]
 
 _MOST_CLAIMS = 8
+_LONGEST = 8000  # characters of a message that are read
 _ASKING = r"(?:what|which|who|whom|whose|when|where|why|how|does|do|did|is|are|was|were|has|have|can)"
+_ASKS = re.compile(_ASKING, re.IGNORECASE)
+# Where a question ends: at its mark, a semicolon or a line; before "and what"; before ", what", unless that is a relative
+# clause ("the dam, which is").
 _BOUNDARY = re.compile(
     rf"\?\s+|;\s+|\n+|,?\s+and\s+(?:also\s+)?(?={_ASKING}\s)|,\s+(?={_ASKING}\s(?!\w+\s+(?:is|are|was)\b))",
     re.IGNORECASE,
 )
-_PRONOUN = re.compile(
-    r"\b(?P<word>it|its|they|their|them|the (?:company|firm|plant|reactor))\b", re.IGNORECASE
-)
+_PRONOUN = re.compile(r"\b(?:it|its|they|their|them|the (?:company|firm|plant|reactor))\b", re.IGNORECASE)
+# What only asks for the verification.
+_THAT = r"(?:\s+(?:this|these|that|the following|whether|if))*"
 _PREAMBLE = re.compile(
-    r"^(?:(?:please\s+)?(?:fact-?\s?)?check(?:\s+(?:this|the following|these|whether|if|that))*\s*(?:claims?|statements?)?\s*[:,-]?\s+|(?:please\s+)?verify(?:\s+(?:this|that|whether|if|the following))*\s*(?:claims?|statements?)?\s*[:,-]?\s+"
-    r"|is it (?:true|correct|right|the case)\s+that\s+|i(?:'ve)? (?:read|heard|think|believe)\s+that\s+|claims?\s*\d*\s*:\s+|(?:true or false|is this true)\s*[:?,-]\s+|can you (?:check|verify)\s+(?:that|whether|if)\s+)",
+    "^(?:"
+    + "|".join(
+        (
+            rf"(?:please\s+)?(?:fact-?\s?)?check{_THAT}\s*(?:claims?|statements?)?\s*[:,-]?\s+",
+            rf"(?:please\s+)?verify{_THAT}\s*(?:claims?|statements?)?\s*[:,-]?\s+",
+            r"is it (?:true|correct|right|the case)\s+that\s+",
+            r"i(?:'ve)? (?:read|heard|think|believe)\s+that\s+",
+            r"claims?\s*\d*\s*:\s+",
+            r"(?:true or false|is this true)\s*[:?,-]\s+",
+            r"can you (?:check|verify)\s+(?:that|whether|if)\s+",
+        )
+    )
+    + ")",
     re.IGNORECASE,
 )
 _BULLET = re.compile(r"^\s*(?:[-*+•]|\(?\d{1,2}[.)]|[a-h]\))\s+")
@@ -28,33 +43,33 @@ _BULLET = re.compile(r"^\s*(?:[-*+•]|\(?\d{1,2}[.)]|[a-h]\))\s+")
 
 def split_parts(message: str) -> list[str]:
     """The questions in *message*, in order, each understandable alone: "it" is replaced by the name it stands for."""
+    # One blank at a time, so that no pattern tries each of a thousand blanks as a beginning.
+    lines = [" ".join(line.split()) for line in message[:_LONGEST].splitlines()]
     parts: list[str] = []
     name = ""
-    for piece in _BOUNDARY.split(" ".join(message.split()) if "\n" not in message else message):
+    for piece in _BOUNDARY.split("\n".join(line for line in lines if line)):
         question = piece.strip(" \t\n;,")
         if not question:
             continue
         own = names_in(question)
-        if name and not own:
-            question = _PRONOUN.sub(
-                lambda match: f"{name}'s" if match[0].lower() in {"its", "their"} else name, question
-            )
-        elif own:
+        if own:
             name = str(own[0])
-        parts.append(
-            question
-            if question.endswith("?")
-            else f"{question}?"
-            if re.match(_ASKING, question, re.IGNORECASE)
-            else question
-        )
+        elif name:
+            question = _named(question, name)
+        asks = _ASKS.match(question) is not None and not question.endswith("?")
+        parts.append(f"{question}?" if asks else question)
     return parts or [message]
+
+
+def _named(question: str, name: str) -> str:
+    """*question* with *name* in place of "it" and "its"."""
+    return _PRONOUN.sub(lambda match: f"{name}'s" if match[0].lower() in {"its", "their"} else name, question)
 
 
 def split_claims(text: str) -> list[str]:
     """The claims in *text*, at most eight: its sentences and list items, without "Is it true that" and bullets."""
     claims: list[str] = []
-    for line in text.splitlines():
+    for line in text[:_LONGEST].splitlines():
         for sentence in sentences(_BULLET.sub("", line).strip()):
             claim = sentence.strip(' "\u201c\u201d')
             while (shorter := _PREAMBLE.sub("", claim, count=1)) != claim:

@@ -30,9 +30,7 @@ _NO_PERIOD = re.compile(
     r"\b(?:since|founded|established|opened|built|started|back\sto|inaugurated|commissioned|set\sup)\s(?:\w+\s){0,3}$",
     re.IGNORECASE,
 )
-_LEADING = re.compile(
-    r"(?:in|during|for|as of|at the end of)\s(?:[a-z]+\s){0,3}(\d{4})\b", re.IGNORECASE
-)
+_LEADING = re.compile(r"(?:in|during|for|as of|at the end of)\s(?:[a-z]+\s){0,3}(\d{4})\b", re.IGNORECASE)
 _TITLED = re.compile(r"\b(?:19|20)\d\d\b")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-__all__ = ["Direction", "compares", "denies", "direction_of", "hedges", "is_conditional", "strength_of"]
+__all__ = ["Direction", "compares", "denies", "direction_of", "hedges", "is_conditional", "is_still_to_come", "strength_of"]
 
 Direction = Literal["up", "down"]
 
@@ -36,7 +36,9 @@ _HEDGED = re.compile(
     r"intends?\sto|would|should|allegedly|reportedly|in\ssome\scases)\b",
     re.IGNORECASE,
 )
-_CONDITIONAL = re.compile(r"\b(?:if|unless|provided\sthat|only\swhen|except|as\slong\sas|in\scase)\b", re.IGNORECASE)
+_CONDITIONAL = re.compile(
+    r"\b(?:if|unless|provided\sthat|only\swhen|except|as\slong\sas|in\scase)\b", re.IGNORECASE
+)
 # Words that make a statement say more than it would without them.
 _STRONG: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("only", re.compile(r"\b(?:only|solely|exclusively|just)\b", re.IGNORECASE)),
@@ -44,8 +46,8 @@ _STRONG: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("never", re.compile(r"\bnever\b", re.IGNORECASE)),
     ("must", re.compile(r"\b(?:must|required|requires?|mandatory|has\sto|have\sto|obligatory|compulsory)\b", re.IGNORECASE)),
     ("first", re.compile(r"\b(?:first|oldest|earliest)\b", re.IGNORECASE)),
-    ("most", re.compile(r"\b(?:most|best|largest|biggest|highest|greatest|longest|deepest|tallest)\b", re.IGNORECASE)),
-    ("least", re.compile(r"\b(?:least|smallest|lowest|shortest|fewest|worst)\b", re.IGNORECASE)),
+    ("most", re.compile(r"(?<!at\s)\b(?:most|best|largest|biggest|highest|greatest|longest|deepest|tallest)\b", re.IGNORECASE)),
+    ("least", re.compile(r"(?<!at\s)\b(?:least|smallest|lowest|shortest|fewest|worst)\b", re.IGNORECASE)),
 )  # fmt: skip
 
 
@@ -63,6 +65,15 @@ def direction_of(text: str) -> Direction | None:
 def compares(text: str) -> bool:
     """Whether *text* holds a word that compares."""
     return _COMPARING.search(text) is not None
+
+
+_FUTURE = re.compile(r"\b(?:will|going\sto|shall|plans?\sto)\b", re.IGNORECASE)
+_PAST = re.compile(r"\b(?:was|were|had|has|have|did|[a-z]{2,}ed)\b", re.IGNORECASE)
+
+
+def is_still_to_come(claim: str, told: str) -> bool:
+    """Whether *claim* says of the past what *told* only says of the future."""
+    return _FUTURE.search(told) is not None and _FUTURE.search(claim) is None and _PAST.search(claim) is not None
 
 
 def hedges(text: str) -> bool:

@@ -28,6 +28,7 @@ _MOST_CLAUSES = 1500  # read for one question
 _LONGEST_QUERY = 400  # characters
 _LONGEST_SENTENCE = 1500  # characters of a sentence that are read; what is longer is a table or worse
 _LONGEST_PASSAGE = 40_000  # characters of a passage that are read
+_BACK = 2  # sentences before one that it may go on about
 _REACH = 120  # characters before a name that say how it stands there
 _NAME = r"(?:the\s+)?[A-Z\u00c0-\u00de][\w'\u2019.&-]*(?:\s+[A-Z\u00c0-\u00de][\w'\u2019.&-]*){0,3}"
 _VERBAL = r"(?:is|was|are|were|has|had|have|will|[a-z]+(?:ed|es|s))"
@@ -40,9 +41,7 @@ _CUT = re.compile(
 )
 _RELATIVE = re.compile(r"^(?:which|who|whose|where)\b")
 _PERSONAL = re.compile(r"^(?:he|she|his|her)\b", re.IGNORECASE)
-_LEADING = re.compile(
-    r"(?:it|its|they|their|he|she|his|her|the\s+[a-z]+|this\s[a-z]+)\b", re.IGNORECASE
-)
+_LEADING = re.compile(r"(?:it|its|they|their|he|she|his|her|the\s+[a-z]+|this\s[a-z]+)\b", re.IGNORECASE)
 # A preposition right before a name: the name is no subject then. "The city of" may stand between them.
 _PREPOSED = re.compile(
     r"(?:^|[\s,(])(?P<word>in|at|near|from|since|with|for|of|to|by|on|unlike|like|than|outside|under|after|before|against|via|behind|"
@@ -51,15 +50,28 @@ _PREPOSED = re.compile(
     re.IGNORECASE,
 )
 _LIKE_TITLE = re.compile(r"\s[-\u2013\u2014]\s")
+_TITLE_OF = re.compile(r"\s(?:of|on|about|for|from)\b", re.IGNORECASE)
 _TOLD_ITEM = re.compile(r"\w:\s+\S|^\s*[-*]\s")
 
 
 def gather(
-    entities: Iterable[Entity], queries: Iterable[str], evidence: Evidence, depth: Depth
+    entities: Iterable[Entity],
+    queries: Iterable[str],
+    evidence: Evidence,
+    depth: Depth,
+    more: Iterable[str] = (),
 ) -> list[Clause]:
-    """The clauses of the passages that name *entities* or answer *queries*, those of the better passages first."""
+    """The clauses of the passages that answer *queries* or name *entities*, those of the better passages first.
+
+    Args:
+        entities: what is asked about.
+        queries: what is asked.
+        evidence: what is searched.
+        depth: how hard.
+        more: queries of which each is only a part of the question; what they find comes last.
+    """
     urls: dict[str, None] = {}
-    asked = dict.fromkeys((*queries, *(entity.query for entity in entities)))
+    asked = dict.fromkeys((*queries, *(entity.query for entity in entities), *more))
     for query in list(asked)[:_MOST_QUERIES]:
         for found in evidence.search([query[:_LONGEST_QUERY]], depth, limit=_MOST_PASSAGES):
             urls.setdefault(found.url)
@@ -103,7 +115,9 @@ class _Reader:
         self._told = told
         self._aliases = aliases_in((title, *told))
         self._context = frozenset(terms(title))
-        self._common = {stem(word) for sentence in told for word in re.findall(r"(?<=[a-z,;] )[a-z]+", sentence)}
+        self._common = {
+            stem(word) for sentence in told for word in re.findall(r"(?<=[a-z,;] )[a-z]+", sentence)
+        }
         self._topic = _of_title(title)
         self._person: Name | None = None
         self._origin: dict[tuple[str, ...], int] = {}
@@ -136,11 +150,13 @@ class _Reader:
         if _PERSONAL.match(sentence) and self._person is not None:
             return self._person, True
         if not points_back(sentence) or not _pronoun_leads(sentence, names):
-            own = _subject(sentence.split(";")[0], names)
+            own = _subject(sentence.split(";", maxsplit=1)[0], names)
             if own is not None:
                 return own, False
         if thing := re.match(r"the\s+([a-z]+)\b", sentence, re.IGNORECASE):
-            return self._kinds.get(thing[1].lower(), self._topic), True  # "The reactor" is not the company named last
+            return self._kinds.get(
+                thing[1].lower(), self._topic
+            ), True  # "The reactor" is not the company named last
         return self._topic, True
 
     def _quote(self, place: int, sentence: str, subject: Name | None, *, inherited: bool) -> str:
@@ -156,10 +172,17 @@ class _Reader:
         return f"{self._told[named]} {'' if named == place - 1 else '[...] '}{sentence}"
 
     def _parts(
-        self, place: int, sentence: str, names: tuple[Name, ...], first: Name | None, quote: str, *, inherited: bool
+        self,
+        place: int,
+        sentence: str,
+        names: tuple[Name, ...],
+        first: Name | None,
+        quote: str,
+        *,
+        inherited: bool,
     ) -> Iterator[Clause]:
         subject = first
-        before = self._told[place - 1] if place else ""
+        before = tuple(self._told[max(0, place - _BACK) : place])
         for text, start in _clauses(sentence):
             own_names = tuple(name for name in names if start <= name.start < start + len(text))
             if _RELATIVE.match(text):
@@ -175,14 +198,20 @@ class _Reader:
     def _remember(self, sentence: str, names: tuple[Name, ...], subject: Name | None) -> None:
         if subject is not None and not (_PERSONAL.match(sentence) and self._person is not None):
             self._topic = subject
-        people = [name for name in names if len(name.key) > 1 and (subject is None or name.key != subject.key)]
+        people = [
+            name for name in names if len(name.key) > 1 and (subject is None or name.key != subject.key)
+        ]
         self._person = people[-1] if people else self._person
 
 
 def _lines(paragraph: str) -> list[str]:
     """The lines of a paragraph; only a listing has several, and each of its "key: value" lines says something."""
     lines = paragraph.split("\n")
-    return lines if len(lines) == 1 else [line.strip(" -*|") for line in lines if _TOLD_ITEM.search(line[:_REACH])]
+    return (
+        lines
+        if len(lines) == 1
+        else [line.strip(" -*|") for line in lines if _TOLD_ITEM.search(line[:_REACH])]
+    )
 
 
 def _clauses(sentence: str) -> Iterator[tuple[str, int]]:
@@ -197,7 +226,9 @@ def _clauses(sentence: str) -> Iterator[tuple[str, int]]:
 
 def _pronoun_leads(sentence: str, names: tuple[Name, ...]) -> bool:
     """Whether the pronoun that points back is the subject, not "In this case Velkor ..."."""
-    return not names or _LEADING.match(sentence) is not None or all(_preposed(sentence, name) for name in names)
+    return (
+        not names or _LEADING.match(sentence) is not None or all(_preposed(sentence, name) for name in names)
+    )
 
 
 def _preposed(text: str, name: Name) -> re.Match[str] | None:
@@ -220,8 +251,9 @@ def _subject(text: str, names: tuple[Name, ...]) -> Name | None:
 
 
 def _of_title(title: str) -> Name | None:
-    """What the title names, its last part first."""
+    """What the title names, its last part first; "Notes on X" and "Report of X" name X."""
     for part in reversed(_LIKE_TITLE.split(title)):
         for name in names_in(part):
-            return name
+            if not _TITLE_OF.match(part, name.end):
+                return name
     return None

@@ -71,10 +71,11 @@ class Comparison:
     Attributes:
         measure: what is compared.
         unit: common to all values.
-        order: highest first.
+        order: highest first; as asked where the values have no order.
         statement: the comparison as a sentence.
-        lowest: the subject with the least value.
-        highest: the subject with the greatest.
+        lowest: the subject with the least value; empty where the values have no order.
+        highest: the subject with the greatest; likewise.
+        urls: who gives the values.
     """
 
     measure: str
@@ -83,6 +84,7 @@ class Comparison:
     statement: str
     lowest: str
     highest: str
+    urls: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -93,6 +95,7 @@ class Comparison:
             "statement": self.statement,
             "lowest": self.lowest,
             "highest": self.highest,
+            "urls": list(self.urls),
         }
 
 

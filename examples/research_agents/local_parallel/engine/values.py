@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from os.path import commonprefix
 from typing import TYPE_CHECKING
 
-from examples.research_agents.outlines import Part, about
+from examples.research_agents.phrasing import Part, about
 from examples.research_agents.retrieval.names import names_in
 from examples.research_agents.retrieval.text import terms
 
@@ -33,9 +32,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Value", "find_value", "found_values", "split_value"]
 
-_NAMING = frozenset(["name", "title", "company", "subject", "entity", "organisation", "organization", "company name", "full name"])
-_TELLING = frozenset(["summary", "description", "overview", "about", "definition", "purpose", "profile", "abstract"])
-_WHETHER = re.compile(r"^(?:whether|if|true\sif)\s+(?:or\snot\s)?(?:(?:it|they|the\s\w+|he|she)\s)?", re.IGNORECASE)
+_NAMING = frozenset(
+    [
+        "name",
+        "title",
+        "company",
+        "subject",
+        "entity",
+        "organisation",
+        "organization",
+        "company name",
+        "full name",
+    ]
+)
+_TELLING = frozenset(
+    ["summary", "description", "overview", "about", "definition", "purpose", "profile", "abstract"]
+)
+_WHETHER = re.compile(
+    r"^(?:whether|if|true\sif)\s+(?:or\snot\s)?(?:(?:it|they|the\s\w+|he|she)\s)?", re.IGNORECASE
+)
 _STATE = re.compile(r"^(?:is|has|had|was|does|can|supports|makes|sells|owns|operates|requires|uses)\b")
 _COPULA = re.compile(r"\b(?:is|are|was|were|reads|amounts\sto)\s+(?P<value>.+)$")
 _PAIR = re.compile(r"^(?P<key>[^:]{1,50}):\s+(?P<value>\S.*)$")
@@ -66,18 +81,20 @@ class Value:
         fact, words = self.fact, set(field.words.split())
         if fact is None:
             return self.value if field.type == "string" and words & (_NAMING | {"value"}) else None
+        told: Json = fact.told if field.type == "string" else None
         if words & {"year", "period", "date", "when"}:
-            told = fact.period or (fact.value if fact.quantity is not None and fact.quantity.kind == "date" else None)
-            return int(told[:4]) if told and field.type in {"integer", "number"} else told
-        if words & {"unit", "currency"}:
-            return fact.unit or None
-        if words & {"url", "source"}:
-            return fact.clause.url
-        if words & {"statement", "sentence", "quote", "excerpt"}:
-            return fact.clause.quote
-        if field.type in {"integer", "number"}:
-            return None if fact.quantity is None else field.number(fact.quantity)
-        return fact.told if field.type == "string" else None
+            dated = fact.quantity is not None and fact.quantity.kind == "date"
+            told = fact.period or (fact.value if dated else None)
+            told = int(told[:4]) if told and field.type in {"integer", "number"} else told
+        elif words & {"unit", "currency"}:
+            told = fact.unit or None
+        elif words & {"url", "source"}:
+            told = fact.clause.url
+        elif words & {"statement", "sentence", "quote", "excerpt"}:
+            told = fact.clause.quote
+        elif field.type in {"integer", "number"}:
+            told = None if fact.quantity is None else field.number(fact.quantity)
+        return told
 
 
 def split_value(found: Sequence[Value]) -> list[Value]:
@@ -126,10 +143,16 @@ def _clauses(field: Field, subject: Entity, evidence: Evidence, depth: Depth) ->
     found = gather([subject], [f"What is the {field.words} of {subject.text}?"], evidence, depth)
     if subject.proper:
         return found
-    words = [re.escape(word) for word in re.findall(r"[\w.-]+", subject.text) if terms(word) and word.lower() not in KINDS]
+    words = [
+        re.escape(word)
+        for word in re.findall(r"[\w.-]+", subject.text)
+        if terms(word) and word.lower() not in KINDS
+    ]
     # "fastapi" is not what "prometheus-fastapi-instrumentator" is called.
     named = [re.compile(rf"(?<![\w-]){word}(?![\w-])", re.IGNORECASE) for word in words]
-    return [one for one in found if all(each.search(one.sentence) or each.search(one.title) for each in named)]
+    return [
+        one for one in found if all(each.search(one.sentence) or each.search(one.title) for each in named)
+    ]
 
 
 def _of_fact(field: Field, fact: Fact, disputed: set[str]) -> Value | None:
@@ -147,7 +170,9 @@ def _of_fact(field: Field, fact: Fact, disputed: set[str]) -> Value | None:
     if fact.clause.url in disputed:
         return Value(value, (citation,), "low", "Another source gives another value.", fact)
     confidence: Confidence = "medium" if fact.clause.inherited else "high"
-    return Value(value, (citation,), confidence, f"The sentence gives {fact.label} of {fact.entity.text}.", fact)
+    return Value(
+        value, (citation,), confidence, f"The sentence gives {fact.label} of {fact.entity.text}.", fact
+    )
 
 
 def _said(ask: Ask, clauses: Sequence[Clause]) -> Iterator[Value]:
@@ -182,13 +207,20 @@ def _holds(wanted: frozenset[str], told: frozenset[str]) -> bool:
 
 
 def _akin(one: str, other: str) -> bool:
-    shared = len(commonprefix([one, other]))
+    shared = next(
+        (place for place, (left, right) in enumerate(zip(one, other, strict=False)) if left != right),
+        min(len(one), len(other)),
+    )
     return shared >= _AKIN and shared * 2 > max(len(one), len(other))
 
 
 def _behind(text: str, wanted: frozenset[str], subject: Entity) -> str:
     """What stands behind the last of the *wanted* words, where they stand side by side: "requires Python >=3.10"."""
-    places = [match for match in re.finditer(r"[\w'-]+", text) if any(_holds(wanted & {one}, frozenset(terms(match.group()))) for one in wanted)]
+    places = [
+        match
+        for match in re.finditer(r"[\w'-]+", text)
+        if any(_holds(wanted & {one}, frozenset(terms(match.group()))) for one in wanted)
+    ]
     if not places or any(text[one.end() : other.start()].strip() for one, other in pairwise(places)):
         return ""
     before = text[: places[0].start()].rstrip().lower()
@@ -200,12 +232,17 @@ def _behind(text: str, wanted: frozenset[str], subject: Entity) -> str:
 def _name(subject: Entity, clauses: Sequence[Clause]) -> Value | None:
     """The name under which the sources know the subject, in full."""
     named = [
-        (str(name), clause) for clause in clauses for name in names_in(clause.sentence) if subject.proper and names_entity(subject, name, clause)
+        (str(name), clause)
+        for clause in clauses
+        for name in names_in(clause.sentence)
+        if subject.proper and names_entity(subject, name, clause)
     ] or [(subject.text, clause) for clause in clauses if not subject.proper and owned_by(subject, clause)]
     if not named:
         return None
     name, clause = max(named, key=lambda one: len(one[0]))
-    return Value(name, (Citation(clause.url, clause.title, (clause.sentence,)),), "high", "The source has this name.")
+    return Value(
+        name, (Citation(clause.url, clause.title, (clause.sentence,)),), "high", "The source has this name."
+    )
 
 
 def _chosen(field: Field, subject: Entity, clauses: Sequence[Clause]) -> Value | None:

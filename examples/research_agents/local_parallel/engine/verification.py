@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from .asking import read_claim
+from .attributes import attribute_in
 from .evidence import Basis, Citation
 from .hearing import on_attribute, on_count, on_names, on_value
 from .hearing_changes import hear_comparison, hear_direction
 from .parts import split_claims
 from .reading import common_words, gather
 from .results import Verdict, Witness
+from .telling import chunks_of
 from .voices import Voice
 from .wording import judge_words
 
@@ -27,6 +29,7 @@ __all__ = ["split_claims", "verify"]
 
 _MOST_WITNESSES = 6
 _MOST_VALUES = 6  # values of one claim that are looked up; a claim with more is no single claim
+_MOST_OTHERS = 2  # names besides the subject that are searched for
 _LONGEST = 2000  # characters of a claim that are read
 
 
@@ -43,11 +46,11 @@ def verify(claim: str, evidence: Evidence, depth: Depth) -> Verdict:
     """
     text = claim[:_LONGEST]
     ask = read_claim(text)
-    clauses = gather(ask.entities, [text], evidence, depth)
+    clauses = _gathered(text, ask, evidence, depth)
     if ask.opens_with and (common := common_words(ask.opens_with, clauses)):
         # "Receipts must be kept": a capital for the sentence, not for a name.
         ask = read_claim(text, common)
-        clauses = gather(ask.entities, [text], evidence, depth)
+        clauses = _gathered(text, ask, evidence, depth)
     parts, voices = _hear(ask, clauses)
     if not voices:
         by_words = [Voice("words", *heard) for heard in judge_words(ask, clauses)]
@@ -55,6 +58,18 @@ def verify(claim: str, evidence: Evidence, depth: Depth) -> Verdict:
         if not parts or all(one.stance == "supports" for one in by_words):
             parts, voices = {"words"}, by_words
     return _verdict(claim, ask, parts, voices)
+
+
+def _gathered(text: str, ask: Ask, evidence: Evidence, depth: Depth) -> list[Clause]:
+    """The clauses that may say something to the claim: found by it, by its subject, and by it without its values."""
+    bare = text
+    for one in reversed(ask.quantities):
+        bare = f"{bare[: one.start]}{bare[one.end :]}"  # another source may give another value
+    if (attribute := attribute_in(text)) is not None:
+        bare = text[: text.rfind(attribute.value)]
+    named = any(one.proper or one.thing for one in ask.entities)
+    others = [str(name) for name in ask.others[:_MOST_OTHERS]]
+    return gather(ask.entities, [text, bare, *others], evidence, depth, () if named else chunks_of(bare))
 
 
 def _verdict(claim: str, ask: Ask, parts: set[str], voices: Sequence[Voice]) -> Verdict:
@@ -117,7 +132,9 @@ def _hear(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list[Voice]]:
             left.remove(one)
             parts.add(f"{relation.name} {one.text}")
             voices.extend(heard)
-        if not numbers and (relation.wants in {"place", "person"} or (relation.wants == "date" and ask.others)):
+        if not numbers and (
+            relation.wants in {"place", "person"} or (relation.wants == "date" and ask.others)
+        ):
             named, heard = on_names(ask, relation, clauses)
             parts |= named
             voices.extend(heard)

@@ -44,14 +44,9 @@ class Requirement:
         mine, theirs = self.lowest, claimed.lowest
         if mine is None or theirs is None or len(claimed.bounds) > 1:
             return None
-        sign = claimed.bounds[0][0]
-        if sign == "=" and all(one == "=" for one, _ in self.bounds):
-            return mine[: len(theirs)] == theirs
-        if sign == "=" and theirs == mine[: len(theirs)]:
-            return True  # "requires Python 3" of ">=3.11"
-        if sign in {"=", ">="}:
-            return _fill(mine) == _fill(theirs) and (len(self.bounds) == 1 or None)
-        return None
+        if claimed.bounds[0][0] == "=" and theirs == mine[: len(theirs)]:
+            return True  # "requires Python 3" of ">=3.11", "version 8.1" of "8.1.0"
+        return False if _fill(mine) != _fill(theirs) else None
 
 
 def requirement_in(text: str) -> Requirement | None:

@@ -72,17 +72,15 @@ northern southern
 eastern western
 """
 # What a claim may add without saying more.
-_LIGHT = frozenset(
-    stem(word)
-    for word in """
-    basically simply certain given particular currently actually really namely already respectively effectively various officially
-    approximately roughly around total altogether called fact
-    """.split()
-)
+_SAYING_NOTHING = """
+basically simply certain given particular currently actually really namely already respectively effectively
+various officially approximately roughly around total altogether called fact
+"""
+_LIGHT = frozenset(stem(word) for word in _SAYING_NOTHING.split())
 # Endings that make a noun or an adjective of a verb: "approval" of "approve", "expiry" of "expire".
 _DERIVED = ("ance", "ence", "ancy", "ency", "ity", "ive", "ness", "ful", "al", "y")
 _LEAST = 5  # characters that must be left
-_WORD = re.compile(r"[\w']+")
+_WORD = re.compile(r"\d[\d.,:]*\d|[\w']+")  # a number is one word: 3.5 holds no 5
 
 
 def _deep(found: str) -> str:
@@ -93,7 +91,7 @@ def _deep(found: str) -> str:
 
 
 _CANON = {
-    _deep(stem(form)): f"={line.split()[0]}" for line in _SAME.strip().splitlines() for form in line.split()
+    _deep(stem(stem(form))): f"={line.split()[0]}" for line in _SAME.strip().splitlines() for form in line.split()
 }
 # The keys of verbs whose subject and object must not change places.
 DEEDS = frozenset(_CANON.values())
@@ -102,7 +100,7 @@ DEEDS = frozenset(_CANON.values())
 @lru_cache(maxsize=16_384)
 def key_of(found: str) -> str:
     """The key of a stem: one for all words of the same meaning."""
-    deep = _deep(found)
+    deep = _deep(stem(found))  # twice: "recovered" is "recover" and then "recov"
     return _CANON.get(deep, deep)
 
 
@@ -111,7 +109,9 @@ def ordered_keys(text: str) -> tuple[str, ...]:
     """What *text* says, word by word, without words that carry no meaning."""
     found: list[str] = []
     for word in _WORD.findall(text.lower()):
-        if word not in STOP_WORDS:
+        if word[0].isdigit() and len(word) > 1:
+            found.append(word.replace(",", ""))
+        elif word not in STOP_WORDS:
             found.extend(
                 key_of(term)
                 for term in terms(word)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
+from .agreement import agree
+from .numbers import quantities_in
 from .ownership import owned_by
-from .polarity import denies, hedges, is_conditional, strength_of
+from .polarity import denies, hedges, is_conditional, is_still_to_come, strength_of
 from .vocabulary import DEEDS, content_keys, key_of, opposed, ordered_keys
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ _SIDES = tuple(
         ("most", "least"), ("least", "most"), ("shorter", "longer"), ("longer", "shorter"), ("within", "after"),
     )
 )  # fmt: skip
+_ADDING = re.compile(r",\s+(?=[a-z]+ing\b)")
+_ALL = re.compile(r"\b(?:all|every|each)\b(?P<rest>[^.;]{1,60})", re.IGNORECASE)
 _BY = re.compile(r"\bby\b", re.IGNORECASE)
 
 
@@ -82,25 +86,44 @@ def _is_about(ask: Ask, clause: Clause) -> bool:
 
 def _judge(ask: Ask, wanted: frozenset[str], clause: Clause) -> tuple[Stance, str] | None:
     own = content_keys(clause.text)
-    if not own & wanted:
-        return None
     told = own | content_keys(clause.sentence)
-    if len(wanted & told) < _LEAST_SHARE * len(wanted):
+    if not own & wanted or len(wanted & told) < _LEAST_SHARE * len(wanted) or says_more(ask, clause):
+        return None
+    if not _holds_values(ask, clause):
         return None
     around = content_keys(clause.title) | (content_keys(clause.quote) if clause.inherited else frozenset())
     missing = wanted - told - around
-    if says_more(ask, clause):
-        return None
     if missing:
-        pair = opposed(next(iter(missing)), told) if len(missing) == 1 else None
-        if pair is None or denies(clause.sentence) or ask.negated:
-            return None
-        return "contradicts", f'{clause.title} says "{pair[1]}", not "{pair[0]}".'
-    if not _same_roles(ask.text, clause.sentence):
+        return _by_opposite(ask, missing, told, clause)
+    near = own | content_keys(clause.title) | content_keys(str(clause.subject or ""))
+    return _by_denial(ask, wanted, near, clause) if _same_roles(ask.text, clause.sentence) else None
+
+
+def _holds_values(ask: Ask, clause: Clause) -> bool:
+    """Whether the sentence gives every quantity of the claim: words do not judge numbers."""
+    told = quantities_in(clause.sentence)
+    return all(any(agree(claimed, one) for one in told) for claimed in ask.quantities)
+
+
+def _by_opposite(
+    ask: Ask, missing: frozenset[str], told: frozenset[str], clause: Clause
+) -> tuple[Stance, str] | None:
+    """What a sentence says that has the opposite of the one word it lacks."""
+    pair = opposed(next(iter(missing)), told) if len(missing) == 1 else None
+    if pair is None or denies(clause.sentence) or ask.negated:
         return None
+    return "contradicts", f'{clause.title} says "{pair[1]}", not "{pair[0]}".'
+
+
+def _by_denial(
+    ask: Ask, wanted: frozenset[str], near: frozenset[str], clause: Clause
+) -> tuple[Stance, str] | None:
+    """What a sentence says that holds every word, by whether it denies as the claim does."""
     # Where only a part of the sentence denies, the claim has to stand in that part.
-    inside = wanted <= own | around
-    denied = denies(clause.text) if inside else denies(clause.sentence)
+    inside = wanted <= near
+    if not inside and denies(clause.sentence):
+        return None
+    denied = denies(clause.text)
     if (denied or _excepted(clause.text, wanted)) is ask.negated:
         return "supports", f"{clause.title} says so."
     if inside and denied is not ask.negated:
@@ -113,13 +136,31 @@ def says_more(ask: Ask, clause: Clause) -> bool:
     sentence, claim = clause.sentence, ask.text
     if not strength_of(claim) <= strength_of(sentence):
         return True
-    if hedges(sentence) and not hedges(claim):
+    if (hedges(sentence) and not hedges(claim)) or is_still_to_come(claim, sentence):
         return True
-    if is_conditional(clause.text) and not is_conditional(claim):
+    if _narrower(claim, sentence):
+        return True
+    if is_conditional(_main_part(clause.text, ask)) and not is_conditional(claim):
         return True
     return any(
         one.search(claim) and not one.search(sentence) and other.search(sentence) for one, other in _SIDES
     )
+
+
+def _narrower(claim: str, sentence: str) -> bool:
+    """Whether the sentence says "all internal ones" where the claim says "all"."""
+    if not _ALL.search(claim):
+        return False
+    claimed = content_keys(claim)
+    firsts = [ordered_keys(match["rest"])[:1] for match in _ALL.finditer(sentence)]
+    return bool(firsts) and all(first and first[0] not in claimed for first in firsts)
+
+
+def _main_part(text: str, ask: Ask) -> str:
+    """*text* up to a participle that adds to it (", skipping the rest if there is one"), where that holds what is claimed."""
+    head = _ADDING.split(text, maxsplit=1)[0]
+    claimed = content_keys(ask.text) & content_keys(text)
+    return head if claimed <= content_keys(head) else text
 
 
 def _same_roles(claim: str, sentence: str) -> bool:

@@ -22,13 +22,14 @@ from .selecting import tell
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from examples.research_agents.outlines import Part
+    from examples.research_agents.phrasing import Part
     from examples.research_agents.retrieval.ranking import Depth
 
     from .evidence import Evidence
     from .facts import Fact
+    from .lines import Line
     from .results import Ranked
-    from .selecting import Line, Told
+    from .selecting import Told
 
 __all__ = ["write"]
 
@@ -45,10 +46,12 @@ class _Section:
     Attributes:
         heading: without marks; empty for none.
         told: of each part in it.
+        subjects: of each part, where the section compares several; else empty.
     """
 
     heading: str
     told: list[Told] = field(default_factory=list)
+    subjects: list[str] = field(default_factory=list)
 
 
 class _Numbers:
@@ -86,7 +89,9 @@ class _Numbers:
 
     def marks(self, facts: Sequence[Fact]) -> str:
         """The numbers of the passages that give *facts*, each once."""
-        return " ".join(dict.fromkeys(self.mark(one.clause.url, one.clause.title, one.clause.sentence) for one in facts))
+        return " ".join(
+            dict.fromkeys(self.mark(one.clause.url, one.clause.title, one.clause.sentence) for one in facts)
+        )
 
 
 def write(
@@ -125,7 +130,13 @@ def _pieces(
     yield f"# {_title(request, parts)}"
     for section in _sections(parts, told):
         yield from _section(section, numbers)
-    facts = list({(one.clause.url, one.clause.place, one.label, one.value): one for each in told for one in each.facts}.values())
+    facts = list(
+        {
+            (one.clause.url, one.clause.place, one.label, one.value): one
+            for each in told
+            for one in each.facts
+        }.values()
+    )
     if not any(part.aspect for part in parts) and (compared := list(_compared(facts, numbers))):
         yield "\n\n## Numbers compared\n"
         yield from (f"\n- {one}" for one in compared)
@@ -145,11 +156,15 @@ def _title(request: str, parts: Sequence[Part]) -> str:
     subjects = list(dict.fromkeys(part.subject for part in parts if part.subject))
     aspects = list(dict.fromkeys(part.aspect for part in parts if part.aspect))
     if subjects and all(part.subject for part in parts):
-        title = _listed(subjects) + (f": {_listed(aspects)}" if aspects else "")
-    elif len(parts) == 1:
+        # "A in 2024 and B in 2024" is "A and B in 2024".
+        ends = {re.sub(r"^.*?(?=\sin\s|$)", "", subject) for subject in subjects}
+        end = ends.pop() if len(ends) == 1 else ""
+        title = _listed([subject.removesuffix(end) for subject in subjects]) + end
+        title += f": {_listed(aspects)}" if aspects else ""
+    elif len(parts) == 1 and request.rstrip().endswith("?"):
         title = parts[0].question
     else:
-        title = topic_of(request.splitlines()[0])
+        title = topic_of(request.splitlines()[0]) + "?" * request.rstrip().endswith("?")
     title = title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 3].rsplit(' ', 1)[0]} ..."
     return _capital(title)
 
@@ -164,7 +179,10 @@ def _sections(parts: Sequence[Part], told: Sequence[Told]) -> list[_Section]:
         if len(parts) == 1:
             return _by_passage(each)
         heading = part.aspect if part.aspect and (compared or part.subject) else part.subject or part.question
-        sections.setdefault(heading, _Section(heading)).told.append(each)
+        section = sections.setdefault(heading, _Section(heading))
+        section.told.append(each)
+        if compared and part.aspect:
+            section.subjects.append(part.subject)
     return list(sections.values())
 
 
@@ -174,7 +192,10 @@ def _by_passage(told: Told) -> list[_Section]:
     if len(told.lines) < _LONG or len(headings) < 2:
         return [_Section("", [told])]
     return [
-        _Section(heading, [type(told)(tuple(line for line in told.lines if _heading_of(line) == heading), told.facts)])
+        _Section(
+            heading,
+            [type(told)(tuple(line for line in told.lines if _heading_of(line) == heading), told.facts)],
+        )
         for heading in headings
     ]
 
@@ -191,14 +212,18 @@ def _section(section: _Section, numbers: _Numbers) -> Iterator[str]:
     else:
         yield "\n\n"
     said: set[str] = set()
-    before = ""
-    for line in (line for told in section.told for line in told.lines):
-        if line.text in said:
-            continue
-        said.add(line.text)
-        lead = "" if not before else " " if before == line.url else "\n\n"
-        before = line.url
-        yield f"{lead}{line.text} {numbers.mark(line.url, line.title, line.text)}"
+    for place, told in enumerate(section.told):
+        before = ""
+        for line in told.lines:
+            if line.text in said:
+                continue
+            said.add(line.text)
+            lead = "\n\n" if (place or before) and before != line.url else " " if before else ""
+            # "Price: 289 euros" says of what only beside a name.
+            subject = section.subjects[place] if section.subjects and not before else ""
+            label = "" if subject.lower() in line.text.lower() else f"**{subject}:** "
+            before = line.url
+            yield f"{lead}{label}{line.text} {numbers.mark(line.url, line.title, line.text)}"
     if len(section.told) > 1:
         for statement in _compared([fact for told in section.told for fact in told.facts], numbers):
             yield f"\n\n{statement}"
@@ -214,7 +239,11 @@ def _compared(facts: Sequence[Fact], numbers: _Numbers) -> Iterator[str]:
                 continue
             shown.add(trend.order)
             subjects = {ranked.subject for ranked in trend.order}
-            used = [fact for fact in facts if fact.label == trend.measure and f"{fact.entity.text} in {fact.period}" in subjects]
+            used = [
+                fact
+                for fact in facts
+                if fact.label == trend.measure and f"{fact.entity.text} in {fact.period}" in subjects
+            ]
             yield f"{trend.statement} {numbers.marks(used)}"
         return
     best = best_facts([fact for fact in facts if fact.quantity is not None])
@@ -227,7 +256,9 @@ def _compared(facts: Sequence[Fact], numbers: _Numbers) -> Iterator[str]:
 def _capital(text: str) -> str:
     """*text* with a capital, unless it opens with a name that has none: "httpx and redis"."""
     first = text.split(maxsplit=1)[0].strip(",:") if text else ""
-    named = re.search(r"[\d_.()`]", first) or (len(text.split()) > 1 and text.startswith(f"{first} and "))
+    named = re.search(r"[\d_.()`]", first) or (
+        len(text.split()) > 1 and text.startswith(f"{first} and ") and not first.endswith("s")
+    )
     return text if named else text[:1].upper() + text[1:]
 
 

@@ -10,7 +10,7 @@ const BULLET = /^\s*[-*+\u2022]\s+(.*)$/s;
 const NUMBERED = /^\s*\d{1,3}[.)]\s+(.*)$/s;
 const INLINE = /`([^`\n]+)`|\*\*([^*\n]+)\*\*|(?<!\w)\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]/g;
 const TOP_HEADING = 4; // the question above the answer is an h3
-const LONGEST = 200_000; // characters; a book's chapter or two. More would freeze the page of who reads it
+const LONGEST = 100_000; // characters; a book's chapter or two. Much more would freeze the page of who reads it
 const TOO_LONG = "\n\n(The rest is too long to be shown here; the API has it all.)";
 
 /**

@@ -4,6 +4,8 @@ import { inWords } from "./api.js";
 import { byId, el, list, outwardLink, record, text, when } from "./dom.js";
 import { nano, shown } from "./money.js";
 
+const MOST = 200; // of a list; the most that the API gives at once
+
 /** Requests left, from the headers of the last answer. */
 export function showLimits(limits) {
   byId("limits").replaceChildren(
@@ -60,8 +62,8 @@ export function createPanels(client, { onOpen, current }) {
   }
 
   async function documents() {
-    const answer = await load("documents", "v1/documents");
-    if (answer) fill("documents", list(answer.documents).map(record).map(entry));
+    const answer = await load("documents", `v1/documents?limit=${MOST}`);
+    if (answer) fill("documents", list(answer.documents).map(record).map(entry), answer.next);
   }
 
   function entry(item) {
@@ -89,7 +91,7 @@ export function createPanels(client, { onOpen, current }) {
   }
 
   async function sessions() {
-    const answer = await load("sessions", "v1/sessions");
+    const answer = await load("sessions", `v1/sessions?limit=${MOST}`);
     if (!answer) return;
     const items = list(answer.sessions).map(record).map((item) => {
       const here = text(item.id) === current();
@@ -99,7 +101,7 @@ export function createPanels(client, { onOpen, current }) {
       const facts = [text(item.agent), when(item.updated_at ?? item.created_at)].filter(Boolean).join(", ");
       return el("li", {}, button, el("span", { class: "hint" }, ` ${facts}`));
     });
-    fill("sessions", items);
+    fill("sessions", items, answer.next);
   }
 
   byId("group").addEventListener("change", usage);
@@ -158,8 +160,9 @@ function usageTable(answer, group) {
   return el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body), el("tfoot", {}, total));
 }
 
-function fill(id, items) {
-  byId(id).replaceChildren(...(items.length ? items : [el("li", { class: "hint" }, "None yet.")]));
+function fill(id, items, next) {
+  const note = text(next) ? "Older ones are not shown." : items.length ? "" : "None yet.";
+  byId(id).replaceChildren(...items, ...(note ? [el("li", { class: "hint" }, note)] : []));
 }
 
 function addForm(ask, reload) {

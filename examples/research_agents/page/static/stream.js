@@ -21,7 +21,8 @@ export class UnreadableError extends Error {
 
 /** Splits text, however it was cut, into events {name, id, data}. */
 export class EventParser {
-  #rest = "";
+  #begun = []; // the pieces of a line that has not ended; joined once, however many they are
+  #return = ""; // a carriage return at the very end, which may be half of a CRLF
   #data = [];
   #name = "";
   #id = "";
@@ -29,19 +30,22 @@ export class EventParser {
 
   /** The events that are complete with this piece. Comments and fields nobody knows are dropped. */
   push(piece) {
+    if (!piece) return [];
     const events = [];
-    // A carriage return at the very end may be half of a CRLF: wait for what follows.
-    const lines = /\r\n|\n|\r(?!$)/g;
-    // What was looked through before holds no other end of a line; a long event in many pieces is not read over again.
-    lines.lastIndex = Math.max(0, this.#rest.length - 1);
-    this.#rest += piece;
-    this.#size += piece.length;
+    const whole = this.#return + piece;
+    this.#return = whole.endsWith("\r") ? "\r" : "";
+    const text = this.#return ? whole.slice(0, -1) : whole;
     let start = 0;
-    for (let match; (match = lines.exec(this.#rest)); start = lines.lastIndex) {
-      const event = this.#line(this.#rest.slice(start, match.index));
+    for (const match of text.matchAll(/\r\n|\n|\r/g)) {
+      this.#begun.push(text.slice(start, match.index));
+      this.#size += match.index + match[0].length - start;
+      start = match.index + match[0].length;
+      const event = this.#line(this.#begun.join(""));
+      this.#begun = [];
       if (event) events.push(event);
     }
-    this.#rest = this.#rest.slice(start);
+    this.#begun.push(text.slice(start));
+    this.#size += text.length - start;
     if (this.#size > LONGEST_EVENT) throw new UnreadableError("The server sent an event without an end.");
     return events;
   }

@@ -1,13 +1,22 @@
-"""Two sets of questions and claims over `prose` and over the real corpus, each with what a careful reader would answer.
+"""Three sets of questions and claims over `prose` and over the real corpus, each with what a careful reader would answer.
 
-`TUNED` was used while the engine was being improved; `HELD_OUT` was written before any result was seen and measured last.
+`TUNED` was used while the engine was being improved. `HELD_OUT` was written before any result was seen; what it showed at its
+first measurement was mended too, so it is no blind test any more. `FINAL` was written after that, mostly of near misses.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["HELD_OUT_CLAIMS", "HELD_OUT_QUESTIONS", "TUNED_CLAIMS", "TUNED_QUESTIONS", "Question"]
+__all__ = [
+    "FINAL_CLAIMS",
+    "FINAL_QUESTIONS",
+    "HELD_OUT_CLAIMS",
+    "HELD_OUT_QUESTIONS",
+    "TUNED_CLAIMS",
+    "TUNED_QUESTIONS",
+    "Question",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +63,16 @@ TUNED_QUESTIONS = (
         "What is the difference between the break and continue statements?",
         ("nearest enclosing loop", "next cycle"),
     ),
-    Question("What is the difference between the assert statement and the perform statement?", ("assert",), ("perform",)),
-    Question("Compare the license of the package fastapi and of the package nosuchthing.", ("MIT",), ("nosuchthing",)),
+    Question(
+        "What is the difference between the assert statement and the perform statement?",
+        ("assert",),
+        ("perform",),
+    ),
+    Question(
+        "Compare the license of the package fastapi and of the package nosuchthing.",
+        ("MIT",),
+        ("nosuchthing",),
+    ),
     Question("What does the global statement do?", ("entire current code block",)),
 )
 TUNED_CLAIMS = {
@@ -121,7 +138,9 @@ HELD_OUT_QUESTIONS = (
     Question("What is the warranty of the Halden H2 and of the Varde V1?", ("Halden",), ("Varde",)),
     Question("Who designed the harbour museum?"),
     Question("Compare the licenses of the packages starlette and uvicorn.", ("BSD", "starlette", "uvicorn")),
-    Question("What is the difference between the raise statement and the return statement?", ("raise", "return")),
+    Question(
+        "What is the difference between the raise statement and the return statement?", ("raise", "return")
+    ),
 )
 HELD_OUT_CLAIMS = {
     "The tank of the Halden H2 holds 3.5 litres.": "supported",
@@ -154,4 +173,59 @@ HELD_OUT_CLAIMS = {
     "The package starlette is licensed under the BSD license.": "supported",
     "The package redis requires Python 2.7.": "contradicted",
     "The installed version of the package fastapi is 0.1.0.": "contradicted",
+}
+
+FINAL_QUESTIONS = (
+    Question("How much chlorine does the Halden H2 remove?", ("97",), never=('"value": "99.4"',)),
+    Question("What is the height of the Halden H2?", ("31",)),
+    Question("Which is cheaper, the Halden H2 or the Halden H4?", ("89", "139", "50")),
+    Question("When did traffic recover?", ("09:59",)),
+    Question("How many hospitals took part in the study?"),
+    Question("How long were the longer naps?", ("60",)),
+    Question("Within how many days must receipts be submitted?", ("21",)),
+    Question("What did Lin Zhao propose?", ("cafe",)),
+    Question("Who is the chief executive of Halden?"),
+    Question("How old is the dam at Lake Torvenn?", ("1958",)),
+    Question("What does the del statement do?", ("deletion",)),
+    Question("Which Python do the packages fastapi and httpx require?", ("3.11", "httpx")),
+    Question("What is the difference between the try statement and the with statement?", ("try", "with")),
+    Question("What is the license of the package doesnotexist?"),
+    Question("How did the number of errors develop?", ("18",)),
+)
+FINAL_CLAIMS = {
+    "The Halden H4 weighs 2.1 kg.": "contradicted",
+    "The Halden H2 removes 99.4 percent of chlorine.": "contradicted",
+    "The cartridge of the Halden H2 lasts 450 litres.": "supported",
+    "The Halden H2 is dishwasher-safe.": "not_found",
+    "The Halden H2 comes with a warranty of three years.": "supported",
+    "The payment service was unavailable for 50 minutes.": "contradicted",
+    "The gateway caused an expired certificate to reject all connections.": "not_found",
+    "Jonas Beck noticed the alert.": "not_found",
+    "All certificates are renewed automatically 30 days before they expire.": "not_found",
+    "The certificates are renewed 30 days after they expire.": "not_found",
+    "Business class may be booked on flights longer than six hours.": "not_found",
+    "Hotel costs are reimbursed up to 210 euros a night in Germany.": "contradicted",
+    "The extra costs of private extensions are borne by the company.": "not_found",
+    "The opening was postponed from May to September 2032.": "supported",
+    "The opening was postponed to May 2032.": "not_found",
+    "Oda Brekke asked the city for 150,000 euros.": "not_found",
+    "Nurses who napped reacted slower than those who did not nap.": "not_found",
+    "Short naps are recommended for day shifts.": "not_found",
+    "The mean reaction time was 331 ms with a nap.": "contradicted",
+    "Torvik had 4,300 inhabitants in 2030.": "contradicted",
+    "Torvik had 4,300 inhabitants in 2010.": "supported",
+    "Lake Sandvatn is 212 metres deep.": "contradicted",
+    "Lake Sandvatn drains into the river Skardelva.": "not_found",
+    "The lake freezes every summer.": "not_found",
+    "The dam supplies a power station with an output of 36 MW.": "supported",
+    "Trout live in both lakes.": "supported",
+    "Torvik was founded in 1841 by the merchant Anders Moe.": "supported",
+    "The wooden church of Torvik was painted blue in 1902.": "not_found",
+    "The global statement may appear after the names are used.": "not_found",
+    "The break statement may only occur in a class definition.": "not_found",
+    "The assert statement is a convenient way to insert debugging assertions into a program.": "supported",
+    "The package redis depends on fastapi.": "not_found",
+    "The package fastapi requires Python 3.12.": "contradicted",
+    "The package fastapi requires Python 3.": "supported",
+    "The package doesnotexist requires Python 3.": "not_found",
 }
