@@ -173,19 +173,6 @@ async def test_tools_that_work_at_once_cannot_draw_more_than_there_is():
     assert await bench.charged() == 10_000
 
 
-@pytest.mark.parametrize(
-    "mistake", [{"estimate_nano": -1}, {"estimate_nano": 1, "attributes": {"password": "x"}}]
-)
-async def test_a_mistake_draws_nothing(mistake):
-    """What no ledger takes is refused to whoever wrote it, and the envelope is as it was."""
-    bench = Bench()
-    async with await bench.open(10_000) as envelope:
-        with pytest.raises(ValueError, match=r"amount_nano|password"):
-            await envelope.call(**mistake)
-        assert (envelope.left_nano, envelope.calls) == (10_000, 0)
-        await envelope.call(10_000)
-
-
 # ------------------------------------------------------------------------------------------- the ledger is away
 
 

@@ -79,7 +79,7 @@ def test_processes_never_overspend_a_limit_together(path):
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    answers = [[int(word) for word in finish(process)] for process in processes]
+    answers = [[int(word) for word in finish(process, timeout_seconds=120)] for process in processes]
     assert max(highest for highest, _ in answers) <= 1000, answers
     assert max(highest for highest, _ in answers) > 900, "the limit was never in the way"
 

@@ -69,8 +69,8 @@ def _relation(
     )
 
 
-_N = r"\d[\d.,\u00a0]*(?:\s+(?:thousand|million|billion|[kmgt]n?))?"
-_MONEY = r"(?:us\$|[$€£¥]|(?:usd|eur|gbp|chf)\s?)\s?\d|\d[\d.,]*\s*(?:(?:thousand|million|billion|m|bn)\s+)?(?:us\s)?(?:dollars|euros?|pounds|francs|usd|eur|gbp|chf)\b"
+_N = r"(?<!\d)\d[\d.,\u00a0]{0,30}(?:\s+(?:thousand|million|billion|[kmgt]n?))?"
+_MONEY = r"(?:us\$|[$€£¥]|(?:usd|eur|gbp|chf)\s?)\s?\d|(?<!\d)\d[\d.,]{0,30}\s{0,3}(?:(?:thousand|million|billion|m|bn)\s+)?(?:us\s)?(?:dollars|euros?|pounds|francs|usd|eur|gbp|chf)\b"
 _MAKING = r"(?:produc|generat|deliver|suppl|yield|feed|output|manufactur)\w*|(?:turn|put|churn)(?:s|ed|ing)?\sout|rated|make[sd]?|made"
 
 # States of which "how long" asks for a time and not for a length.

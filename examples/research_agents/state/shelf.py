@@ -70,6 +70,8 @@ class Shelf:
         if old is not None:
             self._characters -= old.characters
             del self._held[tenant]
+        if new.characters > self._room:
+            return  # it would put everybody else's away and then itself
         self._held[tenant] = new
         self._characters += new.characters
         while self._characters > self._room:

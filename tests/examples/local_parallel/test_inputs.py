@@ -35,6 +35,13 @@ def test_words_around_an_object_belong_to_the_question() -> None:
     assert [(one.n, one.url) for one in asked.sources] == [(2, "document:a")]
 
 
+def test_an_empty_list_of_sources_is_no_words() -> None:
+    """A writer whom nobody gave a source must not write about JSON."""
+    asked = read_text('Write about tea.\n\n```json\n{"sources": []}\n```')
+    assert asked.question == "Write about tea."
+    assert asked.sources == ()
+
+
 @pytest.mark.parametrize(
     "text",
     [

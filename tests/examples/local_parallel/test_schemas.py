@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from examples.research_agents.local_parallel.schemas import UnfittingError, allows, fit
+from examples.research_agents.local_parallel.schemas import UnfittingError, allows, fit, items_of, options_of
 
 
 class Part(BaseModel):
@@ -81,3 +81,14 @@ def test_what_a_schema_allows() -> None:
     assert allows({}, 3, root)
     assert allows(True, 3, root)
     assert not allows(False, 3, root)
+
+
+def test_the_plain_schemas_behind_a_part() -> None:
+    """References followed, alternatives listed; the items of an array, wherever they are described."""
+    root = {"$defs": {"V": {"type": "string"}, "L": {"type": "array", "items": {"$ref": "#/$defs/V"}}}}
+    assert options_of({"anyOf": [{"$ref": "#/$defs/V"}, {"type": "null"}]}, root) == [
+        {"type": "string"},
+        {"type": "null"},
+    ]
+    assert items_of({"anyOf": [{"type": "null"}, {"$ref": "#/$defs/L"}]}, root) == {"type": "string"}
+    assert items_of({"type": "array"}, root) == items_of(True, root) == {}

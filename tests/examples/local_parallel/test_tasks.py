@@ -13,6 +13,8 @@ from parallel import (
 )
 from pydantic import BaseModel, Field
 
+from examples.research_agents.agents.tasks import ANALYSIS
+
 VELKOR = {
     "url": "document:velkor#1",
     "title": "Velkor Dynamics",
@@ -104,6 +106,20 @@ async def test_the_async_sdk_analyses_a_question(async_client: AsyncParallel) ->
     assert {one["value"] for one in content["findings"]} >= {"340", "1250"}
     assert content["comparisons"][0]["highest"] == "Morvik Systems"
     assert {one.field for one in done.output.basis} >= {"findings.0", "findings.1"}
+
+
+def test_an_analysis_takes_the_form_that_agents_ask_for(client: Parallel) -> None:
+    """Their schema has no null, and wants the URLs of a comparison: a fact without a year must not fail the run."""
+    done = client.task_run.execute(
+        input=given("Which has more employees, Velkor Dynamics or Morvik Systems?"),
+        processor="core",
+        output={"type": "json", "json_schema": ANALYSIS},
+        timeout=30,
+    )
+    content = done.output.content
+    assert isinstance(content, dict)
+    assert {one["period"] for one in content["findings"]} == {""}
+    assert set(content["comparisons"][0]["urls"]) == {"document:velkor#1", "document:morvik#1"}
 
 
 def test_a_question_without_a_schema_is_analysed(client: Parallel) -> None:

@@ -36,6 +36,13 @@ async def roles(sessions: Sessions, session_id: str) -> list[str]:
     return [] if messages is None else [one.role for one in messages]
 
 
+def damage(path: Path) -> None:
+    """All but the first page: it opens, and what is in it cannot be read."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+
+
 async def test_a_run_begins_with_its_session_and_its_question(
     runs: Runs, other: Runs, sessions: Sessions, new_run
 ) -> None:
@@ -79,7 +86,9 @@ async def test_what_cannot_begin_leaves_nothing(
             assert count.scalar() == 0
 
 
-async def test_the_agent_of_a_session_is_named_to_who_asks_another(runs: Runs, sessions: Sessions, new_run) -> None:
+async def test_the_agent_of_a_session_is_named_to_who_asks_another(
+    runs: Runs, sessions: Sessions, new_run
+) -> None:
     """So that the refusal can say whom to ask."""
     session = await sessions.create("acme", "ada", "writer", "fast")
     with pytest.raises(SessionAgentError) as refused:
@@ -136,12 +145,12 @@ async def test_a_run_ends_once(runs: Runs, other: Runs, sessions: Sessions, new_
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled", "interrupted"])
-async def test_a_run_without_an_answer_says_why(
-    runs: Runs, sessions: Sessions, new_run, status
-) -> None:
+async def test_a_run_without_an_answer_says_why(runs: Runs, sessions: Sessions, new_run, status) -> None:
     """The problem is its outcome; no message is made, and what comes later does not know the question."""
     session = await runs.begin(new_run(1))
-    assert await runs.end("run_1", status, {"status": 502, "cost_usd": "0.001"}, [(1, "error", {"status": 502})])
+    assert await runs.end(
+        "run_1", status, {"status": 502, "cost_usd": "0.001"}, [(1, "error", {"status": 502})]
+    )
     run = await runs.get("acme", "run_1")
     assert run is not None
     assert (run.status, run.result) == (status, None)
@@ -201,10 +210,7 @@ async def test_a_file_that_is_damaged_is_a_store_that_is_unavailable(
     """Reading and writing say so, with an error that endpoints know, and not with the statement and what it held."""
     session = await runs.begin(new_run(1, message="a secret question"))
     await database._engine.dispose()  # closed files, nothing remembered; it goes on with new ones
-    path = Path(url.removeprefix("sqlite:///"))
-    with path.open("r+b") as file:
-        file.seek(4096)  # behind the first page: it opens, and what is in it cannot be read
-        file.write(b"\xa5" * (path.stat().st_size - 4096))
+    damage(Path(url.removeprefix("sqlite:///")))
     calls = (
         lambda: sessions.get("acme", session.id),
         lambda: sessions.list("acme"),
@@ -244,7 +250,9 @@ async def test_events_of_many_runs_share_a_transaction(runs: Runs, new_run, data
     await asyncio.gather(*(runs.begin(new_run(number)) for number in range(64)))
     commits = []
     event.listen(database._engine.sync_engine, "commit", commits.append)
-    appended = await asyncio.gather(*(runs.append(run_id, [(1, "token", {"text": run_id})]) for run_id in ids))
+    appended = await asyncio.gather(
+        *(runs.append(run_id, [(1, "token", {"text": run_id})]) for run_id in ids)
+    )
     assert appended == [True] * 64
     assert len(commits) <= 2
     for run_id in ids:

@@ -96,7 +96,11 @@ def test_a_cursor_leads_back_to_its_place(created_at: int, identifier: str) -> N
     assert set(cursor) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-@given(st.one_of(st.text(max_size=60), st.binary(max_size=40).map(cursors.base64.urlsafe_b64encode).map(bytes.decode)))
+@given(
+    st.one_of(
+        st.text(max_size=60), st.binary(max_size=40).map(cursors.base64.urlsafe_b64encode).map(bytes.decode)
+    )
+)
 def test_what_is_no_cursor_is_refused_and_never_fails(text: str) -> None:
     """None or a place that a database can compare; no exception, whatever callers send."""
     place = cursors.decode(text)

@@ -158,9 +158,7 @@ async def test_it_does_not_write_in_the_name_of_who_came_first(writer: GroupWrit
 
 async def test_a_full_disk_is_told_to_all_and_passes(database: Database, writer: GroupWriter) -> None:
     """Nothing of a transaction that found no room is there; when there is room again, writing goes on."""
-    pages = await database.write(
-        lambda connection: connection.execute(text("PRAGMA max_page_count = 1"))
-    )
+    pages = await database.write(lambda connection: connection.execute(text("PRAGMA max_page_count = 1")))
     assert pages.scalar() > 1  # SQLite takes the number of pages there are
     long = "x" * 50_000
     answers = await asyncio.gather(

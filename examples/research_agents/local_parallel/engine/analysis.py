@@ -11,7 +11,7 @@ from .asking import BY_NAME, read_question
 from .comparing import compare, compare_names, conflicts_in, trends
 from .evidence import Basis, Citation
 from .facts import Fact, all_facts, measured, related
-from .parts import split_parts
+from .parts import readable, split_parts
 from .reading import common_words, gather
 from .results import Analysis, Finding
 from .telling import chunks_of, told_in_words, told_of_each
@@ -48,7 +48,7 @@ def analyse(question: str, evidence: Evidence, depth: Depth) -> Analysis:
     missing: list[str] = []
     passages: list[Finding] = []
     comparing: list[Comparison] = []
-    for part in split_parts(question[:_LONGEST])[:_MOST_PARTS]:
+    for part in split_parts(readable(question)[:_LONGEST])[:_MOST_PARTS]:
         asked = _read(part, evidence, depth)
         found, absent = facts_for(asked.ask, asked.clauses)
         told, absent = _in_words(part, asked, (found, absent), evidence, depth)

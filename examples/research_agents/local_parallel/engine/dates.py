@@ -27,8 +27,8 @@ _FULL = (
 # Four digits that may be a year: not with a decimal part or further digits behind.
 _BARE = re.compile(r"(?<![\w.$€£#,])(?P<year>1\d\d\d|2[01]\d\d)\b(?![,.]\d|\u00a0|-\w)")
 _MEASURED = re.compile(rf"\s?(?:{UNIT_PATTERN})\b|\s(?:thousand|million|billion)|\s?%")
-# A unit that is a word of its own: "in 1987 a", "1987 in Oslo", "1987 m".
-_NO_UNIT = re.compile(r"\s(?:a|in|m|h|l|t|g|s|min|V|W|K|J)\b")
+# What only looks like a unit: "in 1987 a", "1987 in Oslo".
+_NO_UNIT = re.compile(r"\s(?:a|in|m)\b")
 _COUNTED = re.compile(r"\s(?:[a-z]+\s){0,2}?(?:[a-z]{2,}(?<!s)s|people|staff)\b")
 _NO_COUNTED = re.compile(r"\s(?:was|is|has|as|this|its|under|by|with|in|at|and|to|for|or|of|from|on|the|a)\b")
 # The words and marks before four digits that make them a year.

@@ -12,6 +12,7 @@ from .agreement import agree, comparable
 from .attributes import attribute_in
 from .entities import Entity
 from .facts import Fact, related, shown_value
+from .meant import meant_by
 from .numbers import quantities_in
 from .ownership import owned_by
 from .periods import is_earlier
@@ -74,23 +75,6 @@ def _is_meant(ask: Ask, claimed: Quantity, fact: Fact) -> bool:
     told = [one for one in quantities_in(fact.clause.text) if one.kind == claimed.kind]
     spots = {one.start for one in meant_by(ask.text, claimed, fact.clause.text, told)}
     return len(told) < 2 or fact.quantity.start in spots
-
-
-def meant_by(claim: str, claimed: Quantity, text: str, told: Sequence[Quantity]) -> list[Quantity]:
-    """Those of several values in *text* that stand before the words that the claim has behind its value.
-
-    "99.4 percent of lead and 97 percent of chlorine" gives for chlorine one of them only.
-    """
-    if len(told) < 2:
-        return list(told)
-    behind = content_keys(claim[claimed.end :])
-    ends = [*(one.start for one in told[1:]), len(text)]
-    fitting = [
-        one
-        for one, end in zip(told, ends, strict=True)
-        if behind & content_keys(text[one.end : end])
-    ]
-    return fitting or list(told)
 
 
 def _shown(claimed: Quantity) -> str:

@@ -27,7 +27,7 @@ _ALIKE = (
     frozenset(["ship", "vessel"]),
 )
 # What may follow a name in a title or a sentence without making another name of it.
-_OF_IT = KINDS | {"report", "annual", "profile", "note"}
+_OF_IT = frozenset(["report", "annual", "profile", "note"])
 _DOING = re.compile(
     r"(?:led|leads|heads|headed|runs|ran|built|owns|created|started|formed|launched|opened|up|operates)"
 )

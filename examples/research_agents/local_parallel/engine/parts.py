@@ -7,16 +7,19 @@ import re
 from examples.research_agents.retrieval.names import names_in
 from examples.research_agents.retrieval.text import sentences
 
-__all__ = ["split_claims", "split_parts"]
+__all__ = ["readable", "split_claims", "split_parts"]
 
 _MOST_CLAIMS = 8
 _LONGEST = 8000  # characters of a message that are read
+_LONGEST_WORD = 200
+_REPEATED = re.compile(r"([^\w\n])\1{3,}")
+_ENDLESS = re.compile(rf"\S{{{_LONGEST_WORD},}}")
 _ASKING = r"(?:what|which|who|whom|whose|when|where|why|how|does|do|did|is|are|was|were|has|have|can)"
 _ASKS = re.compile(_ASKING, re.IGNORECASE)
 # Where a question ends: at its mark, a semicolon or a line; before "and what"; before ", what", unless that is a relative
 # clause ("the dam, which is").
 _BOUNDARY = re.compile(
-    rf"\?\s+|;\s+|\n+|,?\s+and\s+(?:also\s+)?(?={_ASKING}\s)|,\s+(?={_ASKING}\s(?!\w+\s+(?:is|are|was)\b))",
+    rf"\?\s+|;\s+|\n+|,?\s+and\s+(?:also\s+)?(?={_ASKING}\s)|,\s+(?={_ASKING}\s(?!(?:is|are|was|were|has|\w+\s+(?:is|are|was))\b))",
     re.IGNORECASE,
 )
 _PRONOUN = re.compile(r"\b(?:it|its|they|their|them|the (?:company|firm|plant|reactor))\b", re.IGNORECASE)
@@ -39,6 +42,11 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 _BULLET = re.compile(r"^\s*(?:[-*+•]|\(?\d{1,2}[.)]|[a-h]\))\s+")
+
+
+def readable(message: str) -> str:
+    """*message* without what no reader needs and every pattern would stumble over: runs of one mark, endless words."""
+    return _ENDLESS.sub(lambda match: match[0][:_LONGEST_WORD], _REPEATED.sub(r"\1\1\1", message))
 
 
 def split_parts(message: str) -> list[str]:

@@ -13,7 +13,7 @@ _CONTRACTED = r"(?:is|are|was|were|does|do|did|has|have|had|wo|ca|could|would|sh
 # A negation, except where it only bounds a number ("no more than 5") or adds something ("not only").
 _NOT = re.compile(
     rf"\b(?:not|never|no\slonger|neither|nor|cannot|can['\u2019]t|without|none|nowhere|nobody|{_CONTRACTED}|"
-    r"denie[sd]|ceased\sto|stopped|refuses\sto|fail(?:s|ed)\sto|no)\b"
+    r"denie[sd]|ceased\sto|stopped\s\w+ing|refuses\sto|fail(?:s|ed)\sto|no)\b"
     r"(?!\s+(?:more\sthan|less\sthan|fewer\sthan|later\sthan|only|until)\b)",
     re.IGNORECASE,
 )
@@ -42,7 +42,7 @@ _CONDITIONAL = re.compile(
 # Words that make a statement say more than it would without them.
 _STRONG: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("only", re.compile(r"\b(?:only|solely|exclusively|just)\b", re.IGNORECASE)),
-    ("all", re.compile(r"\b(?:all|every|each|any|always|entire|whole)\b", re.IGNORECASE)),
+    ("always", re.compile(r"\balways\b", re.IGNORECASE)),
     ("never", re.compile(r"\bnever\b", re.IGNORECASE)),
     ("must", re.compile(r"\b(?:must|required|requires?|mandatory|has\sto|have\sto|obligatory|compulsory)\b", re.IGNORECASE)),
     ("first", re.compile(r"\b(?:first|oldest|earliest)\b", re.IGNORECASE)),
@@ -87,5 +87,5 @@ def is_conditional(text: str) -> bool:
 
 
 def strength_of(text: str) -> frozenset[str]:
-    """Which words that strengthen a statement *text* holds: "only", "all", "never", "must", "first", "most", "least"."""
+    """Which words that strengthen a statement *text* holds: "only", "always", "never", "must", "first", "most", "least"."""
     return frozenset(name for name, pattern in _STRONG if pattern.search(text))

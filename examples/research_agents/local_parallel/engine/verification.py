@@ -9,7 +9,7 @@ from .attributes import attribute_in
 from .evidence import Basis, Citation
 from .hearing import on_attribute, on_count, on_names, on_value
 from .hearing_changes import hear_comparison, hear_direction
-from .parts import split_claims
+from .parts import readable, split_claims
 from .reading import common_words, gather
 from .results import Verdict, Witness
 from .telling import chunks_of
@@ -44,7 +44,7 @@ def verify(claim: str, evidence: Evidence, depth: Depth) -> Verdict:
         evidence: what to read.
         depth: how many passages and sentences to read.
     """
-    text = claim[:_LONGEST]
+    text = readable(claim)[:_LONGEST]
     ask = read_claim(text)
     clauses = _gathered(text, ask, evidence, depth)
     if ask.opens_with and (common := common_words(ask.opens_with, clauses)):

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from .agreement import agree
+from .meant import meant_by
 from .numbers import quantities_in
 from .ownership import owned_by
 from .polarity import denies, hedges, is_conditional, is_still_to_come, strength_of
@@ -102,7 +103,11 @@ def _judge(ask: Ask, wanted: frozenset[str], clause: Clause) -> tuple[Stance, st
 def _holds_values(ask: Ask, clause: Clause) -> bool:
     """Whether the sentence gives every quantity of the claim: words do not judge numbers."""
     told = quantities_in(clause.sentence)
-    return all(any(agree(claimed, one) for one in told) for claimed in ask.quantities)
+    for claimed in ask.quantities:
+        alike = [one for one in told if one.kind == claimed.kind]
+        if not any(agree(claimed, one) for one in meant_by(ask.text, claimed, clause.sentence, alike)):
+            return False
+    return True
 
 
 def _by_opposite(
@@ -148,12 +153,9 @@ def says_more(ask: Ask, clause: Clause) -> bool:
 
 
 def _narrower(claim: str, sentence: str) -> bool:
-    """Whether the sentence says "all internal ones" where the claim says "all"."""
-    if not _ALL.search(claim):
-        return False
-    claimed = content_keys(claim)
-    firsts = [ordered_keys(match["rest"])[:1] for match in _ALL.finditer(sentence)]
-    return bool(firsts) and all(first and first[0] not in claimed for first in firsts)
+    """Whether the sentence does not say "all" of what the claim does: "some", or "all internal ones"."""
+    told = {ordered_keys(match["rest"])[:1] for match in _ALL.finditer(sentence)}
+    return any(ordered_keys(match["rest"])[:1] not in told for match in _ALL.finditer(claim))
 
 
 def _main_part(text: str, ask: Ask) -> str:

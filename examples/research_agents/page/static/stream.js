@@ -152,12 +152,14 @@ async function* connect(client, path, json, lastId, signal) {
       throw new UnreadableError("The server did not send a stream of events.");
     }
     const parser = new EventParser();
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    // Not through a TextDecoderStream: when a connection breaks, a pipe throws away what has arrived and was not read.
+    const decoder = new TextDecoder();
+    const reader = response.body.getReader();
     for (;;) {
       listen();
       const { done, value } = await reader.read();
       if (done) return;
-      yield* parser.push(value);
+      yield* parser.push(decoder.decode(value, { stream: true }));
     }
   } catch (error) {
     if (signal.aborted) throw error;
