@@ -161,7 +161,7 @@ def test_without_identities_nobody_writes():
     client = made.client()
     assert {b["id"] for b in client.get("/v1/budgets").json()["budgets"]} == {
         "own:anonymous",
-        "team:anonymous",
+        "team:@anonymous:anonymous",
     }
     assert client.put("/v1/budgets/own:anonymous", json={"limit_usd": "1"}).status_code == 403
 

@@ -59,6 +59,7 @@ class SessionChanges(BaseModel):
     title: Title | None = Field(None, description="What people call it.")
     version: int | None = Field(
         None,
+        strict=True,  # `true` is no version
         ge=1,
         le=LARGEST_POSITION,
         description="The version that was seen; 409 when it has another by now.",
@@ -112,7 +113,7 @@ SESSION = {
     "title": "What does the nonlocal statement do?",
     "version": 2,
     "created_at": "2026-11-22T12:00:00Z",
-    "updated_at": "2026-11-22T12:00:03.250Z",
+    "updated_at": "2026-11-22T12:00:03.250000Z",
 }
 NEW = {**SESSION, "version": 1, "title": "Python's scopes", "updated_at": SESSION["created_at"]}
 _RUN = "run_c9f0f895fb98ab9159f51fd0297e236d"
@@ -134,7 +135,7 @@ MESSAGES = {
             "content": ANSWERS["search"]["answer"],
             "detail": ANSWERS["search"],
             "position": 2,
-            "created_at": "2026-11-22T12:00:03.250Z",
+            "created_at": "2026-11-22T12:00:03.250000Z",
         },
     ],
     "next": None,

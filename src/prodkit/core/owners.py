@@ -14,17 +14,23 @@ LONGEST_OWNER: Final = 128
 """Characters of a value that is kept with every line of a ledger."""
 
 _MARK: Final = "~"
+_ITSELF: Final = "@"
 _DIGEST_BYTES: Final = 16
 _CUT: Final = 2 * _DIGEST_BYTES + len(_MARK)
 
 
 def owner_of(principal: Principal) -> str:
-    """The tenant of *principal*, else its id: what its sessions, documents and spending belong to.
+    """Whom the sessions, documents and spending of *principal* belong to: its tenant, else itself, as `@kind:id`.
 
-    Give tenants and principals without a tenant names that cannot be each other's, e.g. with a prefix: who has the id
-    `acme` and no tenant shares everything with the tenant `acme`.
+    No principal can be a tenant by its name: a tenant whose name begins with the same sign is shown without it and gets a
+    digest.
     """
-    return bounded(principal.tenant or principal.id)
+    tenant = principal.tenant
+    if not tenant:
+        return bounded(f"{_ITSELF}{principal.kind}:{principal.id}")
+    if tenant.startswith(_ITSELF):
+        return digested(tenant, shown=tenant.lstrip(_ITSELF))
+    return bounded(tenant)
 
 
 def attributes_of(principal: Principal) -> dict[str, str]:

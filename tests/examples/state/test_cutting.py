@@ -133,7 +133,9 @@ def test_a_long_table_keeps_its_heading() -> None:
 def test_code_stays_code() -> None:
     """Longer than a passage, fenced: it is cut between lines, and no line of it is taken for a sentence."""
     lines = [f"value_{number} = compute({number})  # Ends like a sentence." for number in range(100)]
-    passages = cut("doc_1", "Title", "Before it.\n\n```python\n" + "\n".join(lines) + "\n```\n\nThis comes after it.")
+    passages = cut(
+        "doc_1", "Title", "Before it.\n\n```python\n" + "\n".join(lines) + "\n```\n\nThis comes after it."
+    )
     code = [line.strip() for passage in passages for block in passage.code for line in block.splitlines()]
     assert [line for line in code if line.startswith("value_")] == lines
     assert "This comes after it." in passages[-1].paragraphs
@@ -148,7 +150,9 @@ def test_logs_are_cut_between_lines() -> None:
 
 def test_sections_give_their_names() -> None:
     """Markdown is recognised: a heading ends up in the title and begins a passage."""
-    passages = cut("doc_1", "Plants", "# Output\n\nIt makes 12 MW.\n\n## Staff\n\nIt has 40 workers in all.\n")
+    passages = cut(
+        "doc_1", "Plants", "# Output\n\nIt makes 12 MW.\n\n## Staff\n\nIt has 40 workers in all.\n"
+    )
     assert [passage.title for passage in passages] == ["Plants - Output", "Plants - Staff"]
     assert [passage.url for passage in passages] == ["document:doc_1", "document:doc_1#2"]
 

@@ -151,7 +151,9 @@ async def test_all_together_may_be_so_long(database: Database, clock: FakeClock)
     assert await counted(database) == (1, 4)
 
 
-async def test_limits_hold_when_many_come_at_once(database: Database, second: Database, clock: FakeClock) -> None:
+async def test_limits_hold_when_many_come_at_once(
+    database: Database, second: Database, clock: FakeClock
+) -> None:
     """From two workers: each was told that there is room, and only as many are added as may be."""
     workers = [Documents(one, clock, most_documents=3) for one in (database, second)]
     answers = await asyncio.gather(
@@ -197,7 +199,8 @@ async def test_a_cancelled_addition_leaves_nothing_and_blocks_nobody(
 ) -> None:
     """Cancelled while texts are cut, more of them than are cut at once: the next one is added."""
     adding = [
-        asyncio.create_task(documents.add("acme", "ada", "t", f"{number} word. " * 4000)) for number in range(6)
+        asyncio.create_task(documents.add("acme", "ada", "t", f"{number} word. " * 4000))
+        for number in range(6)
     ]
     while not documents._cutting.locked():
         await asyncio.sleep(0)

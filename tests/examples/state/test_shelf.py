@@ -48,9 +48,7 @@ async def test_each_tenant_has_its_own() -> None:
     """Whatever the versions, nobody is given the library of somebody else."""
     shelf = Shelf(100)
     mine, theirs = Reading(1), Reading(2)
-    first, second = await asyncio.gather(
-        shelf.library("acme", 1, mine), shelf.library("rivals", 1, theirs)
-    )
+    first, second = await asyncio.gather(shelf.library("acme", 1, mine), shelf.library("rivals", 1, theirs))
     assert first.read("document:v1") is not None
     assert second.read("document:v1") is None
     assert second.read("document:v2") is not None
@@ -138,9 +136,7 @@ async def test_a_failure_is_told_and_not_kept() -> None:
     async def fail() -> tuple[int, list[Passage]]:
         raise LookupError("away")
 
-    told = await asyncio.gather(
-        *(shelf.library("acme", 1, fail) for _ in range(2)), return_exceptions=True
-    )
+    told = await asyncio.gather(*(shelf.library("acme", 1, fail) for _ in range(2)), return_exceptions=True)
     assert [type(error) for error in told] == [LookupError] * 2
     assert len(await shelf.library("acme", 1, Reading())) == 1
 

@@ -179,7 +179,15 @@ def _comparison(label: str, sides: list[tuple[str, Fact]]) -> Comparison:
     times = dict.fromkeys(f"{subject} {fact.period or 'undated'}" for subject, fact in ordered)
     if len({(fact.period or "")[:4] for _, fact in ordered}) > 1:
         statement = f"{statement} The values are of different times: {', '.join(times)}."
-    return Comparison(label, unit, order, statement, lowest=order[-1].subject, highest=order[0].subject, urls=_urls([fact for _, fact in ordered]))
+    return Comparison(
+        label,
+        unit,
+        order,
+        statement,
+        lowest=order[-1].subject,
+        highest=order[0].subject,
+        urls=_urls([fact for _, fact in ordered]),
+    )
 
 
 def _by_date(label: str, ordered: list[tuple[str, Fact]]) -> Comparison:
@@ -191,7 +199,15 @@ def _by_date(label: str, ordered: list[tuple[str, Fact]]) -> Comparison:
         statement = (
             f"{_listed([one.subject for one in order])} have the same date ({label}): {order[0].value}."
         )
-    return Comparison(label, "", order, statement, lowest=order[-1].subject, highest=order[0].subject, urls=_urls([fact for _, fact in ordered]))
+    return Comparison(
+        label,
+        "",
+        order,
+        statement,
+        lowest=order[-1].subject,
+        highest=order[0].subject,
+        urls=_urls([fact for _, fact in ordered]),
+    )
 
 
 def _trend(ordered: list[Fact]) -> Comparison:
@@ -210,7 +226,9 @@ def _trend(ordered: list[Fact]) -> Comparison:
         )
     ranked = sorted(ordered, key=lambda fact: -_value(fact))
     order = tuple(Ranked(f"{name} in {fact.period}", plain(_in_unit(fact, factor))) for fact in ranked)
-    return Comparison(label, unit, order, statement, lowest=order[-1].subject, highest=order[0].subject, urls=_urls(ranked))
+    return Comparison(
+        label, unit, order, statement, lowest=order[-1].subject, highest=order[0].subject, urls=_urls(ranked)
+    )
 
 
 def _quantity(fact: Fact) -> Quantity:

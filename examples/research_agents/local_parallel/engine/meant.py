@@ -23,9 +23,5 @@ def meant_by(claim: str, claimed: Quantity, text: str, told: Sequence[Quantity])
         return list(told)
     behind = content_keys(claim[claimed.end :])
     ends = [*(one.start for one in told[1:]), len(text)]
-    fitting = [
-        one
-        for one, end in zip(told, ends, strict=True)
-        if behind & content_keys(text[one.end : end])
-    ]
+    fitting = [one for one, end in zip(told, ends, strict=True) if behind & content_keys(text[one.end : end])]
     return fitting or list(told)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-__all__ = ["Direction", "compares", "denies", "direction_of", "hedges", "is_conditional", "is_still_to_come", "strength_of"]
+__all__ = [
+    "Direction",
+    "compares",
+    "denies",
+    "direction_of",
+    "hedges",
+    "is_conditional",
+    "is_still_to_come",
+    "strength_of",
+]
 
 Direction = Literal["up", "down"]
 
@@ -73,7 +82,9 @@ _PAST = re.compile(r"\b(?:was|were|had|has|have|did|[a-z]{2,}ed)\b", re.IGNORECA
 
 def is_still_to_come(claim: str, told: str) -> bool:
     """Whether *claim* says of the past what *told* only says of the future."""
-    return _FUTURE.search(told) is not None and _FUTURE.search(claim) is None and _PAST.search(claim) is not None
+    return (
+        _FUTURE.search(told) is not None and _FUTURE.search(claim) is None and _PAST.search(claim) is not None
+    )
 
 
 def hedges(text: str) -> bool:

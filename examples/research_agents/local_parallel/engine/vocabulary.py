@@ -91,7 +91,9 @@ def _deep(found: str) -> str:
 
 
 _CANON = {
-    _deep(stem(stem(form))): f"={line.split()[0]}" for line in _SAME.strip().splitlines() for form in line.split()
+    _deep(stem(stem(form))): f"={line.split()[0]}"
+    for line in _SAME.strip().splitlines()
+    for form in line.split()
 }
 # The keys of verbs whose subject and object must not change places.
 DEEDS = frozenset(_CANON.values())

@@ -57,7 +57,7 @@ def test_a_capital_that_opens_a_sentence_may_be_no_name() -> None:
 
 
 def test_parts_can_be_read_alone() -> None:
-    """ "It" becomes the name; a relative clause is no question."""
+    """The name stands in place of "it"; a relative clause is no question."""
     parts = split_parts("Where is Velkor Dynamics based, and when was it founded?")
     assert parts == ["Where is Velkor Dynamics based?", "when was Velkor Dynamics founded?"]
     assert len(split_parts("What is the dam, which is old?")) == 1

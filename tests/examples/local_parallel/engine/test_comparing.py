@@ -19,7 +19,10 @@ def test_units_are_converted() -> None:
         b="The Tolv plant has a capacity of 3.5 MW.",
     )
     [comparison] = found.comparisons
-    assert [(one.subject, one.value) for one in comparison.order] == [("Tolv plant", "3500"), ("Skarn plant", "1250")]
+    assert [(one.subject, one.value) for one in comparison.order] == [
+        ("Tolv plant", "3500"),
+        ("Skarn plant", "1250"),
+    ]
     assert "by 2,250 kW (2.8 times as much)" in comparison.statement
     assert set(comparison.urls) == {"document:a", "document:b"}
 
@@ -40,7 +43,10 @@ def test_periods_are_kept_apart() -> None:
     )
     assert found.conflicts == ()
     statements = [one.statement for one in found.comparisons]
-    assert any("Tolv Optics (20,000,000 EUR) is higher than Skarn Foods (10,000,000 EUR)" in one for one in statements)
+    assert any(
+        "Tolv Optics (20,000,000 EUR) is higher than Skarn Foods (10,000,000 EUR)" in one
+        for one in statements
+    )
     assert any("grew from 10,000,000 EUR in 2022 to 30,000,000 EUR in 2023" in one for one in statements)
     assert any("(200 %)" in one for one in statements)
 

@@ -57,6 +57,7 @@ def filled(subject: str, **properties: Any) -> tuple[dict[str, Any], dict[str, A
         ("Velkor Dynamics", "founding_date", {**TEXT, "format": "date"}, None),
         ("Velkor Dynamics", "sector", {"enum": ["gliders", "ships", "trains"]}, "gliders"),
         ("Velkor Dynamics", "sector", {"enum": ["ships", "trains"]}, None),
+        ("Velkor Dynamics", "trade", {"enum": ["gliders", "cargo"]}, None),
         (
             "Velkor Dynamics",
             "in_oslo",
@@ -76,6 +77,7 @@ def filled(subject: str, **properties: Any) -> tuple[dict[str, Any], dict[str, A
         ("Norlux 400", "colour", TEXT, "grey"),
         ("Norlux 400", "weight", INTEGER, None),
         ("the package gizmo", "license", TEXT, "MIT"),
+        ("the package tools", "license", TEXT, None),
         ("the package gizmo", "requires_python", TEXT, ">=3.10"),
         ("the package gizmo", "dependencies", {"type": "array", "items": TEXT}, ["left", "right>=2"]),
         ("Velkor Dynamics", "favourite_dish", TEXT, None),

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from examples.research_agents.local_parallel.engine.asking import read_question
-from examples.research_agents.local_parallel.engine.reading import Clause, common_words, owned_by, read_passage
+from examples.research_agents.local_parallel.engine.reading import (
+    Clause,
+    common_words,
+    owned_by,
+    read_passage,
+)
 
 
 def clauses(text: str, title: str = "Notes") -> list[Clause]:
@@ -13,7 +18,7 @@ def clauses(text: str, title: str = "Notes") -> list[Clause]:
 
 
 def test_pronouns_and_short_names_are_resolved() -> None:
-    """ "It" and "Velkor" are the company named before, and a quotation of them brings its name along."""
+    """The company named before is "it" and "Velkor", and a quotation of them brings its name along."""
     read = clauses("Velkor Dynamics was founded in 1987. It employs 340 people. Velkor is based in Oslo.")
     assert [str(one.subject).split()[0] for one in read] == ["Velkor"] * 3
     assert read[1].quote.startswith("Velkor Dynamics was founded")

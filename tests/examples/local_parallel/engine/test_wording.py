@@ -51,7 +51,11 @@ SENTENCES = {
 
 @pytest.mark.parametrize(
     ("sentence", "claim", "verdict"),
-    [(sentence, claim, verdict) for sentence, claims in SENTENCES.items() for claim, verdict in claims.items()],
+    [
+        (sentence, claim, verdict)
+        for sentence, claims in SENTENCES.items()
+        for claim, verdict in claims.items()
+    ],
 )
 def test_a_claim_is_judged(sentence: str, claim: str, verdict: str) -> None:
     """As strongly as it is told, with its condition, and with who does what to whom; else nothing is decided."""

@@ -194,7 +194,9 @@ def test_a_question_in_a_conversation_knows_what_it_is_about() -> None:
         DEPTHS["basic"],
         history=[("Tell me about Morvik Systems.", "...")],
     )
-    assert "1962" in "".join(draft.pieces)
+    text = "".join(draft.pieces)
+    assert "1962" in text
+    assert "1987" not in text
 
 
 def test_a_deeper_writer_writes_more() -> None:
@@ -217,7 +219,7 @@ def test_a_bracketed_number_in_a_source_is_not_taken_for_a_mark() -> None:
     """A sentence that holds one would cite a source that has nothing to do with it."""
     text, _ = report(
         "Write about the Zimthar valve.",
-        corpus=library(Zimthar_valve="The Zimthar valve opens at 3 bar [4]. The Zimthar valve is blue."),
+        corpus=library(Zimthar_valve="The Zimthar valve holds slot[4] open. The Zimthar valve is blue."),
     )
     assert "is blue. [1]" in text
     assert "[4]" not in text

@@ -1,0 +1,52 @@
+"""Whose data and money something is."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from prodkit.core.identity import Principal
+from prodkit.core.owners import LONGEST_OWNER, attributes_of, bounded, owner_of
+
+NAMES = st.text(min_size=1, max_size=300)
+
+
+def of(ident: str, tenant: str | None = None, **more) -> Principal:
+    return Principal(id=ident, kind="api_key", tenant=tenant, **more)
+
+
+def test_a_tenant_owns_what_its_callers_keep() -> None:
+    """All of them together; who has no tenant keeps it for itself."""
+    assert owner_of(of("ada", "acme")) == owner_of(of("bob", "acme")) == "acme"
+    assert owner_of(of("ada")) == "@api_key:ada"
+
+
+@given(NAMES, NAMES)
+@example("acme", "acme")
+@example("acme", "@acme")
+@example("@acme", "@@acme")
+def test_nobody_becomes_a_tenant_by_its_name(ident: str, tenant: str) -> None:
+    """Whatever an id and a tenant are called, a caller without one never shares anything with it."""
+    assert owner_of(of(ident)) != owner_of(of("somebody", tenant))
+
+
+@given(NAMES, NAMES)
+def test_two_never_become_one(one: str, other: str) -> None:
+    """Shortened or not, different names stay different, and fit."""
+    assert (owner_of(of("x", one)) == owner_of(of("x", other))) is (one == other)
+    assert (owner_of(of(one)) == owner_of(of(other))) is (one == other)
+    assert len(owner_of(of(one))) <= LONGEST_OWNER
+
+
+@given(NAMES)
+def test_a_digest_cannot_be_chosen(name: str) -> None:
+    """What looks like a shortened name is shortened again."""
+    long = bounded(name * 200)
+    assert bounded(long) != long
+
+
+def test_spending_is_recorded_under_who_spent() -> None:
+    """The tenant, the caller, and the key where it was one."""
+    assert attributes_of(of("ada", "acme")) == {"tenant": "acme", "principal": "ada", "key": "ada"}
+    person = Principal(id="ada", kind="user", tenant=None)
+    assert attributes_of(person) == {"tenant": "@user:ada", "principal": "ada"}
