@@ -39,7 +39,7 @@ OTHER_PAGES = {
     "features": ("Writing a feature", ["prodkit.core.features", "prodkit.core.pipeline"]),
     "events": ("Events", ["prodkit.core.events"]),
     "errors": ("Problems and exceptions", ["prodkit.core.problems", "prodkit.core.exceptions"]),
-    "stores": ("Stores", ["prodkit.stores"]),
+    "stores": ("Stores", ["prodkit.stores", "prodkit.stores.ledger"]),
     "testing": ("Testing", ["prodkit.testing"]),
 }
 

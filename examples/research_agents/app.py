@@ -13,6 +13,7 @@ from prodkit.metering import PriceBook, usage_router
 
 from .api.agents import agent_router, catalogue_router
 from .api.documents import documents_router
+from .api.ownership import is_of_the_tenant, owns
 from .api.runs import runs_router
 from .api.sessions import sessions_router
 from .catalogue import AGENTS
@@ -65,8 +66,8 @@ def create_app(
     app.include_router(runs_router(chosen))
     app.include_router(sessions_router())
     app.include_router(documents_router())
-    app.include_router(usage_router())
-    app.include_router(budgets_router())
+    app.include_router(usage_router(is_known=is_of_the_tenant))
+    app.include_router(budgets_router(owns=owns))
     app.include_router(page_router())
     kit = harden(app, settings=prodkit_settings)
     return app

@@ -38,7 +38,7 @@ class Material:
         findings: of the analyst.
         comparisons: of the analyst.
         conflicts: where sources disagree.
-        claims: verdicts of the critic.
+        judged: places of claims to verdicts of the critic; see `claims`.
         plan: sub-questions of a deep research.
         not_found: what was looked for in vain, in the words of the question.
         refused: what was not looked up because the run may not cost more.
@@ -48,7 +48,7 @@ class Material:
     findings: list[dict[str, Any]] = field(default_factory=list)
     comparisons: list[dict[str, Any]] = field(default_factory=list)
     conflicts: list[dict[str, Any]] = field(default_factory=list)
-    claims: list[dict[str, Any]] = field(default_factory=list)
+    judged: dict[int, dict[str, Any] | None] = field(default_factory=dict)
     plan: list[str] = field(default_factory=list)
     not_found: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -69,6 +69,21 @@ class Material:
     def miss(self, what: Iterable[str]) -> None:
         """Note what was not found, each thing once."""
         self.not_found.extend(one for one in dict.fromkeys(what) if one not in self.not_found)
+
+    def expect_claim(self) -> int:
+        """The place of a claim among those that are verified, for `judge`: they are verified at the same time."""
+        place = len(self.judged)
+        self.judged[place] = None
+        return place
+
+    def judge(self, place: int, verdict: dict[str, Any]) -> None:
+        """Note the verdict on the claim at *place*."""
+        self.judged[place] = verdict
+
+    @property
+    def claims(self) -> list[dict[str, Any]]:
+        """Verdicts, in the order in which the claims were made."""
+        return [verdict for verdict in self.judged.values() if verdict is not None]
 
     def numbers(self, urls: Iterable[str]) -> list[int]:
         """The numbers of those *urls* that were read, in order, each once."""

@@ -77,6 +77,23 @@ class Statement(BaseModel):
     n: list[int] = Field(default_factory=list, description="The sources, as in `citations`.")
 
 
+class Side(BaseModel):
+    """One side of a comparison."""
+
+    subject: str
+    value: str = Field(description="In the unit of the comparison, as a decimal string.")
+
+
+class Comparison(Statement):
+    """One measure of several subjects, or of one at several times."""
+
+    measure: str = ""
+    unit: str = Field("", description="Common to all values.")
+    order: list[Side] = Field(default_factory=list, description="The highest first.")
+    lowest: str = Field("", description="Empty where the values have no order.")
+    highest: str = Field("", description="Empty where the values have no order.")
+
+
 class ClaimBasis(BaseModel):
     """A passage that a verdict rests on."""
 
@@ -121,7 +138,7 @@ class ChatAnswer(BaseModel):
     answer: str = Field(description="Markdown with `[n]`, or that nothing was found.")
     citations: list[Citation] = Field(description="The sources named; empty when nothing was found.")
     findings: list[Finding] = Field(default_factory=list, description="Of the analyst.")
-    comparisons: list[Statement] = Field(default_factory=list, description="Of the analyst.")
+    comparisons: list[Comparison] = Field(default_factory=list, description="Of the analyst.")
     conflicts: list[Statement] = Field(default_factory=list, description="Where sources disagree.")
     claims: list[Claim] = Field(default_factory=list, description="Of the critic.")
     plan: list[str] = Field(default_factory=list, description="Sub-questions of a deep research.")

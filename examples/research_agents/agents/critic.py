@@ -48,6 +48,8 @@ class CriticTools(Toolkit):
         """
         bench = self._bench
         material = bench.material
+        # In the order of the calls, whichever is answered first.
+        place = material.expect_claim()
         documents = await bench.for_a_task(claim)
         try:
             answer = await bench.parallel.task(
@@ -76,7 +78,7 @@ class CriticTools(Toolkit):
             "reasoning": content.get("reasoning") or "",
             "basis": basis,
         }
-        material.claims.append(told)
+        material.judge(place, told)
         if told["verdict"] == "not_found":
             material.miss([claim])
         return json.dumps(told)

@@ -54,10 +54,18 @@ ANALYSIS = _object(
         "items": _object(
             "Subjects put in order by one measure.",
             measure=_TEXT,
+            unit={**_TEXT, "description": "Common to all values, or empty."},
+            order={
+                "type": "array",
+                "description": "Highest first.",
+                "items": _object("One side.", subject=_TEXT, value=_TEXT),
+            },
             statement={
                 **_TEXT,
                 "description": "One sentence: what is higher or lower, and by how much.",
             },
+            lowest={**_TEXT, "description": "The subject with the least value; empty where there is no order."},
+            highest={**_TEXT, "description": "The subject with the greatest; empty where there is no order."},
             urls=_URLS,
         ),
     },

@@ -79,6 +79,7 @@ def agent_router(spec: AgentSpec, settings: ResearchSettings, prices: PriceBook)
             await while_connected(request, services.live.answer(live)), extra="ignore"
         )
         response.headers["X-Cost-USD"] = answer.cost_usd
+        response.headers["X-Run-ID"] = answer.run_id
         return answer
 
     @router.post(
@@ -123,7 +124,9 @@ def agent_router(spec: AgentSpec, settings: ResearchSettings, prices: PriceBook)
             services.live.follow(tenant, run_id, after=after),
             heartbeat_seconds=settings.heartbeat_seconds,
         )
-        return StreamingResponse(events, media_type="text/event-stream", headers=STREAM_HEADERS)
+        # Known before the first event: who wants to stop the run need not wait for it.
+        headers = {**STREAM_HEADERS, "X-Run-ID": run_id}
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
     return router
 

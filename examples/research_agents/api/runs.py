@@ -101,6 +101,6 @@ def runs_router(settings: ResearchSettings) -> APIRouter:
         services = services_of(request)
         if await services.runs.get(owner_of(principal), run_id) is None:
             raise Problem(404, detail="There is no such run.")
-        await services.live.cancel(run_id)
+        await services.live.cancel(run_id, on_request=True)
 
     return router

@@ -165,7 +165,7 @@ def sessions_router() -> APIRouter:
             raise _unknown()
         # Those that run here end at once, not at the next thing they want to record.
         live = services_of(request).live
-        await asyncio.gather(*(live.cancel(run_id) for run_id in cancelled))
+        await asyncio.gather(*(live.cancel(run_id, on_request=True) for run_id in cancelled))
 
     _offer_messages(router)
     return router

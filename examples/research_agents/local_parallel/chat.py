@@ -131,8 +131,8 @@ async def _stream(
         while piece is not None:
             yield sse.event(completion.chunk({"content": piece}))
             piece = await run_sync(next, reply.pieces, None, limiter=threads)
-    except Exception:  # noqa: BLE001
-        # The status is sent. OpenAI's client raises on `error`, and the missing [DONE] tells everybody else.
+    except Exception:  # noqa: BLE001 - the status is sent, and the client has to learn of it all the same
+        # OpenAI's client raises on `error`, and the missing [DONE] tells everybody else.
         error = error_object("The engine failed while it was writing.")
         _log.exception("completion %s failed, ref_id %s", completion.id, error["ref_id"])
         yield sse.event({"type": "error", "error": error})

@@ -226,8 +226,7 @@ class Runs:
         except UnfittingError as error:
             run.error = error_object(str(error), {"field": error.path})
             run.enter("failed")
-        except Exception:  # noqa: BLE001
-            # Whatever the engine stumbles over is the end of this run and of no other.
+        except Exception:  # noqa: BLE001 - whatever the engine stumbles over ends this run and no other
             run.error = error_object("The engine failed on this task.")
             _log.exception("task run %s failed, ref_id %s", run.id, run.error["ref_id"])
             run.enter("failed")

@@ -74,6 +74,7 @@ class LiveRun:
         watchers: how many requests follow it.
         failure: what went wrong, if something did; what the `error` event tells.
         is_ending: whether it has run and is only being recorded, which is not cancelled any more.
+        on_request: whether somebody asked for its end.
     """
 
     run: Run
@@ -83,6 +84,7 @@ class LiveRun:
     flushed: int = 0
     failure: Problem | None = None
     is_ending: bool = False
+    on_request: bool = False
     over: asyncio.Event = field(default_factory=asyncio.Event)
     leave: asyncio.TimerHandle | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -181,11 +183,17 @@ class LiveRuns:
             raise live.failure or Problem(500)
         return last.data
 
-    async def cancel(self, run_id: str) -> bool:
-        """End a run that is under way here, and wait until it has ended; whether there was one."""
+    async def cancel(self, run_id: str, *, on_request: bool = False) -> bool:
+        """End a run that is under way here, and wait until it has ended; whether there was one.
+
+        Args:
+            run_id: which.
+            on_request: whether somebody asked for it; else nobody waits for it any more. The problem says which.
+        """
         live = self._live.get(run_id)
         if live is None or live.task is None:
             return False
+        live.on_request = live.on_request or on_request
         _stop(live)
         await _ended([live.task])
         return True
@@ -238,12 +246,12 @@ class LiveRuns:
             ending = "completed"
         except asyncio.CancelledError:
             ending = "interrupted" if self._closing else "cancelled"
-            live.failure = _interrupted(run.run_id) if self._closing else _cancelled(run.run_id)
+            live.failure = _interrupted(run) if self._closing else _cancelled(run, on_request=live.on_request)
         except Problem as problem:
             live.failure = problem
         except Exception as error:  # noqa: BLE001 - it is recorded and told, where an exception could reach nobody
             _log.error("run_failed", run_id=run.run_id, exc_info=error)
-            live.failure = Problem(500, run_id=run.run_id)
+            live.failure = Problem(500, run_id=run.run_id, cost_usd=run.cost_usd)
         live.is_ending = True
         if live.leave is not None:
             live.leave.cancel()
@@ -320,12 +328,14 @@ def _stop(live: LiveRun) -> None:
         live.task.cancel()
 
 
-def _cancelled(run_id: str) -> Problem:
-    return Problem(410, detail="The run was cancelled, because nobody waited for it.", run_id=run_id)
+def _cancelled(run: Run, *, on_request: bool) -> Problem:
+    why = "as was asked for" if on_request else "because nobody waited for it"
+    return Problem(410, f"The run was cancelled, {why}.", run_id=run.run_id, cost_usd=run.cost_usd)
 
 
-def _interrupted(run_id: str) -> Problem:
-    return Problem(503, detail="The server stopped before the run had finished.", run_id=run_id)
+def _interrupted(run: Run) -> Problem:
+    detail = "The server stopped before the run had finished."
+    return Problem(503, detail, run_id=run.run_id, cost_usd=run.cost_usd)
 
 
 async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -66,6 +66,11 @@ class Run:
     services: Services
     material: Material = field(default_factory=Material)
 
+    @property
+    def cost_usd(self) -> str:
+        """What it has cost so far, as a decimal string."""
+        return format_usd(self.envelope.charged_nano)
+
     async def execute(self, emit: Emit) -> dict[str, Any]:
         """Run the agent and return the body of a chat. Cancelling it cancels the calls that are under way.
 
@@ -84,10 +89,10 @@ class Run:
             raise self._problem(error) from error
         except Problem as problem:
             problem.extensions.setdefault("run_id", self.run_id)
-            problem.extensions.setdefault("cost_usd", format_usd(self.envelope.charged_nano))
+            problem.extensions.setdefault("cost_usd", self.cost_usd)
             raise
         usage = self._usage()
-        emit("usage", {**usage, "cost_usd": format_usd(self.envelope.charged_nano)})
+        emit("usage", {**usage, "cost_usd": self.cost_usd})
         return self._result(answer, usage, bench.interaction_id)
 
     async def _root(self, bench: Workbench, emit: Emit) -> str:
@@ -251,7 +256,7 @@ class Run:
             "plan": material.plan,
             "not_found": material.not_found,
             "usage": usage,
-            "cost_usd": format_usd(self.envelope.charged_nano),
+            "cost_usd": self.cost_usd,
             "engine": self.services.settings.engine,
             "interaction_id": interaction_id,
         }
@@ -271,5 +276,5 @@ class Run:
             detail=failure.reason,
             headers=None if wait is None else {"Retry-After": str(wait)},
             run_id=self.run_id,
-            cost_usd=format_usd(self.envelope.charged_nano),
+            cost_usd=self.cost_usd,
         )

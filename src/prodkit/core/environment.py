@@ -11,7 +11,7 @@ import os
 import types
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -244,7 +244,7 @@ def _type_text(annotation: Any) -> str:
         return "mapping (JSON)"
     if origin is not None and issubclass(origin, (Sequence, AbstractSet)):
         return f"list of {_type_text(arguments[0])} (JSON)"
-    return _WORDS.get(annotation, "text")
+    return _WORDS.get(annotation) or ("objects" if is_dataclass(annotation) else "text")
 
 
 def _default_text(field: FieldInfo) -> str:

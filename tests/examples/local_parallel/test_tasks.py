@@ -100,7 +100,7 @@ async def test_the_async_sdk_analyses_a_question(async_client: AsyncParallel) ->
         },
         timeout=30,
     )
-    content = done.output.content
+    content: Any = done.output.content
     assert isinstance(content, dict)
     assert set(content) == {"findings", "comparisons"}
     assert {one["value"] for one in content["findings"]} >= {"340", "1250"}
@@ -116,7 +116,7 @@ def test_an_analysis_takes_the_form_that_agents_ask_for(client: Parallel) -> Non
         output={"type": "json", "json_schema": ANALYSIS},
         timeout=30,
     )
-    content = done.output.content
+    content: Any = done.output.content
     assert isinstance(content, dict)
     assert {one["period"] for one in content["findings"]} == {""}
     assert set(content["comparisons"][0]["urls"]) == {"document:velkor#1", "document:morvik#1"}
@@ -131,7 +131,8 @@ def test_a_question_without_a_schema_is_analysed(client: Parallel) -> None:
         output = client.task_run.result(run.run_id).output
         assert output.type == "json"
         assert output.output_schema is not None
-        assert set(output.content) == set(output.output_schema["properties"])
+        properties: Any = output.output_schema["properties"]
+        assert set(output.content) == set(properties)
         assert "340" in str(output.content["findings"])
 
 

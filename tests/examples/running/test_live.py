@@ -27,6 +27,7 @@ class Scripted:
 
     run_id: str
     script: Callable[[Callable[[str, dict[str, Any]], None]], Awaitable[dict[str, Any]]]
+    cost_usd: str = "0.001"
     cancelled: int = 0
     done: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
 
 from examples.research_agents.retrieval.library import Library
+from examples.research_agents.retrieval.passages import Passage
 from examples.research_agents.retrieval.ranking import DEPTHS
+from examples.research_agents.state.cutting import cut
 from examples.research_agents.state.database import Database
 from examples.research_agents.state.documents import LONGEST_TEXT, DocumentLimitError, Documents
 from prodkit.core.clock import FakeClock
@@ -195,18 +198,26 @@ async def test_pages_hold_each_document_once(documents: Documents, clock: FakeCl
 
 
 async def test_a_cancelled_addition_leaves_nothing_and_blocks_nobody(
-    documents: Documents, database: Database
+    documents: Documents, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cancelled while texts are cut, more of them than are cut at once: the next one is added."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow_cut(*arguments: str) -> list[Passage]:
+        begun.set()
+        go_on.wait(30)
+        return cut(*arguments)
+
+    monkeypatch.setattr("examples.research_agents.state.documents.cut", slow_cut)
     adding = [
-        asyncio.create_task(documents.add("acme", "ada", "t", f"{number} word. " * 4000))
+        asyncio.create_task(documents.add("acme", "ada", "t", f"Text number {number}."))
         for number in range(6)
     ]
-    while not documents._cutting.locked():
-        await asyncio.sleep(0)
+    assert await asyncio.to_thread(begun.wait, 30)
     for task in adding:
         task.cancel()
-    await asyncio.gather(*adding, return_exceptions=True)
+    await asyncio.wait(adding)
+    go_on.set()
     assert all(task.cancelled() for task in adding)
     assert await counted(database) == (0, 0)
     assert (await documents.add("acme", "ada", "Plants", OUTPUT))[1]

@@ -112,7 +112,7 @@ def write(
         history: the exchanges before, oldest first: (asked, answered).
     """
     draft = Draft(iter(()))
-    request = in_context(" ".join(request.split(" ")), [asked for asked, _ in history])
+    request = in_context(request, [asked for asked, _ in history])
     draft.pieces = _pieces(request, sources, evidence, depth, draft)
     return draft
 

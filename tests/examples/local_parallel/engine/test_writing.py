@@ -140,7 +140,8 @@ def test_what_is_missing_is_named() -> None:
     assert len(draft.sources) == len(draft.basis) == 1
     nothing, empty = report("Write a report on the Ottoman Empire.")
     assert missing(nothing) == ["the Ottoman Empire"]
-    assert empty.sources == empty.basis == []
+    assert empty.sources == []
+    assert empty.basis == []
 
 
 def test_a_disagreement_is_told_with_both_sources() -> None:
