@@ -31,6 +31,12 @@ _SECOND_VOICE = (
 _ALIKE = 0.5  # share of common terms from which two sentences say the same
 _MOST_DISPUTING = 2  # sentences of other sources with other numbers
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+# Asks for one thing; a sentence that holds all of the question has said it.
+_POINTED = re.compile(
+    r"^\W*(?:(?:and|so)\s+)?(?:how\s(?:many|much|long|old|far|large|big|tall|high|fast|often)|when|where|who|whose|which"
+    r"|what\s(?:is|are|was|were)\sthe\s(?:[\w-]+\s){1,3}of)\b",
+    re.IGNORECASE,
+)
 _SIGNATURE = re.compile(r"^[A-Za-z_][\w.]*\(.*\)|^[A-Za-z_]\w*\.[\w.]+$|^__\w+__$")
 
 
@@ -115,11 +121,14 @@ def _choose(query: str, results: Sequence[Mapping[str, Any]]) -> list[_Sentence]
         opening = 0.0 if not sentence.opening else _DEFINES if sentence.titled else _OPENS
         return share(sentence.held) + opening - _RANK * sentence.rank
 
-    best = max(pool, key=value)
+    asked = frozenset(query_terms(query))
+    whole = [one for one in pool if asked <= one.own] if _POINTED.match(query) else []
+    best = max(whole or pool, key=value)
     chosen = _with_antecedents(best, found)
     after = pool.index(best) + 1
+    others = [] if whole else pool
     for sentence in sorted(
-        pool, key=lambda one: value(one) + _FOLLOWS * (pool.index(one) == after), reverse=True
+        others, key=lambda one: value(one) + _FOLLOWS * (pool.index(one) == after), reverse=True
     ):
         new = [one for one in _with_antecedents(sentence, found) if one not in chosen]
         if len(chosen) + len(new) > _MOST_SENTENCES or any(_alike(sentence, other) for other in chosen):
@@ -131,7 +140,6 @@ def _choose(query: str, results: Sequence[Mapping[str, Any]]) -> list[_Sentence]
             wanted = not best.titled and share(best.own) < _SECOND_VOICE <= share(sentence.own)
         if wanted:
             chosen.extend(new)
-    asked = frozenset(query_terms(query))
     disputed = [
         one
         for one in pool

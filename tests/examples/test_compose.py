@@ -76,6 +76,13 @@ def test_the_same_sentence_is_said_once() -> None:
     assert answer.count("Tea is a drink.") == 1
 
 
+def test_who_asks_for_one_thing_is_told_one_thing() -> None:
+    """A sentence that holds all of the question is the answer; what stands around it is not asked for."""
+    text = "The version of the package tea is 3. The license of the package tea is MIT. It depends on water."
+    answer = "".join(answer_pieces([found("What is the license of the package tea?", (1, "Tea", text))]))
+    assert answer == "The license of the package tea is MIT. [1]"
+
+
 def test_a_sentence_that_points_back_is_not_quoted_alone() -> None:
     """It brings the one before along, or stays away when that is not there."""
     text = "Tea is a leaf. It grows on hills."

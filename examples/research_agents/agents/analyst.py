@@ -83,6 +83,11 @@ def _numbered(material: Any, one: dict[str, Any], urls: list[str]) -> dict[str, 
     return {**one, "n": material.numbers(urls)}
 
 
+def _disagreement(one: dict[str, Any]) -> str:
+    told = cited(one["statement"], one["n"])
+    return told if "disagree" in one["statement"] else f"Sources disagree: {told}"
+
+
 class AnalystConduct:
     """One analysis, then its findings, comparisons and disagreements as a list."""
 
@@ -101,10 +106,7 @@ class AnalystConduct:
             lines = [
                 *(cited(one["statement"], one["n"]) for one in data.get("findings", ())),
                 *(cited(one["statement"], one["n"]) for one in data.get("comparisons", ())),
-                *(
-                    f"Sources disagree: {cited(one['statement'], one['n'])}"
-                    for one in data.get("conflicts", ())
-                ),
+                *(_disagreement(one) for one in data.get("conflicts", ())),
                 *(f"Not found: {one}" for one in data.get("not_found", ())),
             ]
             if data.get("refused"):

@@ -64,7 +64,10 @@ ANALYSIS = _object(
                 **_TEXT,
                 "description": "One sentence: what is higher or lower, and by how much.",
             },
-            lowest={**_TEXT, "description": "The subject with the least value; empty where there is no order."},
+            lowest={
+                **_TEXT,
+                "description": "The subject with the least value; empty where there is no order.",
+            },
             highest={**_TEXT, "description": "The subject with the greatest; empty where there is no order."},
             urls=_URLS,
         ),

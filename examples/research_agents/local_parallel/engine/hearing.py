@@ -56,14 +56,15 @@ def on_value(ask: Ask, relation: Relation, claimed: Quantity, clauses: Sequence[
             if not _is_meant(ask, claimed, fact):
                 continue
             same = agree(claimed, fact.quantity)
-            told = f"{relation.label} of {entity.text} as {fact.told}"
+            value = fact.told.removesuffix(f" {relation.label}")
+            told = f'According to "{fact.clause.title}", {relation.label} of {entity.text}: {value}'
             if same:
-                yield Voice(part, "supports", f"{fact.clause.title} gives {told}.", fact.clause)
+                yield Voice(part, "supports", f"{told}.", fact.clause)
             elif same is False and not _other_time(ask, fact):
                 yield Voice(
                     part,
                     "contradicts",
-                    f"{fact.clause.title} gives {told}, not {_shown(claimed)}.",
+                    f"{told}, not {_shown(claimed)}.",
                     fact.clause,
                 )
 
@@ -143,7 +144,7 @@ def _on_name(
     clause = told[0].clause
     said = {stem(word) for fact in told for word in re.findall(r"\w+", fact.value.lower())}
     names = " and ".join(fact.value for fact in told)
-    given = f"{clause.title} names {names} as {relation.label} of {told[0].entity.text}"
+    given = f'"{clause.title}" names {names} as {relation.label} of {told[0].entity.text}'
     if {stem(word) for word in key} <= said:
         return Voice(part, "supports", f"{given}.", clause)
     # Of what there can be several, another one refutes nothing.
@@ -162,7 +163,7 @@ def _denials(
             and wanted <= clause.terms
             and owned_by(entity, clause)
         ):
-            yield Voice(part, "contradicts", f"{clause.title} denies it.", clause)
+            yield Voice(part, "contradicts", f'"{clause.title}" denies it.', clause)
 
 
 def _role(text: str, start: int) -> str:
@@ -204,11 +205,11 @@ def _on_numbers(ask: Ask, claimed: Quantity, clause: Clause) -> Iterator[Voice]:
     fitting = meant_by(ask.text, claimed, clause.text, fitting)
     verdicts = [agree(claimed, one) for one in fitting]
     if any(verdicts):
-        yield Voice(claimed.text, "supports", f"{clause.title} gives the same value.", clause)
+        yield Voice(claimed.text, "supports", f'"{clause.title}" gives the same value.', clause)
     elif fitting and all(verdict is False for verdict in verdicts) and _is_alone(claimed, fitting, ask):
         values = " and ".join(_shown(one) for one in fitting)
         yield Voice(
-            claimed.text, "contradicts", f"{clause.title} says {values}, not {_shown(claimed)}.", clause
+            claimed.text, "contradicts", f'"{clause.title}" says {values}, not {_shown(claimed)}.', clause
         )
 
 
@@ -245,7 +246,7 @@ def on_attribute(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list[Vo
         else:
             same = _same_value(claimed.value, told.value)
         if same is not None:
-            reason = f'{clause.title} says "{told.value}"' + ("." if same else f', not "{claimed.value}".')
+            reason = f'"{clause.title}" says "{told.value}"' + ("." if same else f', not "{claimed.value}".')
             voices.append(Voice("attribute", "supports" if same else "contradicts", reason, clause))
     return ({"attribute"}, voices) if voices else (set(), [])
 

@@ -96,5 +96,5 @@ def _by_word(ask: Ask, clauses: Sequence[Clause]) -> Iterator[Voice]:
         if not wanted <= content_keys(clause.text) or not any(owned_by(one, clause) for one in ask.entities):
             continue
         same = (said == ask.direction) is (denies(clause.text) == ask.negated)
-        reason = f"{clause.title} says that it went {said}."
+        reason = f'"{clause.title}" says that it went {said}.'
         yield Voice("direction", "supports" if same else "contradicts", reason, clause)

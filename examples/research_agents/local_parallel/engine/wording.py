@@ -117,7 +117,7 @@ def _by_opposite(
     pair = opposed(next(iter(missing)), told) if len(missing) == 1 else None
     if pair is None or denies(clause.sentence) or ask.negated:
         return None
-    return "contradicts", f'{clause.title} says "{pair[1]}", not "{pair[0]}".'
+    return "contradicts", f'"{clause.title}" says "{pair[1]}", not "{pair[0]}".'
 
 
 def _by_denial(
@@ -130,9 +130,9 @@ def _by_denial(
         return None
     denied = denies(clause.text)
     if (denied or _excepted(clause.text, wanted)) is ask.negated:
-        return "supports", f"{clause.title} says so."
+        return "supports", f'"{clause.title}" says so.'
     if inside and denied is not ask.negated:
-        return "contradicts", f"{clause.title} says the contrary."
+        return "contradicts", f'"{clause.title}" says the contrary.'
     return None
 
 
