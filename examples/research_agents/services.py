@@ -77,7 +77,10 @@ async def open_services(settings: ResearchSettings, kit: Kit, prices: PriceBook)
         await database.start()
         clock = kit.clock
         runs = Runs(
-            database, clock, worker=f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
+            database,
+            clock,
+            worker=f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}",
+            lease_seconds=settings.run_lease_seconds,
         )
         # What ran in a process that was killed shows as interrupted from the beginning, and not only after a while.
         await runs.sweep()
@@ -85,8 +88,11 @@ async def open_services(settings: ResearchSettings, kit: Kit, prices: PriceBook)
         stack.push_async_callback(upstream.aclose)
         models = LanguageModels(settings)
         stack.push_async_callback(models.aclose)
-        live = LiveRuns(runs, resume_seconds=settings.resume_seconds)
+        live = LiveRuns(
+            runs, resume_seconds=settings.resume_seconds, lease_seconds=settings.run_lease_seconds
+        )
         stack.push_async_callback(live.aclose)
+        live.keep_up()
         yield Services(
             settings=settings,
             database=database,

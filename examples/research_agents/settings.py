@@ -67,6 +67,13 @@ class ResearchSettings(BaseSettings):
         description="Seconds a streamed run goes on when nobody watches it, for a client that lost its connection. "
         "Default 30: a phone in a tunnel. Then it is cancelled, because each call costs.",
     )
+    run_lease_seconds: float = Field(
+        30.0,
+        ge=1,
+        le=600,
+        description="Seconds after which a run whose process has died shows as interrupted. Default 30: longer than a "
+        "process is ever stopped for by a busy machine.",
+    )
     model_base_url: str | None = Field(
         None,
         description="Base URL of an OpenAI-compatible API, for a language model that leads the conversation. Default none: "

@@ -34,8 +34,7 @@ _log = structlog.get_logger("research")
 
 _MOST_EVENTS = 20_000  # of one run; a language model's longest answer has a fifth of that
 _FLUSH_SECONDS = 0.3  # after which events go to the database; most runs are over before
-_HEARTBEAT_SECONDS = 8.0  # well within the lease of 30 seconds
-_SWEEP_SECONDS = 10.0
+_HEARTBEATS = 4  # in one lease: three may be lost
 _POLL_SECONDS = 0.25  # how often somebody else's run is looked at
 _END_SECONDS = 5.0  # closing connections takes milliseconds; what takes longer is stuck
 _LAST = frozenset({"run.completed", "error"})
@@ -113,10 +112,12 @@ class LiveRuns:
     Args:
         runs: where they are recorded.
         resume_seconds: how long a run goes on when nobody watches it.
+        lease_seconds: how long *runs* believes a run to live without a heartbeat.
     """
 
-    def __init__(self, runs: Runs, *, resume_seconds: float) -> None:
+    def __init__(self, runs: Runs, *, resume_seconds: float, lease_seconds: float = 30.0) -> None:
         self._runs = runs
+        self._heartbeat_seconds = lease_seconds / _HEARTBEATS
         self._resume_seconds = resume_seconds
         self._live: dict[str, LiveRun] = {}
         self._closing = False
@@ -131,9 +132,17 @@ class LiveRuns:
         live = LiveRun(run)
         self._live[run.run_id] = live
         live.task = asyncio.create_task(self._produce(live), name=f"run-{run.run_id}")
+        self.keep_up()
+        return live
+
+    def keep_up(self) -> None:
+        """Begin to extend the leases of what runs here, and to end what ran in processes that are gone.
+
+        The first run begins it too. Who calls it when the application starts ends also the runs of the process before it,
+        if nobody asks for a new one.
+        """
         if self._upkeep is None:
             self._upkeep = asyncio.create_task(self._keep_up(), name="runs-upkeep")
-        return live
 
     async def follow(self, tenant: str, run_id: str, *, after: int = 0) -> AsyncGenerator[Told, None]:
         """The events of a run behind position *after*, until its last one; it may be under way here, elsewhere, or over.
@@ -300,15 +309,11 @@ class LiveRuns:
 
     async def _keep_up(self) -> None:
         """Extend the leases of what runs here; end what ran in processes that are gone."""
-        since_sweep = 0.0
         while True:
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
-            since_sweep += _HEARTBEAT_SECONDS
+            await asyncio.sleep(self._heartbeat_seconds)
             try:
                 await self._runs.heartbeat(list(self._live))
-                if since_sweep >= _SWEEP_SECONDS:
-                    since_sweep = 0.0
-                    await self._runs.sweep()
+                await self._runs.sweep()
             except Exception as error:  # noqa: BLE001 - tried again; until then others may call our runs interrupted
                 _log.warning("runs_not_kept_up", exc_info=error)
 
