@@ -104,7 +104,7 @@ def begin(app: ResearchProcess, number: int) -> list[Stream]:
     return streams
 
 
-@pytest.mark.parametrize(("workers", "after"), [(1, 0.1), (1, 0.9), (2, 0.5)])
+@pytest.mark.parametrize(("workers", "after"), [(1, 0.3), (2, 0.7)])
 def test_after_a_kill_everything_is_whole(tmp_path: Path, workers: int, after: float) -> None:
     """Sessions, messages, documents and ledger; no run shows as complete whose answer is not there, and none as running."""
     world = make_world()

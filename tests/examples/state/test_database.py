@@ -198,7 +198,7 @@ async def test_a_lock_that_stays_is_an_error_that_may_pass(url: str, database: D
         await connection.execute(text("SELECT 1"))
     with closing(sqlite3.connect(path_of(url), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        database._writer._engine.sync_engine.pool.dispose()
+        await database._engine.dispose()
         monkeypatch.setattr("examples.research_agents.state.sqlite_file.BUSY_SECONDS", 0.05)
         with pytest.raises(StoreUnavailableError, match="locked") as told:
             await sessions.create("acme", "ada", "search", "fast", "a secret title")
