@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -153,6 +154,7 @@ class RunLife(RuleBasedStateMachine):
         if session in self.deleted or session not in self.session.values():
             assert cancelled is None
             return
+        assert cancelled is not None
         there = {run_id for run_id, its in self.session.items() if its == session}
         assert cancelled == {run_id for run_id in there if self.status[run_id] == "running"}
         self.deleted.add(session)
@@ -166,7 +168,7 @@ class RunLife(RuleBasedStateMachine):
     def answers_are_whole_or_absent(self) -> None:
         answered = set()
         for session in set(self.session.values()):
-            messages = self.do(lambda its=session: self.sessions.messages("acme", its))
+            messages = self.do(partial(self.sessions.messages, "acme", session))
             assert (messages is None) is (session in self.deleted)
             said = messages or []
             assert [one.position for one in said] == list(range(1, len(said) + 1))
@@ -182,9 +184,9 @@ class RunLife(RuleBasedStateMachine):
     @invariant()
     def each_is_as_the_model_says(self) -> None:
         for run_id, status in self.status.items():
-            run = self.do(lambda its=run_id: self.runs[0].get("acme", its))
+            run = self.do(partial(self.runs[0].get, "acme", run_id))
             assert ("gone" if run is None else run.status) == status
-            recorded = self.do(lambda its=run_id: self.runs[1].events_after(its))
+            recorded = self.do(partial(self.runs[1].events_after, run_id))
             assert {one.position for one in recorded} == self.events[run_id]
             if run is not None:
                 assert (run.outcome is None) is (status == "running")
@@ -194,5 +196,5 @@ class RunLife(RuleBasedStateMachine):
 RunLife.TestCase.settings = settings(max_examples=10, stateful_step_count=12, deadline=None)
 
 
-class TestRunLife(RunLife.TestCase):
+class TestRunLife(RunLife.TestCase):  # type: ignore[valid-type, misc]  # made by hypothesis
     """Whatever happens in whatever order, a run ends once, and has an answer exactly when it is completed."""

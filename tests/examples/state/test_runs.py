@@ -248,7 +248,7 @@ async def test_events_of_many_runs_share_a_transaction(runs: Runs, new_run, data
     """Sixty-four runs that say something at once wait for the disk twice at most."""
     ids = [f"run_{number}" for number in range(64)]
     await asyncio.gather(*(runs.begin(new_run(number)) for number in range(64)))
-    commits = []
+    commits: list[object] = []
     event.listen(database._engine.sync_engine, "commit", commits.append)
     appended = await asyncio.gather(
         *(runs.append(run_id, [(1, "token", {"text": run_id})]) for run_id in ids)

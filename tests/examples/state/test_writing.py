@@ -153,7 +153,7 @@ async def test_it_does_not_write_in_the_name_of_who_came_first(writer: GroupWrit
         request.set("of somebody")
         return await writer.run(work)
 
-    assert await asyncio.gather(asking(), writer.run(work)) == ["none", "none"]
+    assert set(await asyncio.gather(asking(), writer.run(work))) == {"none"}
 
 
 async def test_a_full_disk_is_told_to_all_and_passes(database: Database, writer: GroupWriter) -> None:
