@@ -97,12 +97,13 @@ async def test_the_least_recently_used_is_put_away() -> None:
 
 
 async def test_a_tenants_new_version_takes_the_room_of_its_old_one() -> None:
-    """However often one changes its documents, what others have stays."""
+    """However often one changes its documents: it is given what it has now, and what others have stays."""
     shelf, other, reading = Shelf(25), Reading(), Reading()
     kept = await shelf.library("other", 1, other)
     for version in range(1, 20):
         reading.version = version
-        await shelf.library("acme", version, reading)
+        library = await shelf.library("acme", version, reading)
+        assert library.read(f"document:v{version}") is not None
     assert await shelf.library("other", 1, other) is kept
     assert other.times == 1
 
