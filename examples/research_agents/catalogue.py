@@ -33,11 +33,13 @@ class Unit:
         sku: of the price book of Parallel, e.g. `search.fast` or `task.core`.
         most: how often one message may cause it.
         least: how often it causes it at least; what must fit into `max_cost_usd` for anything to be called.
+        each_claim: whether it is caused once for each claim of the message.
     """
 
     sku: str
     most: int
     least: int = 0
+    each_claim: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,12 @@ def _task(
     name: str, latency: str, description: str, *, most: int, unit: str, premium: bool = False
 ) -> Processor:
     return Processor(
-        name, latency, description, (Unit(f"task.{name}", most, least=1),), unit, premium=premium
+        name,
+        latency,
+        description,
+        (Unit(f"task.{name}", most, least=1, each_claim=most > 1),),
+        unit,
+        premium=premium,
     )
 
 

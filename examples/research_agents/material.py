@@ -85,6 +85,11 @@ class Material:
         """Verdicts, in the order in which the claims were made."""
         return [verdict for verdict in self.judged.values() if verdict is not None]
 
+    def missing(self) -> list[str]:
+        """What was not found; claims first, in their order, whichever was answered first."""
+        claims = [one["claim"] for one in self.claims if one["claim"] in self.not_found]
+        return list(dict.fromkeys([*claims, *self.not_found]))
+
     def numbers(self, urls: Iterable[str]) -> list[int]:
         """The numbers of those *urls* that were read, in order, each once."""
         found = (self.sources.get(url) for url in urls)

@@ -28,6 +28,17 @@ def least_nano(prices: PriceBook, processor: Processor) -> int:
     return sum(prices.cost(PROVIDER, unit.sku, unit.least) for unit in processor.units)
 
 
-def most_nano(prices: PriceBook, processor: Processor) -> int:
-    """What a message can cost at most, without a language model's part."""
-    return sum(prices.cost(PROVIDER, unit.sku, unit.most) for unit in processor.units)
+def most_nano(prices: PriceBook, processor: Processor, *, claims: int | None = None) -> int:
+    """What a message can cost at most, without a language model's part.
+
+    Args:
+        prices: of Parallel.
+        processor: the depth of work.
+        claims: how many claims the message holds, where that is known.
+    """
+    return sum(
+        prices.cost(
+            PROVIDER, unit.sku, unit.most if claims is None or not unit.each_claim else min(unit.most, claims)
+        )
+        for unit in processor.units
+    )

@@ -145,6 +145,19 @@ async def test_what_cannot_be_resumed_is_refused(open_research, read_events, hea
     assert usage["total_usd"] == "0.001"
 
 
+async def test_what_was_never_told_cannot_be_resumed(open_research, read_events) -> None:
+    """An invented position is refused; behind the last event there is nothing more."""
+    async with open_research() as ada:
+        seen = read_events((await ada.post("/v1/agents/search/stream", json=NONLOCAL)).text)
+        run_id = seen[-1].data["run_id"]
+        invented = {"Last-Event-ID": f"{run_id}:{len(seen) + 5}"}
+        stream = await ada.post("/v1/agents/search/stream", json=NONLOCAL, headers=invented)
+        events = await ada.get(f"/v1/runs/{run_id}/events", headers=invented)
+        end = await ada.get(f"/v1/runs/{run_id}/events", headers={"Last-Event-ID": seen[-1].id})
+    assert (stream.status_code, events.status_code) == (409, 409)
+    assert (end.status_code, read_events(end.text)) == (200, [])
+
+
 async def test_a_conversation_goes_on_and_knows_what_it_is_about(open_research) -> None:
     """What "it" is, the question before has named; the session remembers the processor and every exchange."""
     async with open_research() as ada:

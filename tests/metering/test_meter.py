@@ -76,6 +76,7 @@ async def test_three_refusals_are_told_apart():
         "limit_usd": "0.00001",
         "spent_usd": "0.000006",
         "held_usd": "0",
+        "remaining_usd": "0.000004",
         "asked_usd": "0.000005",
         "resets_at": None,
     }

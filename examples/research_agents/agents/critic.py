@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agno.tools import Toolkit
 
+from examples.research_agents.catalogue import MOST_CLAIMS
 from examples.research_agents.claims import split_claims
 from examples.research_agents.upstream import UpstreamError
 from prodkit.metering import EnvelopeExhaustedError
@@ -94,7 +95,7 @@ class CriticConduct:
         """One for each claim, all at once."""
         if results:
             return ()
-        return [ToolCall("verify_claim", {"claim": claim}) for claim in split_claims(message)]
+        return [ToolCall("verify_claim", {"claim": claim}) for claim in split_claims(message)[:MOST_CLAIMS]]
 
     async def answer(self, message: str, results: Sequence[ToolResult]) -> AsyncIterator[str]:
         """One line for each claim."""
@@ -111,3 +112,5 @@ class CriticConduct:
             said = f"**{_SPOKEN[data['verdict']]}**: {data['claim']}"
             reasoning = data["reasoning"]
             yield f"{lead}{said} {cited(reasoning, numbers) if reasoning else cited('', numbers).strip()}".rstrip()
+        for claim in split_claims(message)[MOST_CLAIMS:]:
+            yield f"\n- Not verified, because one message may hold {MOST_CLAIMS} claims: {claim}"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from agno.exceptions import StopAgentRun
 from anyio.to_thread import run_sync
 
+from examples.research_agents.questions import split_question
+from examples.research_agents.retrieval.names import names_in
 from examples.research_agents.retrieval.ranking import DEPTHS, MIN_COVERAGE
 
 if TYPE_CHECKING:
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Workbench"]
 
-_MOST_DOCUMENTS = 8  # passages handed to a task
+_MOST_DOCUMENTS = 24  # passages handed to a task
 _MOST_CHARACTERS = 16_000  # of them; a task's input may hold 25 000, the question and the schema included
+_MOST_QUERIES = 16  # questions, their parts and the names in them
 _LOOSE = 0.25  # coverage from which a passage may matter to a task, which judges for itself
 
 
@@ -67,7 +70,11 @@ class Workbench:
         )
 
     async def for_a_task(self, *queries: str) -> list[dict[str, Any]]:
-        """The caller's documents that may matter to *queries*, whole passages, as a task or a text gets them."""
+        """The caller's documents that may matter to *queries*, whole passages, as a task or a text gets them.
+
+        What answers best comes first. Few documents are handed over all: what matters to "Which company has the most
+        employees?" need not hold its words, and the task judges for itself.
+        """
         library = await self.library()
         if not len(library):
             return []
@@ -75,13 +82,21 @@ class Workbench:
         def choose() -> list[dict[str, Any]]:
             chosen: list[dict[str, Any]] = []
             left = _MOST_CHARACTERS
-            found = library.search(queries, DEPTHS["advanced"], limit=_MOST_DOCUMENTS, least=_LOOSE)
-            for one in found:
-                passage = library.read(one.url)
+            asked = dict.fromkeys([*queries, *(part for one in queries for part in split_question(one))])
+            named = (str(name) for one in queries for name in names_in(one))
+            found = library.search(
+                [*asked, *dict.fromkeys(named)][:_MOST_QUERIES],
+                DEPTHS["advanced"],
+                limit=_MOST_DOCUMENTS,
+                least=_LOOSE,
+            )
+            others = library.urls if len(library) <= _MOST_DOCUMENTS else []
+            for url in dict.fromkeys([*(one.url for one in found), *others]):
+                passage = library.read(url)
                 if passage is None or len(passage[1]) > left:
                     continue
                 left -= len(passage[1])
-                chosen.append({"url": one.url, "title": passage[0], "text": passage[1]})
+                chosen.append({"url": url, "title": passage[0], "text": passage[1]})
             return chosen
 
         return await run_sync(choose)

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 
 from examples.research_agents.catalogue import AGENTS, AgentSpec, Processor
+from examples.research_agents.claims import split_claims
 from examples.research_agents.pricing import least_nano, most_nano, unit_nano
 from examples.research_agents.running.live import LiveRun
 from examples.research_agents.running.run import Run
@@ -119,6 +120,8 @@ def agent_router(spec: AgentSpec, settings: ResearchSettings, prices: PriceBook)
                 raise Problem(404, detail="There is no such run to resume.")
             if record.message != asked.message:
                 raise Problem(409, detail="Last-Event-ID belongs to the stream of another message.")
+            if not await services.live.may_have_told(record, after):
+                raise Problem(409, detail="Last-Event-ID is beyond what this run has told.")
         events = event_stream(
             run_id,
             services.live.follow(tenant, run_id, after=after),
@@ -222,7 +225,9 @@ def _amount(services: Services, processor: Processor, asked: ChatRequest) -> int
     Raises:
         Problem: 422, `max_cost_usd` does not even allow the least.
     """
-    most = most_nano(services.prices, processor) + services.settings.model_run_nano
+    # A language model may ask about other claims than the message holds.
+    claims = None if services.models.configured else len(split_claims(asked.message))
+    most = most_nano(services.prices, processor, claims=claims) + services.settings.model_run_nano
     if asked.max_cost_usd is None:
         return most
     allowed = parse_usd(asked.max_cost_usd)

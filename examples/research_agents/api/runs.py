@@ -80,8 +80,11 @@ def runs_router(settings: ResearchSettings) -> APIRouter:
         seen = last_event(last_event_id)
         if seen is not None and seen[0] != run_id:
             raise Problem(409, detail="Last-Event-ID belongs to another run.")
-        if await services.runs.get(tenant, run_id) is None:
+        record = await services.runs.get(tenant, run_id)
+        if record is None:
             raise Problem(404, detail="There is no such run.")
+        if seen is not None and not await services.live.may_have_told(record, seen[1]):
+            raise Problem(409, detail="Last-Event-ID is beyond what this run has told.")
         events = event_stream(
             run_id,
             services.live.follow(tenant, run_id, after=seen[1] if seen else 0),

@@ -142,7 +142,7 @@ def answer_schema(
     basis: Sequence[Basis]
     if allows(wanted.get("verdict", False), "supported", schema):
         watcher.say("exec_status", "checking the claim")
-        verdict = engine.verify(asked.question, evidence, effort.depth)
+        verdict = engine.verify(asked.claim or asked.question, evidence, effort.depth)
         content, basis = verdict.document(), verdict.basis
         watcher.say("result", f"{verdict.verdict}: {verdict.reasoning}")
     elif allows(wanted.get("findings", False), [], schema):

@@ -58,6 +58,7 @@ class Asked:
 
     Attributes:
         question: what is asked; may be empty where only texts are given.
+        claim: what is to be verified, without any question around it; empty where there is only a question.
         documents: (url, title, text), each URL once.
         sources: numbered, each number once.
     """
@@ -65,6 +66,7 @@ class Asked:
     question: str
     documents: tuple[tuple[str, str, str], ...] = ()
     sources: tuple[Source, ...] = ()
+    claim: str = ""
 
     def before(self, corpus: Evidence) -> Evidence:
         """The documents, preferred to the *corpus*. Blocks for the time it takes to cut them into passages."""
@@ -129,7 +131,8 @@ def _envelope(given: dict[str, Any]) -> Asked | None:
     # An empty list of sources is one as well: a writer whom nobody gave any.
     if question is None and not (given.keys() & {"documents", "sources"}):
         return None
-    return Asked((question or "").strip(), tuple(_joined(read.documents)), tuple(_numbered(read.sources)))
+    documents, sources = tuple(_joined(read.documents)), tuple(_numbered(read.sources))
+    return Asked((question or "").strip(), documents, sources, (read.claim or "").strip())
 
 
 def _joined(documents: list[_Document]) -> Iterator[tuple[str, str, str]]:

@@ -47,6 +47,11 @@ class Library:
         """Number of passages."""
         return len(self._passages)
 
+    @property
+    def urls(self) -> list[str]:
+        """Of the passages, in order."""
+        return [passage.url for passage in self._passages]
+
     def weight(self, term: str) -> float:
         """Inverse document frequency of *term*, as it would be in a corpus of the usual size."""
         return math.log((max(len(self._passages), _USUAL_SIZE) + 1) / (self._frequency[term] + 0.5))

@@ -10,12 +10,20 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import dropwhile
 
 __all__ = ["Passage", "passages_of"]
 
 _TARGET = 900  # characters a passage may hold before the next paragraph opens another
 _UNDERLINE = re.compile(r"^([=\-~^*\"'#+`])\1{2,}\s*$")
 _MARKDOWN_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
+# A line of its own in front of text, as people type headings: "Timeline", "Next steps". A signature looks otherwise.
+_BARE_HEADING = re.compile(r"^[A-Z][a-z'\u2019-]+(?: (?:[A-Za-z][\w'\u2019-]*|&)){0,4}$")
+# An item that opens with its title: "4. Meals. The daily allowance is ...".
+_TITLED_ITEM = re.compile(
+    r"^\s*\d{1,2}[.)]\s+(?P<title>[A-Z][\w'\u2019-]*(?: [a-z][\w'\u2019-]*){0,3})\.\s+(?P<text>[A-Z].*)$"
+)
+_BEGINS = re.compile(r"^\s*(?:[A-Z0-9\"'(\u201c]|[*\-+\u2022] )")
 _SIGNATURE = re.compile(
     r"^(?:class |exception |async |classmethod |staticmethod )?[A-Za-z_][\w.]*(?:\(.*\)?|)\s*(?:->.*)?$"
 )
@@ -135,17 +143,30 @@ def _sections(text: str) -> Iterator[tuple[str, list[str]]]:
             and _UNDERLINE.match(following)
             and len(following.strip()) >= len(line.strip()) - 2
         )
-        if markdown or underlined:
+        item = _TITLED_ITEM.match(line)
+        bare = not item and _is_bare_heading(lines, position)
+        if markdown or underlined or bare or item:
             if any(part.strip() for part in body):
                 yield heading, body
-            heading, body = _plain(markdown[2] if markdown else line), []
-            position += 1 if markdown else 2
+            heading, body = _plain(markdown[2] if markdown else item["title"] if item else line), []
+            if item:
+                # The number stays: the next item is one of the same list, and not the text of this one.
+                body.append(f"{line[: item.start('title')]}{item['text']}")
+            position += 2 if underlined else 1
             continue
         if not _UNDERLINE.match(line):
             body.append(line)
         position += 1
     if any(part.strip() for part in body):
         yield heading, body
+
+
+def _is_bare_heading(lines: list[str], position: int) -> bool:
+    """Whether the line at *position* is a heading without any mark: a few words alone, with sentences below them."""
+    if not _BARE_HEADING.match(lines[position]) or (position and lines[position - 1].strip()):
+        return False
+    below = list(dropwhile(lambda line: not line.strip(), lines[position + 1 : position + 3]))
+    return bool(below) and _BEGINS.match(below[0]) is not None and re.search(r"[.!?:;]", below[0]) is not None
 
 
 def _plain(text: str) -> str:

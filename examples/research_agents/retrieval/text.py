@@ -75,6 +75,18 @@ _SUFFIXES = (
     ("e", 3),
 )
 _SPELLINGS = {"licence": "license", "licences": "license", "behaviour": "behavior", "colour": "color"}
+# Forms that no ending tells. Those that mean something else as well ("found", "left", "bound", "felt") are not here.
+_IRREGULAR_FORMS = """
+rise rose risen, fall fell fallen, grow grew grown, pay paid, buy bought, sell sold, spend spent, lose lost, win won, run ran,
+begin began begun, write wrote written, choose chose chosen, drive drove driven, break broke broken, take took taken,
+build built, send sent, meet met, keep kept, show shown, speak spoke spoken, teach taught, fly flew flown, steal stole stolen
+"""
+_IRREGULAR = {
+    form: base for base, *forms in (one.split() for one in _IRREGULAR_FORMS.split(",")) for form in forms
+}
+# "Carried", "carrier" and "carries" are "carry"; "tied" and "pies" are no "ty" and "py".
+_Y_FORMS = re.compile(r"(?<=..)(?:ies?|ied|iers?|iest)$")
+_VERBAL = frozenset({"ed", "ing", "ings"})  # endings that may hide another: "discovered", "discover"
 _VOWEL = re.compile("[aeiouy]")
 
 
@@ -87,14 +99,15 @@ def stem(word: str) -> str:
     if "_" in word or not word.isalpha():
         return word
     word = _SPELLINGS.get(word, word)
-    if word.endswith("ies") and len(word) > 5:  # "queries" yes, "ties" no
-        word = word[:-3] + "y"
+    word = _Y_FORMS.sub("y", _IRREGULAR.get(word, word))
     if word.endswith(("ss", "us", "is")):
         return word
     for suffix, least in _SUFFIXES:
         if word.endswith(suffix):
             root = word[: -len(suffix)]
             if len(root) >= least and _VOWEL.search(root):
+                if suffix in _VERBAL and root.endswith(("er", "or")):
+                    return stem(root)
                 return _undouble(root)
     return word
 

@@ -24,6 +24,7 @@ from prodkit import Problem
 from prodkit.core.problems import problem_answer
 
 if TYPE_CHECKING:
+    from examples.research_agents.state.records import RunRecord
     from examples.research_agents.state.runs import Runs
 
     from .run import Run
@@ -169,10 +170,23 @@ class LiveRuns:
             if events:
                 continue
             if record.outcome is not None:
-                # Its last event was never written, or is too old to be kept.
-                yield Told(after + 1, *record.outcome)
+                last = await self._runs.last_event(run_id)
+                if last is None or last[1] not in _LAST:
+                    # Its last event was never written, or is too old to be kept.
+                    yield Told(after + 1, *record.outcome)
                 return
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def may_have_told(self, record: RunRecord, position: int) -> bool:
+        """Whether the run can have an event at *position*.
+
+        Not known, so True, where its events are forgotten, or another worker has not written down yet what it told.
+        """
+        if record.outcome is None:
+            live = self._live.get(record.id)
+            return live is None or position <= len(live.events)
+        last = await self._runs.last_event(record.id)
+        return last is None or position <= last[0]
 
     async def answer(self, live: LiveRun) -> dict[str, Any]:
         """The body of a chat, when the run is over. Being cancelled while waiting cancels the run.

@@ -254,7 +254,7 @@ class Run:
             "conflicts": material.conflicts,
             "claims": material.claims,
             "plan": material.plan,
-            "not_found": material.not_found,
+            "not_found": material.missing(),
             "usage": usage,
             "cost_usd": self.cost_usd,
             "engine": self.services.settings.engine,

@@ -220,6 +220,18 @@ class Runs:
             row = (await connection.execute(query)).first()
             return None if row is None else RunRecord(*row)
 
+    async def last_event(self, run_id: str) -> tuple[int, str] | None:
+        """Position and name of its last event; None when there are none: not recorded yet, or forgotten."""
+        query = (
+            select(EventRow.position, EventRow.name)
+            .where(EventRow.run_id == run_id)
+            .order_by(EventRow.position.desc())
+            .limit(1)
+        )
+        async with self._database.session() as connection:
+            row = (await connection.execute(query)).first()
+            return None if row is None else (row.position, row.name)
+
     async def events_after(self, run_id: str, position: int = 0, limit: int = 500) -> Sequence[EventRecord]:
         """Recorded events of *run_id* behind *position*, in order; whose run it is has been checked by `get`."""
         query = (

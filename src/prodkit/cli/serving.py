@@ -36,6 +36,9 @@ _STARTUP_FAILURE: Final = 3
 # h11's own bound, written down: a request's line and headers together. httptools has its own.
 _MAX_HEAD_BYTES: Final = 64 * 1024
 
+# How long the supervisor waits for a worker to answer it: longer than a large application takes to import.
+_HEALTHCHECK_SECONDS: Final = 60
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
@@ -171,6 +174,8 @@ def _config(factory: Any, options: ServeOptions) -> Config:  # Any: uvicorn call
         proxy_headers=False,  # `proxies` decides whom to believe
         server_header=False,
         date_header=True,
+        # uvicorn's 5 seconds kill workers that are importing on a busy machine, and again the ones that follow.
+        timeout_worker_healthcheck=_HEALTHCHECK_SECONDS,
         timeout_keep_alive=options.keep_alive_seconds,
         timeout_graceful_shutdown=max(1, round(graceful)),
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES,

@@ -86,6 +86,9 @@ def refusal_problem(refusal: Refusal, *, now: float, told: bool) -> Problem:
             "limit_usd": format_usd(refusal.limit_nano),
             "spent_usd": format_usd(refusal.settled_nano),
             "held_usd": format_usd(refusal.held_nano),
+            "remaining_usd": format_usd(
+                max(0, refusal.limit_nano - refusal.settled_nano - refusal.held_nano)
+            ),
             "asked_usd": format_usd(refusal.amount_nano),
             "resets_at": None
             if refusal.resets_at is None
@@ -95,6 +98,12 @@ def refusal_problem(refusal: Refusal, *, now: float, told: bool) -> Problem:
     if outcome == "exceeds_limit":
         return Problem(BUDGET_EXCEEDS_LIMIT, f"{whose} is smaller than what this may cost.", **members)
     if outcome == "exhausted":
+        if refusal.settled_nano < refusal.limit_nano:
+            return Problem(
+                BUDGET_EXHAUSTED,
+                f"What is left of {whose[0].lower()}{whose[1:]} does not cover this.",
+                **members,
+            )
         return Problem(BUDGET_EXHAUSTED, f"{whose} is spent.", **members)
     wait = _RETRY_SECONDS
     if refusal.resets_at is not None:

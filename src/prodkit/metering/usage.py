@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 
 from prodkit.core.context import CurrentContext, RequestContext
@@ -33,6 +33,8 @@ IsKnown: TypeAlias = Callable[[RequestContext, str, str], Awaitable[bool]]
 GroupName = Literal[
     "agent", "model", "principal", "key", "session", "processor", "provider", "sku", "run", "day"
 ]
+# What is misspelt would be left out, and the answer would be about everything.
+_PARAMETERS: Final = frozenset({"group_by", "from", "to", "agent", "principal", "key", "session", "run"})
 _MOST_ROWS: Final = 1000
 _MOST_GROUPS: Final = 3
 
@@ -118,7 +120,7 @@ def usage_router(
         "/usage",
         summary="What was used, and what it cost",
         response_model=Usage,
-        dependencies=[Depends(Permission(scopes))],
+        dependencies=[Depends(Permission(scopes)), Depends(_only_known)],
         responses=responses,
     )
     async def read_usage(  # noqa: PLR0917  FastAPI names them
@@ -240,6 +242,17 @@ def _next_month(moment: datetime) -> datetime:
     return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
 
 
+def _only_known(request: Request) -> None:
+    """Refuse a parameter that there is not.
+
+    Raises:
+        Problem: 422; names those that there are.
+    """
+    if not _PARAMETERS.issuperset(request.query_params):
+        told = f"There are only: {', '.join(sorted(_PARAMETERS))}."
+        raise _invalid(told, "", code="extra_forbidden")
+
+
 def _instant(name: str, text: str) -> datetime:
     # A space is what a plus sign becomes in a query that was not encoded.
     try:
@@ -256,9 +269,9 @@ def _instant(name: str, text: str) -> datetime:
     return moment
 
 
-def _invalid(message: str, name: str) -> Problem:
+def _invalid(message: str, name: str, *, code: str = "period") -> Problem:
     detail = "1 part of the request did not validate."
-    error = {"in": "query", "pointer": f"#/{name}", "code": "period", "message": message}
+    error = {"in": "query", "pointer": f"#/{name}" if name else "#", "code": code, "message": message}
     return Problem(422, detail, errors=[error])
 
 

@@ -119,6 +119,60 @@ async def test_the_critic_judges_by_them(open_research, world: World) -> None:
     assert cites(body, urls[f"Annual report of {second.name}"])
 
 
+async def test_the_critic_reads_sentences_word_for_word(open_research) -> None:
+    """What stands in a document is supported by it, and its contrary is not; without any value to compare."""
+    policy = (
+        "Alcohol is never reimbursed. Contractors may not claim the daily allowance. "
+        "Receipts are kept for seven years by the finance team."
+    )
+    claims = {
+        "Alcohol is never reimbursed.": {"supported"},
+        "Contractors may not claim the daily allowance.": {"supported"},
+        "Receipts are kept for seven years by the finance team.": {"supported"},
+        "Contractors may claim the daily allowance.": {"contradicted", "not_found"},
+    }
+    async with open_research() as ada:
+        made = await ada.post("/v1/documents", json={"title": "Travel policy", "text": policy})
+        body = await ask(ada, "critic", " ".join(claims))
+    assert made.status_code == 201
+    verdicts = {one["claim"]: one["verdict"] for one in body["claims"]}
+    assert verdicts.keys() == claims.keys()
+    assert {claim for claim, verdict in verdicts.items() if verdict not in claims[claim]} == set()
+
+
+async def test_claims_beyond_the_most_are_named(open_research) -> None:
+    """Ten claims: eight are verified, and the two others said not to be; nothing is held for claims there are not."""
+    claims = [f"The package fastapi requires Python {number}." for number in range(1, 11)]
+    async with open_research(budgets={"default": "0.20/day"}) as ada:
+        body = await ask(ada, "critic", "\n".join(claims))
+        [budget] = (await ada.get("/v1/budgets")).json()["budgets"]
+    assert [one["claim"] for one in body["claims"]] == claims[:8]
+    for claim in claims[8:]:
+        assert f"Not verified, because one message may hold 8 claims: {claim}" in body["answer"]
+    assert budget["spent_usd"] == body["cost_usd"] == "0.2"
+
+
+async def test_two_claims_hold_the_price_of_two(open_research) -> None:
+    """A budget that covers what the message asks for is not refused for what it might have asked."""
+    async with open_research(budgets={"default": "0.06/day"}) as ada:
+        two = await ask(ada, "critic", "The package fastapi requires Python 2. The package redis requires Python 2.")
+        three = await ada.post("/v1/agents/critic/chat", json={"message": "One is odd. Two is even. Three is odd."})
+    assert two["cost_usd"] == "0.05"
+    assert three.status_code == 422
+    assert three.json()["asked_usd"] == "0.075"
+
+
+async def test_the_analyst_compares_without_being_told_a_year(open_research, world: World) -> None:
+    """Each document holds one of the two names, and both are read."""
+    first, second = world.first, world.second
+    async with open_research() as ada:
+        urls = await tell(ada, world)
+        body = await ask(ada, "analyst", f"Compare the number of employees of {first.name} and {second.name}.")
+    assert {int(one["value"]) for one in body["findings"] if one["value"]} >= {first.staff, second.staff}, world
+    assert body["comparisons"], (world, body)
+    assert cites(body, urls[f"Annual report of {second.name}"])
+
+
 async def test_the_critic_hears_both_sides(open_research, world: World) -> None:
     """Where documents disagree, a claim has a witness on each side, and its confidence is low."""
     async with open_research() as ada:
