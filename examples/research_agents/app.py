@@ -19,12 +19,14 @@ from .api.sessions import sessions_router
 from .catalogue import AGENTS
 from .page import page_router
 from .services import open_services
-from .settings import ResearchSettings
+from .settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from prodkit import Settings
+
+    from .settings import ResearchSettings
 
 __all__ = ["create_app"]
 
@@ -41,10 +43,9 @@ def create_app(
         prodkit_settings: how it is hardened; read from `PRODKIT_*` when None.
 
     Raises:
-        pydantic.ValidationError: `RESEARCH_PARALLEL_API_KEY` is missing or another setting is wrong.
-        prodkit.SettingsError: a `PRODKIT_*` setting is wrong.
+        prodkit.SettingsError: `RESEARCH_PARALLEL_API_KEY` is missing, or another `RESEARCH_*` or `PRODKIT_*` setting is wrong.
     """
-    chosen = settings if settings is not None else ResearchSettings()
+    chosen = settings if settings is not None else read_settings()
     prices = PriceBook.load("parallel")
 
     @asynccontextmanager

@@ -173,7 +173,9 @@ class ProcessorDescription(BaseModel):
     unit: str = Field(description="What that price is for.")
     least_cost_usd: str = Field(description="What `max_cost_usd` must allow at least.")
     most_cost_usd: str = Field(description="What one message can cost at most.")
-    latency_hint: str = Field(description="How long Parallel says it takes.")
+    latency_hint: str = Field(
+        description="How long Parallel says it takes; the local server answers at once."
+    )
     description: str
     premium: bool = Field(description="Whether it needs the scope `agents:premium`.")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.money import UsdString, format_usd, parse_usd, price_nano
 
-__all__ = ["ResearchSettings", "self_hosted"]
+__all__ = ["ResearchSettings", "read_settings", "self_hosted"]
 
 # Finer than an amount of money: the price of a token has to be exact.
 _Price = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,12})?$", max_length=19)]
@@ -162,6 +163,28 @@ class ResearchSettings(BaseSettings):
         """What has to be set aside for the shortest question to the language model, in nano-USD; 0 without one."""
         price = self.model_output_usd_per_million
         return 0 if price is None else price_nano(self.model_max_output_tokens, price, 1_000_000)
+
+
+def read_settings() -> ResearchSettings:
+    """The settings of the environment.
+
+    Raises:
+        prodkit.SettingsError: one is missing or wrong; lists all of them, by the names an operator uses.
+    """
+    try:
+        return ResearchSettings()
+    except ValidationError as error:
+        faults = [
+            SettingsFault(
+                f"RESEARCH_{'__'.join(str(part) for part in fault['loc']).upper()}"
+                if fault["loc"]
+                else "RESEARCH_*",
+                f"{fault['msg'].removeprefix('Value error, ')}.",
+                "See examples/research_agents/README.md.",
+            )
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsError(faults) from None
 
 
 def self_hosted(url: str) -> bool:

@@ -33,6 +33,13 @@ _CAPITAL = (
 )
 _RUN = re.compile(rf"(?<![\w$€£@./°-]){_CAPITAL}(?:{_CONNECTOR}\s+{_CAPITAL})*")
 _TOKEN = re.compile(r"[\w\u00c0-\u024f]+")
+# "the Kestrel 90 weighs": a number that is part of a name. Not a year, no decimals, and nothing counted or measured behind.
+_MODEL = re.compile(
+    r"\s(?!(?:1[5-9]|20|21)\d\d\b)\d{2,4}(?![\w%.,:/-]*\d|\s?[%°$€£])"
+    r"(?=['\u2019]|\s?[|)\]?!;:]|[,.](?:\s|$)|\s*$|\s(?:is|are|was|were|has|had|have|can|will|may|and|or|with|in|from|for|by|at|to|"
+    r"than|versus|vs|pumps?|models?|does|do|cost|weigh|deliver|produce|hold|last|use|draw|reach|require|need|run|come|offer|lift|"
+    r"costs|weighs|delivers|produces|holds|lasts|uses|draws|reaches|requires|needs|runs|comes|offers|lifts|supports?|consumes?|fits?)\b)"
+)
 # What stands behind a company's name on its letters, and is left out everywhere else.
 _LEGAL = frozenset(
     [
@@ -105,7 +112,9 @@ def names_in(text: str) -> tuple[Name, ...]:
         while words and _is_common(words.rsplit(None, 1)[-1]):
             words = re.sub(rf"{_CONNECTOR}\s*\S+$", "", words) if " " in words else ""
         if words:
-            found.append(Name(re.sub(r"['\u2019]s$", "", words), start))
+            model = _MODEL.match(text, match.end()) if start + len(words) == match.end() else None
+            words = re.sub(r"['\u2019]s$", "", words)
+            found.append(Name(f"{words}{model.group()}" if model else words, start))
     return tuple(found)
 
 

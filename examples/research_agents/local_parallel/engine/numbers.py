@@ -12,6 +12,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
 
+from examples.research_agents.retrieval.names import names_in
+
 from .agreement import agree, comparable
 from .dates import dates_in, iso_date, times_in
 from .units import CURRENCY_MARKS, SCALES, UNIT_PATTERN, WORD_NUMBERS, lookup
@@ -36,11 +38,13 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _PER = re.compile(
-    r"\s?(?:/|per\s|an?\s|each\s|every\s)(?P<per>year|annum|day|night|hour|month|week|second|minute|person|h|s|yr)\b"
+    r"\s?(?:/|per\s|an?\s|each\s|every\s)(?P<per>year|annum|day|night|hour|month|week|second|minute|person|h|s|yr|"
+    r"ha|hectare|kg|kilogram|litre|liter|km|kilomet(?:re|er)|m²|m2|m³|m3|unit|employee|inhabitant|ship|vessel)\b"
     r"|\s(?P<ly>annually|yearly|daily|monthly|hourly|weekly)\b",
     re.IGNORECASE,
 )
 _PERIODS = {
+    "hectare": "ha", "kilogram": "kg", "liter": "litre", "kilometre": "km", "kilometer": "km", "m2": "m²", "m3": "m³",
     "annum": "year", "yr": "year", "h": "hour", "s": "second", "annually": "year", "yearly": "year", "daily": "day",
     "monthly": "month", "hourly": "hour", "weekly": "week",
 }  # fmt: skip
@@ -76,7 +80,7 @@ _NO_NOUNS = frozenset(_BEHIND_NUMBERS.split())
 _NO_NUMBER_AFTER = re.compile(r"(?:st|nd|rd|th)\b|[A-Za-z]*\d|\.\d|:\d|/\d")
 # "Python 3.11", ">=2.0", "version 8": a version by what precedes.
 _VERSION_BEFORE = re.compile(
-    r"(?:[<>=~!]=\s?|(?<=\w)\s?[<>]|\b(?:python|version|release|v)\s?|(?<=\d):)$", re.IGNORECASE
+    r"(?:[a-z]-|[<>=~!]=\s?|(?<=\w)\s?[<>]|\b(?:python|version|release|v)\s?|(?<=\d):)$", re.IGNORECASE
 )
 
 
@@ -151,6 +155,9 @@ def quantities_in(text: str) -> tuple[Quantity, ...]:
         if not any(taken[time[0] : time[1]]):
             found.append(_moment(text, *time, "clock"))
             taken[time[0] : time[1]] = b"\1" * (time[1] - time[0])
+    for name in names_in(text):
+        if name[-1].isdigit() and (model := re.search(r"\d+$", name)) and not taken[name.start + model.start()]:
+            taken[name.start + model.start() : name.end] = b"\1" * len(model.group())  # "the Kestrel 90": no value
     for match in _NUMBER.finditer(text):
         if len(found) >= _MOST:
             break

@@ -139,6 +139,8 @@ _UNITS: tuple[tuple[str, str, str, str], ...] = (
     ("money", "SEK", "SEK kronor", "1"),
     ("money", "NOK", "NOK kroner", "1"),
     ("money", "DKK", "DKK", "1"),
+    ("money", "crowns", "crown crowns", "1"),
+    ("loudness", "dB", "dB decibel decibels", "1"),
 )
 _SPOKEN: tuple[tuple[str, str, str, str], ...] = (
     (r"per\scent", "share", "%", "1"),
