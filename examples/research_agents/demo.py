@@ -41,7 +41,7 @@ _START_SECONDS = 60.0  # a cold machine compiles everything it imports
 _KEY_LIFETIME = timedelta(hours=12)
 _TO_TRY = (
     ("search", "chat", "What does the nonlocal statement do?"),
-    ("critic", "chat", "The nonlocal statement refers to global variables. Python has a with statement."),
+    ("critic", "chat", "The package fastapi requires Python 2. Python has a with statement."),
     ("deep_research", "stream", "What is the difference between the global and nonlocal statements?"),
 )
 _DATA = Path(".data")  # what `make clean` removes

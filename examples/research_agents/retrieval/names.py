@@ -112,10 +112,15 @@ def names_in(text: str) -> tuple[Name, ...]:
         while words and _is_common(words.rsplit(None, 1)[-1]):
             words = re.sub(rf"{_CONNECTOR}\s*\S+$", "", words) if " " in words else ""
         if words:
-            model = _MODEL.match(text, match.end()) if start + len(words) == match.end() else None
+            model = _MODEL.match(text, match.end()) if _may_go_on(text, start, start + len(words), match.end()) else None
             words = re.sub(r"['\u2019]s$", "", words)
             found.append(Name(f"{words}{model.group()}" if model else words, start))
     return tuple(found)
+
+
+def _may_go_on(text: str, start: int, end: int, whole: int) -> bool:
+    """Whether a number behind can be part of the name: not where the name is cut, or a place ("in Graz 20 and in Brno 30")."""
+    return end == whole and not text[:start].lower().endswith(("in ", "at "))
 
 
 def _is_common(word: str) -> bool:

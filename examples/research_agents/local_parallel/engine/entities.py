@@ -30,6 +30,9 @@ KINDS = frozenset(_COMMON_NOUNS.split())
 THING_KINDS = frozenset(
     ["package", "library", "module", "statement", "keyword", "expression", "operator", "function", "method", "exception", "command"]
 )  # fmt: skip
+# Kinds that are also places and institutions, which do things.
+_BUILDINGS = frozenset(["library", "module", "function", "method", "command", "package"])
+_BEHIND_VERB = re.compile(r"\s(?:the|an?|its|their|that|to|up|down|\d[\d,.]*)\b", re.IGNORECASE)
 _MOST = 12  # things and names read in one question
 _KIND = "|".join(
     f"{kind[:-1]}(?:y|ies)" if kind.endswith("y") else f"{kind}s?" for kind in sorted(THING_KINDS)
@@ -124,9 +127,22 @@ def things_in(text: str) -> tuple[tuple[Entity, int, int], ...]:
             )
             strict = pattern is _FOLLOWED
             for entity, start, end in _listed(match["list"], match.start("list"), kind, strict=strict):
+                if _is_verb(text, entity, start, end):
+                    continue
                 if not any(start < until and since < end for _, since, until in found.values()):
                     found.setdefault(entity.key, (entity, start, end))
     return tuple(sorted(found.values(), key=lambda one: one[1])[:_MOST])
+
+
+def _is_verb(text: str, entity: Entity, start: int, end: int) -> bool:
+    """Whether the word behind a kind is what that does, and no name: "the library counted 9,412 visitors"."""
+    if text[start - 1 : start] in {'"', "'", "`", "\u201c"} or entity.kind not in _BUILDINGS:
+        return False
+    name = entity.key[0]
+    asked = re.search(rf"\b(?:did|does|do|has|have|can|will|must|may)\s(?:the\s|an?\s)?{entity.kind}\s$", text[:start], re.IGNORECASE)
+    return bool(
+        name.endswith("ed") or keyword.iskeyword(name) or asked or _BEHIND_VERB.match(text, end)
+    )
 
 
 def _listed(names: str, offset: int, kind: str, *, strict: bool) -> Iterator[tuple[Entity, int, int]]:

@@ -11,6 +11,7 @@ from examples.research_agents.retrieval.text import sentences, stem, terms
 
 from .clauses import Clause
 from .ownership import names_entity, owned_by
+from .tables import cells_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from .entities import Entity
     from .evidence import Evidence
+    from .tables import Cell
 
 __all__ = ["Clause", "common_words", "gather", "names_entity", "owned_by", "read_passage"]
 
@@ -28,6 +30,7 @@ _MOST_CLAUSES = 1500  # read for one question
 _LONGEST_QUERY = 400  # characters
 _LONGEST_SENTENCE = 1500  # characters of a sentence that are read; what is longer is a table or worse
 _LONGEST_PASSAGE = 40_000  # characters of a passage that are read
+_IN_TABLE = 100_000  # the place of what stands in a table: behind all sentences
 _BACK = 2  # sentences before one that it may go on about
 _REACH = 120  # characters before a name that say how it stands there
 _NAME = r"(?:the\s+)?[A-Z\u00c0-\u00de][\w'\u2019.&-]*(?:\s+[A-Z\u00c0-\u00de][\w'\u2019.&-]*){0,3}"
@@ -51,6 +54,12 @@ _PREPOSED = re.compile(
 )
 _LIKE_TITLE = re.compile(r"\s[-\u2013\u2014]\s")
 _TITLE_OF = re.compile(r"\s(?:of|on|about|for|from)\b", re.IGNORECASE)
+# Of whom "its rival X" goes on, it is X.
+_RIVAL = re.compile(
+    r"^(?:its|their|his|her)\s(?:[a-z-]+\s){0,3}?(?:rivals?|competitors?|subsidiary|parent|owner|partner|neighbou?r|supplier|customer|"
+    r"predecessor|successor|sister|affiliate|daughter)(?:\s(?:company|firm|group))?,?\s$",
+    re.IGNORECASE,
+)
 _TOLD_ITEM = re.compile(r"\w:\s+\S|^\s*[-*]\s")
 
 
@@ -97,13 +106,29 @@ def common_words(word: str, clauses: Sequence[Clause]) -> frozenset[str]:
 
 def read_passage(url: str, title: str, text: str) -> Iterator[Clause]:
     """The clauses of one passage, in order."""
+    paragraphs = text[:_LONGEST_PASSAGE].split("\n\n")
     told = [
         sentence[:_LONGEST_SENTENCE]
-        for paragraph in text[:_LONGEST_PASSAGE].split("\n\n")
+        for paragraph in paragraphs
         for line in _lines(paragraph)
         for sentence in sentences(line)
     ]
     yield from _Reader(url, title, told).clauses()
+    context = frozenset(terms(title))
+    for paragraph in paragraphs:
+        lines = paragraph.split("\n")
+        for cell in cells_of(lines):
+            yield _of_cell(url, title, context, cell, lines[0].strip())
+
+
+def _of_cell(url: str, title: str, context: frozenset[str], cell: Cell, header: str) -> Clause:
+    """A cell of a table as a clause, which is quoted as its row below the header."""
+    subject = Name(cell.subject, cell.row.find(cell.subject))
+    quote = f"{header}\n{cell.row}"
+    context |= frozenset(terms(cell.kind))
+    return Clause(
+        cell.told, cell.row, quote, url, title, subject, False, (subject,), _IN_TABLE, {}, context
+    )  # fmt: skip
 
 
 class _Reader:
@@ -149,6 +174,8 @@ class _Reader:
         """What a sentence is about, and whether that is named before it."""
         if _PERSONAL.match(sentence) and self._person is not None:
             return self._person, True
+        if names and _RIVAL.match(sentence[: names[0].start]):
+            return names[0], False  # "Its rival Sundline has ..."
         if not points_back(sentence) or not _pronoun_leads(sentence, names):
             own = _subject(sentence.split(";", maxsplit=1)[0], names)
             if own is not None:
