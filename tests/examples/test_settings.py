@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from examples.research_agents.settings import ResearchSettings
+from examples.research_agents.settings import ResearchSettings, read_settings
+from prodkit.core.exceptions import SettingsError
 
 
 def test_there_is_no_default_key() -> None:
@@ -50,3 +51,22 @@ def test_this_machine_is_called_local() -> None:
 def test_every_setting_is_described() -> None:
     """Meaning, unit and default, for the person who sets it."""
     assert all(field.description for field in ResearchSettings.model_fields.values())
+
+
+def test_what_is_missing_or_wrong_is_named_as_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it at once, by the names of the environment, and without a value."""
+    monkeypatch.delenv("RESEARCH_PARALLEL_API_KEY", raising=False)
+    monkeypatch.setenv("RESEARCH_RESUME_SECONDS", "soon-enough")
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+    assert "RESEARCH_PARALLEL_API_KEY: Field required." in str(caught.value)
+    assert "RESEARCH_RESUME_SECONDS: " in str(caught.value)
+    assert "soon-enough" not in str(caught.value)
+
+
+def test_what_does_not_go_together_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model without a price would be one without a budget."""
+    monkeypatch.setenv("RESEARCH_PARALLEL_API_KEY", "a-secret-of-somebody")
+    monkeypatch.setenv("RESEARCH_MODEL_BASE_URL", "http://127.0.0.1:1/v1")
+    with pytest.raises(SettingsError, match="RESEARCH_MODEL_BASE_URL needs RESEARCH_MODEL_ID"):
+        read_settings()

@@ -304,3 +304,14 @@ def test_the_document_describes_it():
     assert "example" in document["components"]["schemas"]["Usage"]
     names = {parameter["name"] for parameter in operation["parameters"]}
     assert names == {"group_by", "from", "to", "agent", "principal", "key", "session", "run"}
+
+
+@pytest.mark.parametrize("query", [{"run_id": "r1"}, {"groupby": "day"}, {"session": "s1", "tenant": "umbrella"}])
+def test_a_parameter_that_there_is_not_is_refused(query: dict[str, str]):
+    """Left out in silence, it would turn a question about one run into an answer about everything."""
+    answer = shop().client(f"ann@acme {READ}").get("/v1/usage", params=query)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["code"] == "extra_forbidden"
+    assert "session" in error["message"]
+    assert "umbrella" not in answer.text

@@ -12,7 +12,8 @@ from .agreement import agree, comparable
 from .attributes import attribute_in
 from .entities import Entity
 from .facts import Fact, related, shown_value
-from .meant import meant_by
+from .meant import meant_by, with_parts
+from .moments import at_its_time, holds_times
 from .numbers import quantities_in
 from .ownership import owned_by
 from .periods import is_earlier
@@ -73,9 +74,9 @@ def _is_meant(ask: Ask, claimed: Quantity, fact: Fact) -> bool:
     """Whether the fact's value is the one of its sentence that the claim is about; see `meant_by`."""
     if fact.quantity is None or claimed.is_moment:
         return True
-    told = [one for one in quantities_in(fact.clause.text) if one.kind == claimed.kind]
+    told = [one for one in with_parts(fact.clause.text) if comparable(claimed, one) or one.start == fact.quantity.start]
     spots = {one.start for one in meant_by(ask.text, claimed, fact.clause.text, told)}
-    return len(told) < 2 or fact.quantity.start in spots
+    return fact.quantity.start in spots
 
 
 def _shown(claimed: Quantity) -> str:
@@ -117,7 +118,8 @@ def on_names(ask: Ask, relation: Relation, clauses: Sequence[Clause]) -> tuple[s
         if not hedges(fact.clause.text):
             by_sentence.setdefault((fact.clause.url, fact.clause.place), []).append(fact)
     heard = (_on_name(part, relation, told, text, key) for told in by_sentence.values())
-    voices = [voice for voice in heard if voice is not None]
+    timed = (at_its_time(ask, relation, voice) for voice in heard if voice is not None)
+    voices = [voice for voice in timed if voice is not None]
     return {part}, [*voices, *_denials(part, relation, entity, key, clauses)]
 
 
@@ -177,7 +179,7 @@ def on_count(ask: Ask, claimed: Quantity, clauses: Sequence[Clause]) -> Iterator
     if not ask.entities and not wanted and not claimed.counts:
         return
     for clause in clauses:
-        if denies(clause.text) or says_more(ask, clause):
+        if denies(clause.text) or says_more(ask, clause) or not holds_times(ask.text, clause):
             continue
         if ask.entities and not any(owned_by(entity, clause) for entity in ask.entities):
             continue
@@ -191,7 +193,7 @@ def on_count(ask: Ask, claimed: Quantity, clauses: Sequence[Clause]) -> Iterator
 
 
 def _on_numbers(ask: Ask, claimed: Quantity, clause: Clause) -> Iterator[Voice]:
-    told = quantities_in(clause.text)
+    told = with_parts(clause.text)
     years = {one.year for one in told if one.year} or {
         one.year for one in quantities_in(clause.sentence) if one.year
     }

@@ -1,9 +1,13 @@
-"""Which of several values in a sentence a claim is about."""
+"""Which of several values in a sentence a claim is about, and which are only parts of another: "14 vessels, of which five"."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from .numbers import quantities_in
 from .vocabulary import content_keys
 
 if TYPE_CHECKING:
@@ -11,17 +15,68 @@ if TYPE_CHECKING:
 
     from .numbers import Quantity
 
-__all__ = ["meant_by"]
+__all__ = ["meant_by", "parts_in", "segment_of", "with_parts"]
+
+_REACH = 40  # characters beside a number that tell whether it is a part
+_PART_BEHIND = re.compile(r"\bof\s(?:which|whom|these|those|them)[\s,]+(?:only\s|about\s|some\s)?$", re.IGNORECASE)
+_PART_OF = re.compile(r"\s(?:more\s)?of\s(?:which|whom|these|those|them)\b", re.IGNORECASE)
+# "three factories: one in Graz": no quantity, and still the beginning of what is said of another.
+_ONE = re.compile(r"\b(?:one|another|a\ssecond|a\sthird|the\sother)\b", re.IGNORECASE)
+
+
+@lru_cache(maxsize=2048)
+def with_parts(text: str) -> tuple[Quantity, ...]:
+    """The quantities in *text*; one that is a part of another counts what that one counts."""
+    found: list[Quantity] = []
+    for one in quantities_in(text):
+        whole = next((other for other in reversed(found) if other.kind == "count"), None)
+        if whole is not None and one.kind == "number" and _is_part(text, one):
+            found.append(replace(one, family=whole.family, unit=whole.unit))
+        else:
+            found.append(one)
+    return tuple(found)
+
+
+def parts_in(text: str) -> tuple[Quantity, ...]:
+    """Those quantities of `with_parts` that are a part of another."""
+    return tuple(one for one in with_parts(text) if not one.is_moment and _is_part(text, one))
+
+
+def _is_part(text: str, quantity: Quantity) -> bool:
+    before = text[max(0, quantity.start - _REACH) : quantity.start]
+    return bool(_PART_BEHIND.search(before) or _PART_OF.match(text, quantity.end))
+
+
+def segment_of(text: str, quantity: Quantity) -> str:
+    """*text* from the number to the next one that something else is said of; a count of another noun is no such."""
+    marks = [match.start() for match in _ONE.finditer(text)]
+    marks += [one.start for one in with_parts(text) if one.family in {"number", quantity.family}]
+    end = min((mark for mark in marks if mark > quantity.start), default=len(text))
+    return text[quantity.start : end]
 
 
 def meant_by(claim: str, claimed: Quantity, text: str, told: Sequence[Quantity]) -> list[Quantity]:
-    """Those of several values in *text* that stand before the words that the claim has behind its value.
+    """Those of the values *told* in *text* that stand before the words that the claim has beside its value.
 
-    "99.4 percent of lead and 97 percent of chlorine" gives for chlorine one of them only.
+    "99.4 percent of lead and 97 percent of chlorine" gives for chlorine one of them only, and "three factories: one in Graz"
+    none for "three factories in Graz".
     """
-    if len(told) < 2:
-        return list(told)
-    behind = content_keys(claim[claimed.end :])
-    ends = [*(one.start for one in told[1:]), len(text)]
-    fitting = [one for one, end in zip(told, ends, strict=True) if behind & content_keys(text[one.end : end])]
-    return fitting or list(told)
+    beside = content_keys(claim[claimed.start :]) - content_keys(str(claimed.told))
+    counted = content_keys(claimed.unit)
+    beside -= counted
+    fitting = [one for one in told if beside & content_keys(segment_of(text, one))]
+    if fitting:
+        return fitting
+    taken = {one.start for one in told}
+    others = [match.start() for match in _ONE.finditer(text)]
+    others += [one.start for one in with_parts(text) if one.kind == "number" and one.start not in taken]
+    if any(beside & content_keys(_from(text, start)) for start in others):
+        return []
+    parts = {one.start for one in parts_in(text)}
+    return [one for one in told if one.start not in parts] or list(told)
+
+
+def _from(text: str, start: int) -> str:
+    """*text* from *start* to the next number or "one"."""
+    marks = [match.start() for match in _ONE.finditer(text)] + [one.start for one in with_parts(text)]
+    return text[start : min((mark for mark in marks if mark > start), default=len(text))]

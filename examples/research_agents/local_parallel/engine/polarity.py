@@ -41,7 +41,7 @@ _COMPARING = re.compile(
     re.IGNORECASE,
 )
 _HEDGED = re.compile(
-    r"\b(?:may|might|could|sometimes|usually|often|perhaps|possibly|probably|rarely|plans?\sto|planned|proposed|expected|"
+    r"\b(?:may|might|could|sometimes|usually|often|perhaps|possibly|probably|rarely|plans?\sto|planned|proposed|expected|expects?|aims?\sto|hopes?\sto|wants?\sto|"
     r"intends?\sto|would|should|allegedly|reportedly|in\ssome\scases)\b",
     re.IGNORECASE,
 )

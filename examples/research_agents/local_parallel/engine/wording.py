@@ -44,6 +44,9 @@ _SIDES = tuple(
         ("most", "least"), ("least", "most"), ("shorter", "longer"), ("longer", "shorter"), ("within", "after"),
     )
 )  # fmt: skip
+_CONTRAST = re.compile(r"\b(?:while|whereas|although|but)\b|;", re.IGNORECASE)
+_OF_ANOTHER = r"\b(?P<head>[a-z]+)\s(?:of|for|at|from)\s(?:the\s|an?\s|its\s|their\s)?(?:[a-z-]+\s)?"
+_OPENING = re.compile(r"(?:the\s|an?\s)?(?P<word>[a-z]+)\s[a-z]", re.IGNORECASE)
 _ADDING = re.compile(r",\s+(?=[a-z]+ing\b)")
 _ALL = re.compile(r"\b(?:all|every|each)\b(?P<rest>[^.;]{1,60})", re.IGNORECASE)
 _BY = re.compile(r"\bby\b", re.IGNORECASE)
@@ -82,12 +85,26 @@ def _wanted(ask: Ask) -> frozenset[str]:
 
 def _is_about(ask: Ask, clause: Clause) -> bool:
     subject = ask.entities[0] if ask.entities else None
-    return subject is None or not (subject.proper or subject.thing) or owned_by(subject, clause)
+    if subject is not None and (subject.proper or subject.thing):
+        return owned_by(subject, clause)
+    return not _is_of_another(ask.text, clause.sentence)
+
+
+def _is_of_another(claim: str, sentence: str) -> bool:
+    """Whether what opens the claim only says whose in the sentence: "the board" in "the chairman of the board resigned"."""
+    opening = _OPENING.match(claim)
+    if opening is None:
+        return False
+    word, lowered = re.escape(opening["word"].lower()), sentence.lower()
+    told = len(re.findall(rf"\b{word}\b", lowered))
+    heads = re.findall(rf"{_OF_ANOTHER}{word}\b", lowered)
+    return 0 < told <= len(heads) and content_keys(" ".join(heads)).isdisjoint(content_keys(claim))
 
 
 def _judge(ask: Ask, wanted: frozenset[str], clause: Clause) -> tuple[Stance, str] | None:
     own = content_keys(clause.text)
-    told = own | content_keys(clause.sentence)
+    # Of what stands on the other side of "while" nothing is said here.
+    told = own if _CONTRAST.search(clause.sentence) and clause.text != clause.sentence else own | content_keys(clause.sentence)
     if not own & wanted or len(wanted & told) < _LEAST_SHARE * len(wanted) or says_more(ask, clause):
         return None
     if not _holds_values(ask, clause):
