@@ -138,7 +138,7 @@ class CorpusIndex:
     ) -> list[Found]:
         question = Question.of(query)
         weights = question.weights(self.weight)
-        known = [term for term in weights if self._frequency[term]]
+        known = [term for term in question.sought if self._frequency[term]]
         if not known:
             return []
         expression = " OR ".join(f'"{term}"' for term in known)

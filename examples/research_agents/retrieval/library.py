@@ -17,6 +17,7 @@ from .text import terms, title_terms
 __all__ = ["Library"]
 
 _USUAL_SIZE = 2000  # passages of the usual corpus
+_OTHER_WORDS = 0.5  # what a word that means the same is worth, against the one asked for
 _TITLE = 3.0  # what a word in the title is worth, against one in the text
 
 
@@ -90,7 +91,8 @@ class Library:
         question = Question.of(query)
         weights = question.weights(self.weight)
         strengths: defaultdict[int, float] = defaultdict(float)
-        for term, weight in weights.items():
+        for term in question.sought:
+            weight = weights.get(term) or _OTHER_WORDS * self.weight(term)
             for place, times in self._postings.get(term, {}).items():
                 strengths[place] += weight * times
         strongest = max(strengths.values(), default=1.0)

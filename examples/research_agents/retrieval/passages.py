@@ -23,6 +23,7 @@ _BARE_HEADING = re.compile(r"^[A-Z][a-z'\u2019-]+(?: (?:[A-Za-z][\w'\u2019-]*|&)
 _TITLED_ITEM = re.compile(
     r"^\s*\d{1,2}[.)]\s+(?P<title>[A-Z][\w'\u2019-]*(?: [a-z][\w'\u2019-]*){0,3})\.\s+(?P<text>[A-Z].*)$"
 )
+_NUMBERED = re.compile(r"^\s*\d{1,2}[.)]\s+[A-Z]")
 _BEGINS = re.compile(r"^\s*(?:[A-Z0-9\"'(\u201c]|[*\-+\u2022] )")
 _SIGNATURE = re.compile(
     r"^(?:class |exception |async |classmethod |staticmethod )?[A-Za-z_][\w.]*(?:\(.*\)?|)\s*(?:->.*)?$"
@@ -133,6 +134,7 @@ def _sections(text: str) -> Iterator[tuple[str, list[str]]]:
     lines = text.splitlines()
     heading, body = "", list[str]()
     position = 0
+    enumerated = False
     while position < len(lines):
         line = lines[position]
         following = lines[position + 1] if position + 1 < len(lines) else ""
@@ -144,11 +146,17 @@ def _sections(text: str) -> Iterator[tuple[str, list[str]]]:
             and len(following.strip()) >= len(line.strip()) - 2
         )
         item = _TITLED_ITEM.match(line)
+        if enumerated and not item and _NUMBERED.match(line):
+            # An item without a title behind those that have one is no part of the last of them.
+            if any(part.strip() for part in body):
+                yield heading, body
+            heading, body = "", []
         bare = not item and _is_bare_heading(lines, position)
         if markdown or underlined or bare or item:
             if any(part.strip() for part in body):
                 yield heading, body
             heading, body = _plain(markdown[2] if markdown else item["title"] if item else line), []
+            enumerated = item is not None
             if item:
                 # The number stays: the next item is one of the same list, and not the text of this one.
                 body.append(f"{line[: item.start('title')]}{item['text']}")

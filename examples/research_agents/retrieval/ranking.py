@@ -9,17 +9,29 @@ number. Where one thing is asked for ("what is X"), its words are not enough: a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from .contexts import contexts_of
+from .demands import Demands, is_question
 from .names import aliases_in, required_terms
 from .quoting import best_sentences, points_back, with_aliases
 from .subject import Subject, subject_of
+from .synonyms import meanings, synonyms
 from .text import query_terms, sentences, stem, terms, title_terms
 
 __all__ = ["DEPTHS", "MIN_COVERAGE", "Candidate", "Depth", "Found", "Question", "best_of", "judge"]
 
 MIN_COVERAGE = 0.8  # see `local_parallel.threshold`
+_MEANT = 0.75  # what a word is worth that means the one asked for; less than `MIN_COVERAGE`, so that it answers nothing alone
+_CHECKING = re.compile(
+    r"^\W*(?:does|do|did|is|are|was|were|has|have|had|can|could|must|will)\b", re.IGNORECASE
+)
+# A number that is no year and no part of a name ("the Norlux 400").
+_AMOUNT = re.compile(r"(?<![\w.,])(?!(?:1[5-9]|20)\d\d\b)\d[\d.,]*(?![\w-])")
+_NAMING = re.compile(r"\b[A-Z][\w-]*\s$")
+_PACKAGE = re.compile(r"\b(?:package|library|module)\s+([A-Za-z][\w.-]*\w)", re.IGNORECASE)
 _ENTITLED = 0.5  # what it is worth that a section opens under the name asked for, or a sentence with it
 
 
@@ -95,27 +107,54 @@ class Question:
         terms: the distinct terms, in order; what only says which kind of thing is asked for is left out.
         subject: the one thing asked for, where there is one.
         required: the terms without which nothing answers: names, years, and what is asked of them (see `relations`).
+        demands: what else a sentence has to meet.
+        names: those of `required` that are proper names; a sentence may leave them to the ones before it.
+        meant: for a term that a text may hold instead, the terms it stands for (see `synonyms`).
     """
 
     terms: tuple[str, ...]
     subject: Subject | None
     required: frozenset[str] = frozenset()
+    demands: Demands = field(default_factory=lambda: Demands.of(""))
+    names: frozenset[str] = frozenset()
+    meant: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, query: str) -> Question:
         """Read *query*."""
         subject = subject_of(query)
-        asked = query_terms(query)
+        asked = query_terms(_without_amounts(query))
         if subject is not None:
             # "the lambda keyword": a text about lambda need not say that it is a keyword.
             filler = set(map(stem, subject.filler))
             asked = [term for term in asked if term not in filler] or asked
+        names = {term for term in required_terms(query) if not term.isdigit()}
         required = required_terms(query) | {term for term in asked if term.startswith("rel_")}
-        return cls(tuple(asked), subject, required & set(asked))
+        if is_question(query):
+            required |= {stem(one.lower()) for one in _PACKAGE.findall(query)}
+        named = {stem(word) for word in Demands.of(query).named}
+        meant = meanings(term for term in asked if term not in named)
+        return cls(
+            tuple(asked),
+            subject,
+            frozenset(required & set(asked)),
+            Demands.of(query),
+            frozenset(names & set(asked)),
+            meant,
+        )
 
     def weights(self, weight: Callable[[str], float]) -> dict[str, float]:
-        """Each term with its inverse document frequency, as *weight* tells it."""
-        return {term: weight(term) for term in self.terms}
+        """Each term with its inverse document frequency, as *weight* tells it; the commonest of those that mean the same."""
+        meant = {term for several in self.meant.values() for term in several}
+        return {
+            term: min(weight(one) for one in {term, *(synonyms(term) if term in meant else ())})
+            for term in self.terms
+        }
+
+    @property
+    def sought(self) -> list[str]:
+        """The terms that a passage may be found by: those asked for, then what means the same."""
+        return [*self.terms, *(one for one in self.meant if one not in self.terms)]
 
 
 def judge(
@@ -123,27 +162,39 @@ def judge(
 ) -> Found | None:
     """Judge one candidate; None when it has no running text to quote, or none about the thing asked for."""
     subject = question.subject
+    demands = question.demands
     total = sum(weights.values())
     heading = set(title_terms(candidate.title))
     titled = weights.keys() & heading
     entitled = subject is not None and subject.entitles(candidate.title)
     aliases = aliases_in((candidate.title, *candidate.paragraphs)) if question.required else {}
+    contexts = contexts_of(candidate.paragraphs, question.names, aliases) if question.names else {}
+
+    def leads(sentence: str) -> bool:
+        about = subject is None or entitled or subject.governs(sentence)
+        return about and demands.met_by(sentence)
+
     excerpt, said = best_sentences(
         candidate.paragraphs,
         dict(weights),
         titled,
         depth.sentences,
         max_chars,
-        leads=None if subject is None or entitled else subject.governs,
+        leads=leads,
         named=candidate.title.endswith(")"),
-        aliases=aliases,
+        aliases={**question.meant, **aliases},
     )
     if not excerpt or total <= 0:
         return None
+    governed = subject is not None and subject.governs(excerpt)
+    if not demands.open_to(candidate.title) and not entitled and not governed:
+        return None
     # What counts is what can be shown together: the title and one sentence with the next. Words that are scattered
     # over the passage make no answer.
-    held = _together(excerpt, weights, aliases, pairs=subject is not None or bool(titled))
-    covered = max(_share(together | titled, weights, question.required) for together in held) / total
+    held = list(
+        _together(excerpt, question, aliases, contexts, pairs=subject is not None or bool(titled))
+    )
+    covered = max(_share(together | titled, weights, question) for together in held) / total
     in_title = sum(weights[term] for term in titled) / total
     in_text = sum(weights[term] for term in said) / total
     precise = len(titled) / len(heading) if heading else 0.0
@@ -156,7 +207,7 @@ def judge(
         + 0.1 * candidate.first
         + 0.15 * candidate.trusted
         + _ENTITLED * (entitled and candidate.first)
-        + _ENTITLED * (subject is not None and subject.governs(excerpt))
+        + _ENTITLED * governed
     )
     return Found(candidate.url, candidate.title, excerpt, covered, score)
 
@@ -170,24 +221,42 @@ def best_of(found: Iterable[Found], limit: int) -> list[Found]:
     return sorted(best.values(), key=lambda one: (-one.score, one.url))[:limit]
 
 
-def _share(held: set[str], weights: Mapping[str, float], required: frozenset[str]) -> float:
-    """The weight of the terms *held*; half of it where a required one is missing, so that it never suffices."""
-    weight = sum(weights[term] for term in held)
-    return weight if required <= held else weight / 2
+def _without_amounts(query: str) -> str:
+    """*query* without the amounts in it, where it only asks whether they are right: what says otherwise answers as well."""
+    if not _CHECKING.match(query):
+        return query
+    return _AMOUNT.sub(
+        lambda match: match.group() if _NAMING.search(query[: match.start()]) else " ", query
+    )
+
+
+def _share(held: set[str], weights: Mapping[str, float], question: Question) -> float:
+    """The weight of the terms *held*, also in other words; half of it where a required one is missing: never enough."""
+    exact = held & weights.keys()
+    meant = {term for one in held & question.meant.keys() for term in question.meant[one]} - exact
+    weight = sum(weights[term] for term in exact) + _MEANT * sum(weights[term] for term in meant)
+    return weight if question.required <= held else weight / 2
 
 
 def _together(
-    excerpt: str, weights: Mapping[str, float], aliases: Mapping[str, frozenset[str]], *, pairs: bool
+    excerpt: str,
+    question: Question,
+    aliases: Mapping[str, frozenset[str]],
+    contexts: Mapping[str, frozenset[str]],
+    *,
+    pairs: bool,
 ) -> Iterator[set[str]]:
-    """The terms of the question in each sentence of *excerpt* and in those it points back at, with *pairs* also in the one after.
+    """The terms in each sentence of *excerpt* and in those it points back at, with *pairs* also in the one after.
 
     Where no heading holds a word of the question, two sentences in a row meet its words by chance too often.
     """
-    held: list[set[str]] = []
+    held: list[set[str]] = [set()]
     for line in excerpt.split("\n"):
         for sentence in sentences(line):
-            own = weights.keys() & with_aliases(terms(sentence), aliases)
-            held.append(own | held[-1] if held and points_back(sentence) else own)
+            own = with_aliases(terms(sentence), aliases) | contexts.get(sentence, frozenset())
+            own = own if question.demands.met_by(sentence) else set()
+            held.append(own | held[-1] if points_back(sentence) else own)
+    del held[0]
     if not pairs:
         yield from held
         return

@@ -105,6 +105,11 @@ class Entity:
         return frozenset(map(stem, self.key)) - STOP_WORDS if self.proper else frozenset(self.key)
 
     @property
+    def family(self) -> str:
+        """The name without the number of a model, by which a table of all models is found; empty without such a number."""
+        return self.text.rsplit(" ", 1)[0] if self.proper and len(self.key) > 1 and self.key[-1].isdigit() else ""
+
+    @property
     def query(self) -> str:
         """What a search for it asks."""
         if not self.thing:

@@ -52,7 +52,7 @@ def segment_of(text: str, quantity: Quantity) -> str:
     marks = [match.start() for match in _ONE.finditer(text)]
     marks += [one.start for one in with_parts(text) if one.family in {"number", quantity.family}]
     end = min((mark for mark in marks if mark > quantity.start), default=len(text))
-    return text[quantity.start : end]
+    return text[quantity.start if quantity.kind == "count" else quantity.end : end]
 
 
 def meant_by(claim: str, claimed: Quantity, text: str, told: Sequence[Quantity]) -> list[Quantity]:
@@ -61,9 +61,9 @@ def meant_by(claim: str, claimed: Quantity, text: str, told: Sequence[Quantity])
     "99.4 percent of lead and 97 percent of chlorine" gives for chlorine one of them only, and "three factories: one in Graz"
     none for "three factories in Graz".
     """
-    beside = content_keys(claim[claimed.start :]) - content_keys(str(claimed.told))
-    counted = content_keys(claimed.unit)
-    beside -= counted
+    beside = content_keys(_undated(claim[claimed.end :]))
+    if claimed.kind == "count":  # "five electric vessels": what stands between number and noun says which
+        beside |= content_keys(" ".join(claimed.text.split()[1:-1]))
     fitting = [one for one in told if beside & content_keys(segment_of(text, one))]
     if fitting:
         return fitting
@@ -74,6 +74,14 @@ def meant_by(claim: str, claimed: Quantity, text: str, told: Sequence[Quantity])
         return []
     parts = {one.start for one in parts_in(text)}
     return [one for one in told if one.start not in parts] or list(told)
+
+
+def _undated(text: str) -> str:
+    """*text* without its dates: for when a value holds is asked elsewhere."""
+    for one in reversed(quantities_in(text)):
+        if one.is_moment:
+            text = f"{text[: one.start]}{text[one.end :]}"
+    return text
 
 
 def _from(text: str, start: int) -> str:

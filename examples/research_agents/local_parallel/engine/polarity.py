@@ -11,6 +11,7 @@ __all__ = [
     "denies",
     "direction_of",
     "hedges",
+    "intended_in",
     "is_conditional",
     "is_still_to_come",
     "strength_of",
@@ -41,10 +42,11 @@ _COMPARING = re.compile(
     re.IGNORECASE,
 )
 _HEDGED = re.compile(
-    r"\b(?:may|might|could|sometimes|usually|often|perhaps|possibly|probably|rarely|plans?\sto|planned|proposed|expected|expects?|aims?\sto|hopes?\sto|wants?\sto|"
+    r"\b(?:may|might|could|sometimes|usually|often|perhaps|possibly|probably|rarely|plans?\sto|planned|proposed|expected|"
     r"intends?\sto|would|should|allegedly|reportedly|in\ssome\scases)\b",
     re.IGNORECASE,
 )
+_INTENDED = re.compile(r"\b(?:expects?|aims?|hopes?|wants?|plans?|intends?)\sto\b", re.IGNORECASE)
 _CONDITIONAL = re.compile(
     r"\b(?:if|unless|provided\sthat|only\swhen|except|as\slong\sas|in\scase)\b", re.IGNORECASE
 )
@@ -90,6 +92,12 @@ def is_still_to_come(claim: str, told: str) -> bool:
 def hedges(text: str) -> bool:
     """Whether *text* says only that something can be so, or is planned to be."""
     return _HEDGED.search(text) is not None
+
+
+def intended_in(text: str) -> str:
+    """What *text* says that somebody only expects or means to do: all behind "expects to"; empty without."""
+    found = _INTENDED.search(text)
+    return text[found.end() :] if found else ""
 
 
 def is_conditional(text: str) -> bool:

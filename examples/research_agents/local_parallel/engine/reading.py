@@ -80,7 +80,8 @@ def gather(
         more: queries of which each is only a part of the question; what they find comes last.
     """
     urls: dict[str, None] = {}
-    asked = dict.fromkeys((*queries, *(entity.query for entity in entities), *more))
+    families = (entity.family for entity in entities if entity.family)
+    asked = dict.fromkeys((*queries, *(entity.query for entity in entities), *families, *more))
     for query in list(asked)[:_MOST_QUERIES]:
         for found in evidence.search([query[:_LONGEST_QUERY]], depth, limit=_MOST_PASSAGES):
             urls.setdefault(found.url)

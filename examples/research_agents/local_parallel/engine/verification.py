@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from .asking import read_claim
@@ -13,6 +14,7 @@ from .parts import readable, split_claims
 from .reading import common_words, gather
 from .results import Verdict, Witness
 from .telling import chunks_of
+from .verbatim import nobody_named, verbatim
 from .voices import Voice
 from .wording import judge_words
 
@@ -51,13 +53,27 @@ def verify(claim: str, evidence: Evidence, depth: Depth) -> Verdict:
         # "Receipts must be kept": a capital for the sentence, not for a name.
         ask = read_claim(text, common)
         clauses = _gathered(text, ask, evidence, depth)
+    same = list(verbatim(text, clauses))
+    if not same and nobody_named(ask):
+        reason = "The claim does not say whom it is about."
+        return Verdict(claim, "not_found", "low", reason, (), (Basis("verdict", reason, (), "low"),))
     parts, voices = _hear(ask, clauses)
+    if same:
+        # What seems to contradict in the very sentence is misread, and nothing but the words can be trusted then.
+        misread = {one.part for one in voices if one.stance == "contradicts" and one.clause.sentence in {heard.clause.sentence for heard in same}}
+        against = [one for one in voices if one.stance == "contradicts" and one.part not in misread and not _from_one_of(same, one)]
+        parts, voices = {"words"}, [*same, *(replace(one, part="words") for one in against)]
     if not voices:
         by_words = [Voice("words", *heard) for heard in judge_words(ask, clauses)]
         # What only words can tell of a value is that the sentence holds it.
         if not parts or all(one.stance == "supports" for one in by_words):
             parts, voices = {"words"}, by_words
     return _verdict(claim, ask, parts, voices)
+
+
+def _from_one_of(same: Sequence[Voice], other: Voice) -> bool:
+    """Whether *other* is of a document that says the claim word for word."""
+    return other.clause.url.partition("#")[0] in {one.clause.url.partition("#")[0] for one in same}
 
 
 def _gathered(text: str, ask: Ask, evidence: Evidence, depth: Depth) -> list[Clause]:

@@ -14,7 +14,7 @@ from .agreement import agree
 from .meant import meant_by
 from .numbers import quantities_in
 from .ownership import owned_by
-from .polarity import denies, hedges, is_conditional, is_still_to_come, strength_of
+from .polarity import denies, hedges, intended_in, is_conditional, is_still_to_come, strength_of
 from .vocabulary import DEEDS, content_keys, key_of, opposed, ordered_keys
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def says_more(ask: Ask, clause: Clause) -> bool:
         return True
     if (hedges(sentence) and not hedges(claim)) or is_still_to_come(claim, sentence):
         return True
-    if _narrower(claim, sentence):
+    if _narrower(claim, sentence) or _only_intended(claim, sentence):
         return True
     if is_conditional(_main_part(clause.text, ask)) and not is_conditional(claim):
         return True
@@ -173,6 +173,15 @@ def _narrower(claim: str, sentence: str) -> bool:
     """Whether the sentence does not say "all" of what the claim does: "some", or "all internal ones"."""
     told = {ordered_keys(match["rest"])[:1] for match in _ALL.finditer(sentence)}
     return any(ordered_keys(match["rest"])[:1] not in told for match in _ALL.finditer(claim))
+
+
+def _only_intended(claim: str, sentence: str) -> bool:
+    """Whether a word of the claim stands only behind "expects to" and the like, and the claim says it as a fact."""
+    behind = intended_in(sentence)
+    if not behind or intended_in(claim) or hedges(claim):
+        return False
+    said = content_keys(sentence[: len(sentence) - len(behind)])
+    return bool((content_keys(claim) & content_keys(behind)) - said)
 
 
 def _main_part(text: str, ask: Ask) -> str:
