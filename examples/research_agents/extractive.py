@@ -53,7 +53,17 @@ class ExtractiveModel(Model):
             for message in messages[last + 1 :]
             if message.role == "tool"
         ]
-        calls = conduct.calls(asked, results)
+        made = {
+            (call["function"]["name"], call["function"]["arguments"])
+            for message in messages[last + 1 :]
+            for call in message.tool_calls or ()
+        }
+        # A call that was made is not made again: it would return the same, cost the same, and lead to itself.
+        calls = [
+            call
+            for call in conduct.calls(asked, results)
+            if (call.tool, json.dumps(call.arguments)) not in made
+        ]
         if calls:
             number = len(results)
             yield ModelResponse(

@@ -92,6 +92,8 @@ _KINDED = re.compile(
 _ABOUT_FORM_WORDS = (
     "brief short concise bullet bullets point points cite cited source sources citation citations thank thanks markdown word words sentence sentences paragraph paragraphs "
     "detail details detailed long keep answer answers report list heading headings text english plain structured table careful precise include reference references important "
+    "hello hi hey hallo greetings morning afternoon evening goodbye bye welcome ok okay test testing most least exactly fewer limit "
+    "german english french agree agrees disagree disagreement "
     "page number numbers conclusion summary compare differ order clear format write add one two three four five"
 )  # fmt: skip
 _ABOUT_FORM = frozenset(_ABOUT_FORM_WORDS.split())
@@ -107,7 +109,8 @@ def topic_of(message: str) -> str:
 def says_nothing(piece: str) -> bool:
     """Whether *piece* names nothing that could be looked up: "Be brief", "say what each is for"."""
     return not any(
-        word not in STOP_WORDS and word not in _ABOUT_FORM for word in re.findall(r"[\w'-]+", piece.lower())
+        word not in STOP_WORDS and word not in _ABOUT_FORM and not word.isdigit()
+        for word in re.findall(r"[\w'-]+", piece.lower())
     )
 
 

@@ -146,8 +146,9 @@ class ChatAnswer(BaseModel):
     usage: Usage
     cost_usd: str = Field(description="What the run cost, as a decimal string.")
     engine: str = Field(
-        description="What answered. `local-extractive` quotes this machine's documents and `parallel-extractive` what "
-        "Parallel found; neither is a language model. `model:...` is one."
+        description="What answered. `local-extractive` quotes this machine's documents by rules; it is no language model. "
+        "`parallel` is what Parallel's APIs returned, whose models may have written it. `model:...` is a language model of "
+        "the operator's that led the conversation."
     )
 
 

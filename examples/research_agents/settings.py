@@ -45,8 +45,8 @@ class ResearchSettings(BaseSettings):
         20.0,
         gt=0,
         le=600,
-        description="Seconds one search may take. Default 20: below the request deadline of 30, so that the answer can "
-        "say what was slow.",
+        description="Seconds one search may take. Default 20: who waits for one that takes longer has mostly left."
+        "",
     )
     task_timeout_seconds: float = Field(
         600.0,
@@ -151,7 +151,7 @@ class ResearchSettings(BaseSettings):
         """What makes the answers, as each answer says. Only `model:...` is a language model."""
         if self.model_id is not None:
             return f"model:{self.model_id}"
-        return "local-extractive" if self.local else "parallel-extractive"
+        return "local-extractive" if self.local else "parallel"
 
     @property
     def model_run_nano(self) -> int:

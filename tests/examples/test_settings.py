@@ -20,7 +20,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESEARCH_PARALLEL_API_KEY", "a-secret-of-somebody")
     settings = ResearchSettings()
     assert settings.parallel_base_url == "https://api.parallel.ai"
-    assert settings.engine == "parallel-extractive"
+    assert settings.engine == "parallel"
     assert not settings.local
     assert "a-secret-of-somebody" not in repr(settings)
 

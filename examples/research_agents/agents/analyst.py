@@ -12,9 +12,11 @@ from examples.research_agents.upstream import UpstreamError
 from prodkit.metering import EnvelopeExhaustedError
 
 from .conduct import ToolCall, ToolResult, cited
-from .tasks import ANALYSIS, read_sources
+from .tasks import ANALYSIS, Analysis, read_content, read_sources
 
 if TYPE_CHECKING:
+    from examples.research_agents.material import Material
+
     from .workbench import Workbench
 
 __all__ = ["AnalystConduct", "AnalystTools"]
@@ -53,19 +55,21 @@ class AnalystTools(Toolkit):
                 schema=ANALYSIS,
                 on_progress=lambda message: bench.progress("analysing", message),
             )
+            content = read_content(answer, Analysis)
         except EnvelopeExhaustedError:
             material.refused.append(question)
             return json.dumps({"question": question, "refused": "the run may not cost more"})
         except UpstreamError as error:
             raise bench.stop(error) from error
         read_sources(material, answer.basis)
-        content: dict[str, Any] = answer.content if isinstance(answer.content, dict) else {}
-        findings = [_numbered(material, one, [one.get("url", "")]) for one in content.get("findings", [])]
+        findings = [_numbered(material, one.model_dump(), [one.url]) for one in content.findings]
         comparisons = [
-            _numbered(material, one, one.get("urls") or []) for one in content.get("comparisons", [])
+            _numbered(material, one.model_dump(exclude={"urls"}), one.urls) for one in content.comparisons
         ]
-        conflicts = [_numbered(material, one, one.get("urls") or []) for one in content.get("conflicts", [])]
-        missing = [str(one) for one in content.get("not_found", [])]
+        conflicts = [
+            _numbered(material, one.model_dump(exclude={"urls"}), one.urls) for one in content.conflicts
+        ]
+        missing = content.not_found
         material.findings += findings
         material.comparisons += comparisons
         material.conflicts += conflicts
@@ -79,7 +83,13 @@ class AnalystTools(Toolkit):
         return json.dumps({"question": question, **told})
 
 
-def _numbered(material: Any, one: dict[str, Any], urls: list[str]) -> dict[str, Any]:  # Any: see Material
+def _numbered(
+    material: Material, one: dict[str, Any], urls: list[str]
+) -> dict[str, Any]:  # Any: see Material
+    """*one* with the numbers of its sources; one that was not named as a basis is cited with what it is said to state."""
+    for url in urls:
+        if url and url not in material.sources:
+            material.cite(url, url, one["statement"])
     return {**one, "n": material.numbers(urls)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agno.tools import Toolkit
 
@@ -14,7 +14,7 @@ from examples.research_agents.upstream import UpstreamError
 from prodkit.metering import EnvelopeExhaustedError
 
 from .conduct import ToolCall, ToolResult, cited
-from .tasks import VERDICT, read_sources
+from .tasks import VERDICT, Verdict, read_content, read_sources
 
 if TYPE_CHECKING:
     from .workbench import Workbench
@@ -59,24 +59,23 @@ class CriticTools(Toolkit):
                 schema=VERDICT,
                 on_progress=lambda message: bench.progress("verifying", message),
             )
+            content = read_content(answer, Verdict)
         except EnvelopeExhaustedError:
             material.refused.append(claim)
             return json.dumps({"claim": claim, "refused": "the run may not cost more"})
         except UpstreamError as error:
             raise bench.stop(error) from error
         read_sources(material, answer.basis)
-        content: dict[str, Any] = answer.content if isinstance(answer.content, dict) else {}
-        verdict = content.get("verdict")
         basis = []
-        for one in content.get("evidence") or ():
-            source = material.cite(one["url"], one.get("title") or one["url"], one.get("excerpt", ""))
-            basis.append({"n": source.n, **one})
+        for one in content.evidence:
+            source = material.cite(one.url, one.title or one.url, one.excerpt)
+            basis.append({**one.model_dump(), "n": source.n})
         told = {
             "claim": claim,
             # A verdict without a passage to look at is an opinion.
-            "verdict": verdict if verdict in _SPOKEN and basis else "not_found",
-            "confidence": content.get("confidence") or "low",
-            "reasoning": content.get("reasoning") or "",
+            "verdict": content.verdict if basis else "not_found",
+            "confidence": content.confidence,
+            "reasoning": content.reasoning,
             "basis": basis,
         }
         material.judge(place, told)

@@ -18,7 +18,7 @@ from prodkit.metering import EnvelopeExhaustedError
 
 from .conduct import ToolCall, ToolResult
 from .reports import numbers_in, split_report
-from .tasks import PLAN
+from .tasks import PLAN, Plan, read_content
 
 if TYPE_CHECKING:
     from examples.research_agents.catalogue import AgentSpec
@@ -30,6 +30,7 @@ __all__ = ["DeepResearchConduct", "DeepResearchTools", "Delegate"]
 Delegate = Callable[["AgentSpec", str, str], Awaitable[str]]
 """Has an agent, at a processor, answer a message, and returns its answer; raises `UpstreamError`."""
 
+_MOST_PLANNED = 6  # sub-questions
 _MOST_CHECKED = 4  # statements the critic is asked about
 _MARKS = re.compile(r"(?:\s*\[\d{1,3}\])+")
 _HEADING = re.compile(r"^#{1,6}\s")
@@ -69,13 +70,13 @@ class DeepResearchTools(Toolkit):
                 schema=PLAN,
                 on_progress=lambda message: bench.progress("planning", message),
             )
+            content = read_content(answer, Plan)
         except EnvelopeExhaustedError:
             bench.material.refused.append(question)
             return json.dumps({"question": question, "refused": "the run may not cost more"})
         except UpstreamError as error:
             raise bench.stop(error) from error
-        content = answer.content if isinstance(answer.content, dict) else {}
-        found = [str(one).strip() for one in content.get("sub_questions") or () if str(one).strip()]
+        found = [one.strip() for one in content.sub_questions if one.strip()][:_MOST_PLANNED]
         bench.material.plan = found or [question]
         for one in bench.material.plan:
             bench.progress("planning", one)
@@ -131,6 +132,10 @@ class DeepResearchTools(Toolkit):
         try:
             answer = await self._delegate(spec, processor, message)
         except UpstreamError as error:
+            if error.problem is not None:
+                raise bench.stop(
+                    error
+                ) from error  # something of ours failed: a report without it would not say so
             # One that fails must not take along what the others found, and what has been paid for.
             bench.material.miss([f"{_short(message)} ({spec.name} failed: {error.reason})"])
             bench.progress("delegating", f"{spec.name} failed: {error.reason}")

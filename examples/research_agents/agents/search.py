@@ -11,6 +11,7 @@ from agno.tools import Toolkit
 
 from examples.research_agents.catalogue import MOST_PAGES
 from examples.research_agents.compose import answer_pieces
+from examples.research_agents.outlines import says_nothing
 from examples.research_agents.questions import split_question
 from examples.research_agents.upstream import UpstreamError
 from prodkit.metering import EnvelopeExhaustedError
@@ -126,7 +127,7 @@ class SearchConduct:
 
     def calls(self, message: str, results: Sequence[ToolResult]) -> Sequence[ToolCall]:
         """All at once: nothing depends on anything."""
-        if results:
+        if results or says_nothing(message):
             return ()
         pages = pages_named(message)
         if pages:
@@ -140,6 +141,9 @@ class SearchConduct:
 
     async def answer(self, message: str, results: Sequence[ToolResult]) -> AsyncIterator[str]:
         """Sentences of what was found, for each part of the question."""
+        if not results and says_nothing(message):
+            yield "Nothing was asked that could be looked up. Ask a question, or name a topic."
+            return
         findings = _merged(results)
         self._bench.material.miss(
             one["query"] for one in findings if not one.get("results") and not one.get("refused")

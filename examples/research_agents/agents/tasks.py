@@ -6,13 +6,22 @@ The descriptions stand in the schemas because a task's processor reads them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import structlog
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from examples.research_agents.upstream import UpstreamError
 
 if TYPE_CHECKING:
     from examples.research_agents.material import Material
-    from examples.research_agents.upstream import Basis
+    from examples.research_agents.upstream import Basis, TaskAnswer
 
-__all__ = ["ANALYSIS", "PLAN", "VERDICT", "read_sources"]
+_log = structlog.get_logger("research")
+
+__all__ = ["ANALYSIS", "PLAN", "VERDICT", "Analysis", "Plan", "Verdict", "read_content", "read_sources"]
+
+_T = TypeVar("_T", bound=BaseModel)
 
 _TEXT = {"type": "string"}
 _URLS = {
@@ -115,6 +124,105 @@ PLAN = _object(
         "description": "Questions that can each be looked up, which together answer the whole.",
     },
 )
+
+
+def _text_of(value: object) -> object:
+    return "" if value is None else value
+
+
+_Text = Annotated[str, BeforeValidator(_text_of), Field(max_length=20_000)]
+_Texts = Annotated[list[_Text], Field(max_length=500)]
+
+
+class _Content(BaseModel):
+    """What somebody else wrote: other members are left out, and those that are known have to be what they should be."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class FindingContent(_Content):
+    """See `ANALYSIS`."""
+
+    statement: _Text
+    subject: _Text = ""
+    measure: _Text = ""
+    value: _Text = ""
+    unit: _Text = ""
+    period: _Text = ""
+    url: _Text = ""
+
+
+class SideContent(_Content):
+    """See `ANALYSIS`."""
+
+    subject: _Text = ""
+    value: _Text = ""
+
+
+class ComparisonContent(_Content):
+    """See `ANALYSIS`."""
+
+    statement: _Text
+    measure: _Text = ""
+    unit: _Text = ""
+    order: list[SideContent] = Field(default_factory=list, max_length=500)
+    lowest: _Text = ""
+    highest: _Text = ""
+    urls: _Texts = Field(default_factory=list)
+
+
+class ConflictContent(_Content):
+    """See `ANALYSIS`."""
+
+    statement: _Text
+    urls: _Texts = Field(default_factory=list)
+
+
+class Analysis(_Content):
+    """What comes back for `ANALYSIS`."""
+
+    findings: list[FindingContent] = Field(default_factory=list, max_length=500)
+    comparisons: list[ComparisonContent] = Field(default_factory=list, max_length=500)
+    conflicts: list[ConflictContent] = Field(default_factory=list, max_length=500)
+    not_found: _Texts = Field(default_factory=list)
+
+
+class EvidenceContent(_Content):
+    """See `VERDICT`."""
+
+    url: Annotated[str, Field(min_length=1, max_length=20_000)]
+    title: _Text = ""
+    excerpt: _Text = ""
+    stance: Literal["supports", "contradicts"]
+
+
+class Verdict(_Content):
+    """What comes back for `VERDICT`."""
+
+    verdict: Literal["supported", "contradicted", "not_found"]
+    confidence: Literal["high", "medium", "low"] = "low"
+    reasoning: _Text = ""
+    evidence: list[EvidenceContent] = Field(default_factory=list, max_length=500)
+
+
+class Plan(_Content):
+    """What comes back for `PLAN`."""
+
+    sub_questions: _Texts
+
+
+def read_content(answer: TaskAnswer, model: type[_T]) -> _T:
+    """The content of *answer* as *model*.
+
+    Raises:
+        UpstreamError: it is something else. It was paid for; what it says cannot be told.
+    """
+    try:
+        return model.model_validate(answer.content)
+    except ValidationError as error:
+        _log.warning("task_content_unreadable", run_id=answer.run_id, faults=error.error_count())
+        reason = "The search service sent an answer that cannot be read."
+        raise UpstreamError(502, reason, billable=True) from error
 
 
 def read_sources(material: Material, basis: Iterable[Basis]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agno.agent import Agent
+from agno.exceptions import AgentRunException
 from agno.tools import Toolkit
 
 from examples.research_agents.catalogue import ANALYST, CRITIC, DEEP_RESEARCH, SEARCH, WRITER, AgentSpec
@@ -64,6 +66,9 @@ def assemble(
         KeyError: there is no such agent.
     """
     tools, conduct = _PARTS[spec.id](bench, delegate, gathered)
+    for function in tools.async_functions.values():
+        if function.entrypoint is not None:
+            function.entrypoint = _guarded(bench, function.entrypoint)
     agent = Agent(
         id=spec.id,
         name=spec.name,
@@ -74,6 +79,21 @@ def assemble(
         telemetry=False,
     )
     return Member(agent, tools)
+
+
+def _guarded(bench: Workbench, tool: Callable[..., Awaitable[str]]) -> Callable[..., Awaitable[str]]:
+    """*tool*, which ends the run where it fails in a way that it has not provided for."""
+
+    @functools.wraps(tool)
+    async def guarded(**arguments: Any) -> str:  # Any: each tool names its own, and Agno has validated them
+        try:
+            return await tool(**arguments)
+        except AgentRunException:
+            raise
+        except Exception as error:
+            raise bench.crash(error) from error
+
+    return guarded
 
 
 _Parts = tuple[Toolkit, Conduct]

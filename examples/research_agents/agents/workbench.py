@@ -6,21 +6,27 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from agno.exceptions import StopAgentRun
 from anyio.to_thread import run_sync
 
 from examples.research_agents.questions import split_question
 from examples.research_agents.retrieval.names import names_in
 from examples.research_agents.retrieval.ranking import DEPTHS, MIN_COVERAGE
+from examples.research_agents.upstream import UpstreamError
+from prodkit import Problem
+from prodkit.core.exceptions import StoreUnavailableError
 
 if TYPE_CHECKING:
     from examples.research_agents.catalogue import Processor
     from examples.research_agents.material import Material
     from examples.research_agents.retrieval.library import Library
     from examples.research_agents.retrieval.ranking import Found
-    from examples.research_agents.upstream import ParallelRun, UpstreamError
+    from examples.research_agents.upstream import ParallelRun
 
 __all__ = ["Workbench"]
+
+_log = structlog.get_logger("research")
 
 _MOST_DOCUMENTS = 24  # passages handed to a task
 _MOST_CHARACTERS = 16_000  # of them; a task's input may hold 25 000, the question and the schema included
@@ -59,6 +65,20 @@ class Workbench:
         """
         self.failure = failure
         return StopAgentRun(str(failure))
+
+    def crash(self, error: Exception) -> StopAgentRun:
+        """End the run because of *error*, which no tool has provided for; to be raised from it.
+
+        Agno would hand it to the model as a text, and an agent would say "not found" where it could not look.
+        """
+        if isinstance(error, StoreUnavailableError):
+            problem = Problem(503, "Sessions and documents cannot be reached at the moment.")
+        else:
+            _log.error("tool_failed", exc_info=error)
+            problem = Problem(500)
+        return self.stop(
+            UpstreamError(problem.status_code, "A tool failed.", billable=False, problem=problem)
+        )
 
     async def own_documents(self, query: str, *, limit: int = 5) -> list[Found]:
         """Passages of the caller's documents that answer *query*."""

@@ -31,7 +31,7 @@ from prodkit.core.context import RequestContext
 from prodkit.core.money import format_usd, parse_usd
 from prodkit.metering import PriceBook, owner_of
 
-from .examples import ANSWERS, FAILURES, STREAM_EXAMPLE
+from .examples import ANSWERS, FAILURES, NOT_FOUND, STREAM_EXAMPLE
 from .sse import event_stream, last_event, while_connected
 
 __all__ = ["STREAM_HEADERS", "agent_router", "catalogue_router"]
@@ -165,7 +165,6 @@ async def _begin(
         attributes={
             "tenant": tenant,
             "principal": principal.id,
-            "key": principal.id,
             "agent": spec.id,
             "processor": processor.name,
             "session": session_id,
@@ -277,7 +276,9 @@ def catalogue_router(settings: ResearchSettings, prices: PriceBook) -> APIRouter
     async def list_agents() -> AgentList:
         return AgentList(agents=described)
 
-    @router.get("/{agent}", summary="Describe an agent", responses={200: {"content": one_example}})
+    @router.get(
+        "/{agent}", summary="Describe an agent", responses={200: {"content": one_example}, **NOT_FOUND}
+    )
     async def describe_agent(agent: str) -> AgentDescription:
         spec = AGENTS.get(agent)
         if spec is None:

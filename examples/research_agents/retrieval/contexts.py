@@ -12,7 +12,7 @@ from .text import sentences, terms
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["contexts_of"]
+__all__ = ["contexts_of", "names_another"]
 
 _OPENS = 30  # characters within which a name is what its sentence is about: "Its rival Sundline has ..."
 _BESIDE = re.compile(r"\b(?:in|at|on|near|from|by|to|for|since|until|with)\s+(?:the\s+)?$", re.IGNORECASE)
@@ -37,14 +37,14 @@ def contexts_of(
             named = wanted & with_aliases(terms(sentence), aliases)
             if named:
                 context = frozenset(named)
-            elif _names_another(sentence):
+            elif names_another(sentence):
                 context = frozenset()
             elif context:
                 found[sentence] = context
     return found
 
 
-def _names_another(sentence: str) -> bool:
+def names_another(sentence: str) -> bool:
     """Whether *sentence* opens with a name, and not with one that only tells where or when; "TLS" is no name of anybody."""
     return any(
         name.start < _OPENS and not name.isupper() and not _BESIDE.search(sentence[: name.start])

@@ -95,7 +95,7 @@ class Demands:
 
         One whose name the question gives in part is another package: "pydantic-settings" is not "pydantic".
         """
-        match = _PACKAGE_DOCUMENT.match(title.split(" - ")[0])
+        match = _PACKAGE_DOCUMENT.match(title.split(" - ", maxsplit=1)[0])
         if match is None:
             return True
         name = {*_TOKEN.findall(match["name"].lower())}

@@ -112,7 +112,11 @@ def names_in(text: str) -> tuple[Name, ...]:
         while words and _is_common(words.rsplit(None, 1)[-1]):
             words = re.sub(rf"{_CONNECTOR}\s*\S+$", "", words) if " " in words else ""
         if words:
-            model = _MODEL.match(text, match.end()) if _may_go_on(text, start, start + len(words), match.end()) else None
+            model = (
+                _MODEL.match(text, match.end())
+                if _may_go_on(text, start, start + len(words), match.end())
+                else None
+            )
             words = re.sub(r"['\u2019]s$", "", words)
             found.append(Name(f"{words}{model.group()}" if model else words, start))
     return tuple(found)

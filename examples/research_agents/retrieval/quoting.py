@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-__all__ = ["announces", "best_sentences", "points_back", "with_aliases"]
+__all__ = ["announces", "best_sentences", "is_fragment", "names_a_kind", "points_back", "with_aliases"]
 
 _NO_ALIASES: Mapping[str, AbstractSet[str]] = MappingProxyType({})
 _TIE = 0.4  # less than any word worth asking for
@@ -23,12 +23,15 @@ _LEAST_GAIN = 0.5  # an idf of 0.5 is a word in six of ten passages
 _TELLING = (
     10  # words from which a sentence before a colon says something itself: how a manual introduces grammar
 )
+_SAYING = 3  # words a sentence has at least; a pair ("Owner: Lind") and a number say something with two
 _MOST_BACK = 2  # sentences a quotation may reach back for what it points at
 _ANNOUNCING = re.compile(
     r"\b(?:as follows|here are|are listed below)\b|\bfollowing\b.*:$|\bways?:$", re.IGNORECASE
 )
 _POINTING_BACK = re.compile(
-    r"^\(|^[\"'*]*(?:(?:it|its|this|these|that|those|they|their|such|he|she|otherwise|however|therefore|thus|hence|instead|but|and|or|"
+    # "It was agreed to ..." points at nothing before it.
+    r"^\(|^(?!it (?:is|was|has been|were) (?:\w+ly )?(?:agreed|decided|resolved|proposed|recommended|planned|expected|estimated|noted"
+    r"|reported|announced|(?:im)?possible|necessary|important|forbidden|allowed|known|clear)\b)[\"'*]*(?:(?:it|its|this|these|that|those|they|their|such|he|she|otherwise|however|therefore|thus|hence|instead|but|and|or|"
     r"also|then|likewise|similarly|conversely|consequently|nevertheless|again|both|neither|here)\b"
     r"|(?:in|for|by|at|to|with|because of|as|note)\s+(?:this|that|these|those|such|addition|contrast|both|either|other words|all)\b"
     r"|(?:for example|for instance|in particular|on the other hand|as a result|the (?:former|latter|above|same))\b)",
@@ -60,10 +63,20 @@ def points_back(sentence: str) -> bool:
     return _POINTING_BACK.match(sentence) is not None or _POINTING_LATER.match(sentence) is not None
 
 
+def names_a_kind(sentence: str) -> bool:
+    """Whether *sentence* points back by what kind of thing is meant ("The company", "Revenue"), which a title tells as well."""
+    return _POINTING_BACK.match(sentence) is None and _POINTING_LATER.match(sentence) is not None
+
+
 def announces(sentence: str) -> bool:
     """Whether *sentence* only says that something follows."""
     short = len(sentence.split()) < _TELLING
     return (short and sentence.endswith(":")) or _ANNOUNCING.search(sentence) is not None
+
+
+def is_fragment(sentence: str) -> bool:
+    """Whether *sentence* is a word or two that say nothing alone, as a heading does: "Opening hours."."""
+    return len(sentence.split()) < _SAYING and not points_back(sentence) and not re.search(r"\d|:\s?\S", sentence)
 
 
 def with_aliases(found: Iterable[str], aliases: Mapping[str, AbstractSet[str]]) -> set[str]:
@@ -83,6 +96,7 @@ def best_sentences(
     *,
     leads: Callable[[str], bool] | None = None,
     named: bool = False,
+    known: AbstractSet[str] = frozenset(),
     aliases: Mapping[str, AbstractSet[str]] = _NO_ALIASES,
 ) -> tuple[str, set[str]]:
     """The excerpt made of at most *most* sentences, and the query terms they hold.
@@ -99,6 +113,7 @@ def best_sentences(
         max_chars: longest excerpt.
         leads: which sentences may be chosen; others only follow or explain one that is. None: all.
         named: whether the title names what an opening "It" or "This" is.
+        known: the terms of the names asked for, where the title holds them: who is meant is told already.
         aliases: for a word that stands for a longer name in this passage, the terms of the rest.
     """
     pool = [(number, sentence) for number, text in enumerate(paragraphs) for sentence in sentences(text)]
@@ -112,7 +127,9 @@ def best_sentences(
     open_to = {
         place: needed
         for place, (_, sentence) in enumerate(pool)
-        if (leads is None or leads(sentence)) and (needed := _with_antecedents(pool, place, named=named))
+        if not is_fragment(sentence)
+        and (leads is None or leads(sentence))
+        and (needed := _with_antecedents(pool, held, place, named=named, known=known))
     }
 
     def fits(wanted: AbstractSet[int]) -> bool:
@@ -150,12 +167,25 @@ def best_sentences(
     ), said
 
 
-def _with_antecedents(pool: Sequence[tuple[int, str]], place: int, *, named: bool) -> set[int]:
-    """*place* and the places before it that its sentence needs to be understood; empty when they are not there."""
+def _with_antecedents(
+    pool: Sequence[tuple[int, str]],
+    held: Sequence[AbstractSet[str]],
+    place: int,
+    *,
+    named: bool,
+    known: AbstractSet[str],
+) -> set[int]:
+    """*place* and the places before it that its sentence needs to be understood; empty when they are not there.
+
+    Where the title says who is meant, a sentence that does not name them explains nothing.
+    """
     needed = {place}
     while points_back(pool[place][1]):
         if place == 0:
-            return needed if named else set()
+            return needed if named or known else set()
+        told = known and (names_a_kind(pool[place][1]) or not held[place - 1] & known)
+        if told or is_fragment(pool[place - 1][1]):
+            return needed if known else set()
         place -= 1
         needed.add(place)
         if len(needed) > _MOST_BACK + 1:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .contexts import contexts_of
+from .contexts import contexts_of, names_another
 from .demands import Demands, is_question
 from .names import aliases_in, required_terms
 from .quoting import best_sentences, points_back, with_aliases
@@ -25,6 +25,28 @@ __all__ = ["DEPTHS", "MIN_COVERAGE", "Candidate", "Depth", "Found", "Question", 
 
 MIN_COVERAGE = 0.8  # see `local_parallel.threshold`
 _MEANT = 0.75  # what a word is worth that means the one asked for; less than `MIN_COVERAGE`, so that it answers nothing alone
+_KIND_WEIGHS = 0.3
+_KINDS_OF_VALUE = frozenset(
+    stem(word)
+    for word in [
+        "rate",
+        "amount",
+        "figure",
+        "total",
+        "level",
+        "date",
+        "time",
+        "year",
+        "day",
+        "name",
+        "percentage",
+    ]
+)
+_DAYS = frozenset(
+    stem(day) for day in "mondays tuesdays wednesdays thursdays fridays saturdays sundays".split()
+)
+# "What went wrong at X" asks for whatever is told of X.
+_WHATEVER = re.compile(r"\b(?:went|go(?:es|ne|ing)?)\swrong\b", re.IGNORECASE)
 _CHECKING = re.compile(
     r"^\W*(?:does|do|did|is|are|was|were|has|have|had|can|could|must|will)\b", re.IGNORECASE
 )
@@ -123,13 +145,14 @@ class Question:
     def of(cls, query: str) -> Question:
         """Read *query*."""
         subject = subject_of(query)
-        asked = query_terms(_without_amounts(query))
+        asked = query_terms(_WHATEVER.sub(" ", _without_amounts(query)))
         if subject is not None:
             # "the lambda keyword": a text about lambda need not say that it is a keyword.
             filler = set(map(stem, subject.filler))
             asked = [term for term in asked if term not in filler] or asked
-        names = {term for term in required_terms(query) if not term.isdigit()}
-        required = required_terms(query) | {term for term in asked if term.startswith("rel_")}
+        needed = required_terms(query) - _DAYS  # "on Sundays" is no name, and may stand in the sentence before
+        names = {term for term in needed if not term.isdigit()}
+        required = needed | {term for term in asked if term.startswith("rel_")}
         if is_question(query):
             required |= {stem(one.lower()) for one in _PACKAGE.findall(query)}
         named = {stem(word) for word in Demands.of(query).named}
@@ -146,10 +169,15 @@ class Question:
     def weights(self, weight: Callable[[str], float]) -> dict[str, float]:
         """Each term with its inverse document frequency, as *weight* tells it; the commonest of those that mean the same."""
         meant = {term for several in self.meant.values() for term in several}
-        return {
+        weights = {
             term: min(weight(one) for one in {term, *(synonyms(term) if term in meant else ())})
             for term in self.terms
         }
+        # "The mileage rate", "what time": the kind of value asked for, which the value itself shows.
+        kinds = weights.keys() & _KINDS_OF_VALUE
+        if len(weights) - len(kinds) > 1:
+            weights.update({kind: _KIND_WEIGHS * weights[kind] for kind in kinds})
+        return weights
 
     @property
     def sought(self) -> list[str]:
@@ -182,6 +210,7 @@ def judge(
         max_chars,
         leads=leads,
         named=candidate.title.endswith(")"),
+        known=question.names if question.names <= with_aliases(heading, aliases) else frozenset(),
         aliases={**question.meant, **aliases},
     )
     if not excerpt or total <= 0:
@@ -191,9 +220,7 @@ def judge(
         return None
     # What counts is what can be shown together: the title and one sentence with the next. Words that are scattered
     # over the passage make no answer.
-    held = list(
-        _together(excerpt, question, aliases, contexts, pairs=subject is not None or bool(titled))
-    )
+    held = list(_together(excerpt, question, aliases, contexts, pairs=subject is not None or bool(titled)))
     covered = max(_share(together | titled, weights, question) for together in held) / total
     in_title = sum(weights[term] for term in titled) / total
     in_text = sum(weights[term] for term in said) / total
@@ -225,9 +252,7 @@ def _without_amounts(query: str) -> str:
     """*query* without the amounts in it, where it only asks whether they are right: what says otherwise answers as well."""
     if not _CHECKING.match(query):
         return query
-    return _AMOUNT.sub(
-        lambda match: match.group() if _NAMING.search(query[: match.start()]) else " ", query
-    )
+    return _AMOUNT.sub(lambda match: match.group() if _NAMING.search(query[: match.start()]) else " ", query)
 
 
 def _share(held: set[str], weights: Mapping[str, float], question: Question) -> float:
@@ -251,13 +276,14 @@ def _together(
     Where no heading holds a word of the question, two sentences in a row meet its words by chance too often.
     """
     held: list[set[str]] = [set()]
+    joins: list[bool] = []
     for line in excerpt.split("\n"):
         for sentence in sentences(line):
             own = with_aliases(terms(sentence), aliases) | contexts.get(sentence, frozenset())
             own = own if question.demands.met_by(sentence) else set()
             held.append(own | held[-1] if points_back(sentence) else own)
+            # What is said of somebody else is not said of whom the sentence before names.
+            joins.append(pairs and (bool(own & question.names) or not names_another(sentence)))
     del held[0]
-    if not pairs:
-        yield from held
-        return
-    yield from (one | after for one, after in zip(held, [*held[1:], set[str]()], strict=True))
+    following = [after if joined else set[str]() for after, joined in zip(held, joins, strict=True)][1:]
+    yield from (one | after for one, after in zip(held, [*following, set[str]()], strict=True))

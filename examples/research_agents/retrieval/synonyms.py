@@ -29,9 +29,8 @@ repair fix mend renovation renovate
 buy purchase acquire acquisition
 begin start commence launch
 finish complete completion
-cause reason because due
 worker employee staff personnel
-ship vessel boat ferry
+ship vessel boat
 car vehicle
 forbid prohibit ban
 allow permit permission
@@ -39,9 +38,7 @@ reimburse refund repay compensate reimbursement
 meal food lunch dinner
 trip travel journey
 meet meeting session gather
-maximum limit exceed ceiling cap
-heavy weight weigh heaviest
-fully entirely wholly completely all
+require need depend dependency
 discover find detect identify notice
 loss damage
 earn income

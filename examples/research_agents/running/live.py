@@ -75,6 +75,8 @@ class LiveRun:
         failure: what went wrong, if something did; what the `error` event tells.
         is_ending: whether it has run and is only being recorded, which is not cancelled any more.
         on_request: whether somebody asked for its end.
+        has_begun: whether its task has taken its first step. One that is cancelled before would never take any.
+        is_unwanted: whether it was to be cancelled before.
     """
 
     run: Run
@@ -85,6 +87,8 @@ class LiveRun:
     failure: Problem | None = None
     is_ending: bool = False
     on_request: bool = False
+    has_begun: bool = False
+    is_unwanted: bool = False
     over: asyncio.Event = field(default_factory=asyncio.Event)
     leave: asyncio.TimerHandle | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -250,6 +254,10 @@ class LiveRuns:
                     yield told
                     if told.is_last:
                         return
+                if live.is_over:
+                    # Who was told to follow from beyond the end still sees it; a stream without one would never end.
+                    yield live.events[-1]
+                    return
                 await changed.wait()
         finally:
             live.watchers -= 1
@@ -264,7 +272,11 @@ class LiveRuns:
         flusher = asyncio.create_task(self._flush_slowly(live), name=f"flush-{run.run_id}")
         ending: Ending = "failed"
         result: dict[str, Any] | None = None
+        live.has_begun = True
         try:
+            if live.is_unwanted:
+                await run.abandon()
+                raise asyncio.CancelledError  # noqa: TRY301 - as it would have been cancelled a moment later
             result = await run.execute(live.tell)
             ending = "completed"
         except asyncio.CancelledError:
@@ -295,7 +307,8 @@ class LiveRuns:
             elif not await self._runs.complete(
                 run_id, result, rest, interaction_id=result.pop("interaction_id", None)
             ):
-                live.failure = Problem(410, detail="The session was deleted meanwhile.", run_id=run_id)
+                detail = "Its session was deleted, or this server was taken for dead, before the answer was recorded."
+                live.failure = Problem(410, detail, run_id=run_id, cost_usd=live.run.cost_usd)
         except Exception as error:  # noqa: BLE001 - whatever the database says, who waits has to be told
             _log.error("run_not_recorded", run_id=run_id, exc_info=error)
             live.failure = live.failure or Problem(
@@ -343,7 +356,9 @@ def _document(problem: Problem | None) -> dict[str, Any]:
 
 def _stop(live: LiveRun) -> None:
     """Cancel the run, once, and not any more when it is only being recorded."""
-    if live.task is not None and not live.is_ending and not live.task.cancelling():
+    if not live.has_begun:
+        live.is_unwanted = True
+    elif live.task is not None and not live.is_ending and not live.task.cancelling():
         live.task.cancel()
 
 

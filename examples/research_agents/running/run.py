@@ -71,6 +71,10 @@ class Run:
         """What it has cost so far, as a decimal string."""
         return format_usd(self.envelope.charged_nano)
 
+    async def abandon(self) -> None:
+        """Give back what was set aside; instead of `execute`."""
+        await self.envelope.aclose()
+
     async def execute(self, emit: Emit) -> dict[str, Any]:
         """Run the agent and return the body of a chat. Cancelling it cancels the calls that are under way.
 

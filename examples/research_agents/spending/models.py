@@ -21,9 +21,9 @@ __all__ = ["ModelTariff"]
 
 PROVIDER: Final = "model"
 _PER: Final = 1_000_000
-_BYTES_PER_TOKEN: Final = (
-    3  # no tokenizer in use makes more tokens of ordinary text; JSON around it only adds
-)
+# No tokenizer makes more tokens than there are bytes; some make one of each digit, so less would not be a bound. What a chat
+# template adds to a message is covered by the JSON around it.
+_BYTES_PER_TOKEN: Final = 1
 _MOST_TOKENS: Final = 100_000_000
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
 # Each of them is priced in another way than by tokens of text, so a request that has one is not sent.

@@ -25,6 +25,7 @@ PROVIDER: Final = "parallel"
 INCLUDED_RESULTS: Final = 10  # of a search
 _CHAT_PATHS: Final = frozenset({"/chat/completions", "/v1/chat/completions", "/v1beta/chat/completions"})
 _RUN_PATH: Final = re.compile(r"/v1/tasks/runs/([A-Za-z0-9_.-]{1,200})(/result|/events|/input)?")
+_UNIT: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")  # the name of one
 _MOST_UNITS: Final = 1000  # of one request: above all that Parallel allows
 _BILLED_TASK: Final = {"completed": True, "failed": False, "cancelled": False}
 _log = structlog.get_logger("research")
@@ -132,7 +133,9 @@ class _ByUsage:
         if units is not None and (unknown := sorted(units.keys() - self._prices.keys())):
             # A sum in which something is missing would look like the whole.
             _log.warning("usage_without_price", provider=PROVIDER, skus=[name[:64] for name in unknown[:5]])
-            return Charge(amount_nano=self._expected, units=units, estimated=True)
+            # Their names are somebody else's words, and would become labels of metrics.
+            priced = {name: count for name, count in units.items() if name in self._prices}
+            return Charge(amount_nano=self._expected, units=priced, estimated=True)
         if units is None:
             return Charge(amount_nano=self._expected, estimated=True)
         counted = {**self._least, **units}
@@ -214,7 +217,7 @@ def _units(usage: object) -> dict[str, int] | None:
         name, count = (item.get("name"), item.get("count")) if isinstance(item, dict) else (None, None)
         if not isinstance(name, str) or not isinstance(count, int) or isinstance(count, bool):
             return None
-        if not 0 <= count <= _MOST_UNITS:
+        if not 0 <= count <= _MOST_UNITS or _UNIT.fullmatch(name) is None:
             return None
         units[name] = units.get(name, 0) + count
     return units

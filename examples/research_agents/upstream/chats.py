@@ -71,6 +71,7 @@ class ParallelChat:
     async def _read(self) -> AsyncGenerator[str, None]:
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         response: httpx.Response | None = None
+        said = False
         try:
             # Never around a `yield`: the clock would cancel whoever is reading.
             async with asyncio.timeout_at(deadline):
@@ -80,8 +81,9 @@ class ParallelChat:
             async with aclosing(self._documents(response, deadline)) as documents:
                 async for document in documents:
                     if piece := self._piece(document):
+                        said = True
                         yield piece
-            if not self._ended:
+            if not self._ended or not said:
                 raise UpstreamError(502, _CUT, billable=True)
         except TimeoutError as error:
             raise error_of(error) from error
@@ -129,7 +131,11 @@ class ParallelChat:
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
             return ""
-        self._ended = self._ended or bool(choice.get("finish_reason"))
+        finished = choice.get("finish_reason")
+        if finished is not None and finished != "stop":
+            # "length", "content_filter": what is there is a part, and must not pass for the whole.
+            raise UpstreamError(502, _CUT, billable=True)
+        self._ended = self._ended or finished is not None
         said = choice.get("delta") or choice.get("message")
         content = said.get("content") if isinstance(said, dict) else None
         return content if isinstance(content, str) else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from parallel import omit
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from parallel import AsyncParallel
 
 __all__ = ["ParallelRun"]
+
+_LONGEST_QUERY: Final = 1000  # characters
 
 _Answer = TypeVar("_Answer")
 
@@ -61,7 +63,8 @@ class ParallelRun:
         """
         found = await self._asked(
             self._sdk.search(
-                search_queries=[query],
+                # What is too long for a query is told whole as the objective.
+                search_queries=[_shortened(query)],
                 objective=objective or query,
                 mode=mode,  # type: ignore[arg-type]  # the tariff refuses what has no price
                 session_id=session_id or omit,
@@ -150,3 +153,10 @@ class ParallelRun:
             raise error_of(error) from error
         except FAILURES as error:
             raise failure_of(error) from error
+
+
+def _shortened(query: str) -> str:
+    """*query*, or as many of its first words as a search takes."""
+    if len(query) <= _LONGEST_QUERY:
+        return query
+    return query[:_LONGEST_QUERY].rsplit(maxsplit=1)[0]

@@ -31,6 +31,10 @@ class Scripted:
     cancelled: int = 0
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
+    async def abandon(self) -> None:
+        self.cancelled += 1
+        self.done.set()
+
     async def execute(self, emit: Callable[[str, dict[str, Any]], None]) -> dict[str, Any]:
         try:
             return await self.script(emit)
@@ -305,3 +309,26 @@ async def test_a_run_that_never_stops_talking_is_ended(live: LiveRuns, runs: Run
     with pytest.raises(Problem) as caught:
         await live.answer(live.start(run))
     assert caught.value.status_code == 502
+
+
+async def test_a_run_that_is_cancelled_before_its_first_step_ends_too(live: LiveRuns, runs: Runs) -> None:
+    """Its task would never run: it is recorded, told, and its money given back all the same."""
+    run = await begin(runs, three)
+    started = live.start(run)
+    watching = asyncio.create_task(collect(live, run.run_id))
+    assert await live.cancel(run.run_id, on_request=True)
+    told = await asyncio.wait_for(watching, 5)
+    assert [one.name for one in told] == ["error"]
+    assert told[0].data["detail"] == "The run was cancelled, as was asked for."
+    assert (run.cancelled, len(live), started.is_over) == (1, 0, True)
+    record = await runs.get(TENANT, run.run_id)
+    assert record is not None
+    assert record.status == "cancelled"
+
+
+async def test_who_follows_from_beyond_the_end_sees_the_end(live: LiveRuns, runs: Runs) -> None:
+    """However it came to that position: a stream that never ends would keep its run alive."""
+    run = await begin(runs, three)
+    live.start(run)
+    told = await asyncio.wait_for(collect(live, run.run_id, after=999), 5)
+    assert told[-1].name == "run.completed"

@@ -107,7 +107,11 @@ class Entity:
     @property
     def family(self) -> str:
         """The name without the number of a model, by which a table of all models is found; empty without such a number."""
-        return self.text.rsplit(" ", 1)[0] if self.proper and len(self.key) > 1 and self.key[-1].isdigit() else ""
+        return (
+            self.text.rsplit(" ", 1)[0]
+            if self.proper and len(self.key) > 1 and self.key[-1].isdigit()
+            else ""
+        )
 
     @property
     def query(self) -> str:
@@ -144,10 +148,12 @@ def _is_verb(text: str, entity: Entity, start: int, end: int) -> bool:
     if text[start - 1 : start] in {'"', "'", "`", "\u201c"} or entity.kind not in _BUILDINGS:
         return False
     name = entity.key[0]
-    asked = re.search(rf"\b(?:did|does|do|has|have|can|will|must|may)\s(?:the\s|an?\s)?{entity.kind}\s$", text[:start], re.IGNORECASE)
-    return bool(
-        name.endswith("ed") or keyword.iskeyword(name) or asked or _BEHIND_VERB.match(text, end)
+    asked = re.search(
+        rf"\b(?:did|does|do|has|have|can|will|must|may)\s(?:the\s|an?\s)?{entity.kind}\s$",
+        text[:start],
+        re.IGNORECASE,
     )
+    return bool(name.endswith("ed") or keyword.iskeyword(name) or asked or _BEHIND_VERB.match(text, end))
 
 
 def _listed(names: str, offset: int, kind: str, *, strict: bool) -> Iterator[tuple[Entity, int, int]]:

@@ -10,6 +10,7 @@ from examples.research_agents.retrieval.relations import Relation, told_relation
 from examples.research_agents.retrieval.text import stem, terms
 
 from .attributes import Attribute, attribute_in
+from .meant import parts_in, segment_of, with_parts
 from .numbers import Quantity, plain, quantities_in
 from .ownership import names_entity, owned_by
 from .periods import is_earlier, period_of
@@ -139,8 +140,26 @@ def _measured_in(
         for name in _named_in(entity, None, clause, ask.wants):
             yield Fact(entity, label, name, "", None, None, clause, single=False)
     elif values:
-        counted = [one for one in values if one.kind == "count" and stem(one.counts) in wanted]
-        yield from _valued(entity, label, None, clause, counted or _nearest(wanted, clause.text, values))
+        chosen = _counted(wanted, clause.text) or _nearest(wanted, clause.text, values)
+        before = [one for one in _before_in_time(clause, chosen, values) if len(ask.years) > 1 or period_of(clause, one, alone=False) in ask.years]
+        yield from _valued(entity, label, None, clause, [*chosen, *before])
+
+
+def _counted(wanted: frozenset[str], text: str) -> list[Quantity]:
+    """What counts the thing asked; a part of it where the question says which: "electric" of "14 vessels, of which five are"."""
+    counted = [one for one in with_parts(text) if one.kind == "count" and stem(one.counts) in wanted]
+    keys = {key_of(one) for one in wanted}
+    parts = [one for one in counted if one in parts_in(text) and keys & content_keys(segment_of(text, one))]
+    return parts or [one for one in counted if one not in parts_in(text)]
+
+
+def _before_in_time(clause: Clause, chosen: Sequence[Quantity], values: Sequence[Quantity]) -> list[Quantity]:
+    """The values that those *chosen* are compared with: "compared with 8,105 in January of the previous year"."""
+    if len(chosen) != 1:
+        return []
+    kinds = {chosen[0].kind, "number"}
+    earlier = [one for one in values if one.kind in kinds and one != chosen[0] and is_earlier(clause.text, one)]
+    return [replace(one, family=chosen[0].family, unit=chosen[0].unit) for one in earlier if one.kind in {"number", "count"}]
 
 
 def _speaks_of(wanted: frozenset[str], clause: Clause, *, named: bool) -> bool:

@@ -16,7 +16,7 @@ from .meant import meant_by, with_parts
 from .moments import at_its_time, holds_times
 from .numbers import quantities_in
 from .ownership import owned_by
-from .periods import is_earlier
+from .periods import is_earlier, period_before
 from .polarity import denies, hedges
 from .vocabulary import content_keys, key_of
 from .voices import Voice
@@ -74,7 +74,11 @@ def _is_meant(ask: Ask, claimed: Quantity, fact: Fact) -> bool:
     """Whether the fact's value is the one of its sentence that the claim is about; see `meant_by`."""
     if fact.quantity is None or claimed.is_moment:
         return True
-    told = [one for one in with_parts(fact.clause.text) if comparable(claimed, one) or one.start == fact.quantity.start]
+    told = [
+        one
+        for one in with_parts(fact.clause.text)
+        if comparable(claimed, one) or one.start == fact.quantity.start
+    ]
     spots = {one.start for one in meant_by(ask.text, claimed, fact.clause.text, told)}
     return fact.quantity.start in spots
 
@@ -194,6 +198,12 @@ def on_count(ask: Ask, claimed: Quantity, clauses: Sequence[Clause]) -> Iterator
 
 def _on_numbers(ask: Ask, claimed: Quantity, clause: Clause) -> Iterator[Voice]:
     told = with_parts(clause.text)
+    before = [one for one in told if ask.years and (earlier := period_before(clause, one)) and earlier in ask.years]
+    if before:
+        told = tuple(replace(one, family=claimed.family) if one.kind == "number" else one for one in before)
+        if any(comparable(claimed, one) and agree(claimed, one) for one in told):
+            yield Voice(claimed.text, "supports", f'"{clause.title}" gives the same value.', clause)
+        return
     years = {one.year for one in told if one.year} or {
         one.year for one in quantities_in(clause.sentence) if one.year
     }

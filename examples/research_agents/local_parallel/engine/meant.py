@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["meant_by", "parts_in", "segment_of", "with_parts"]
 
 _REACH = 40  # characters beside a number that tell whether it is a part
-_PART_BEHIND = re.compile(r"\bof\s(?:which|whom|these|those|them)[\s,]+(?:only\s|about\s|some\s)?$", re.IGNORECASE)
+_PART_BEHIND = re.compile(
+    r"\bof\s(?:which|whom|these|those|them)[\s,]+(?:only\s|about\s|some\s)?$", re.IGNORECASE
+)
 _PART_OF = re.compile(r"\s(?:more\s)?of\s(?:which|whom|these|those|them)\b", re.IGNORECASE)
 # "three factories: one in Graz": no quantity, and still the beginning of what is said of another.
 _ONE = re.compile(r"\b(?:one|another|a\ssecond|a\sthird|the\sother)\b", re.IGNORECASE)

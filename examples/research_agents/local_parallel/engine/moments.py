@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["at_its_time", "holds_times"]
 
 _REACH = 30  # characters before a date in which its preposition is looked for
-_SIDE = re.compile(r"\b(since|until|till|from|in|on|by|before|after)\s(?:the\s)?(?:[a-z]+\s)?$", re.IGNORECASE)
+_SIDE = re.compile(
+    r"\b(since|until|till|from|in|on|by|before|after)\s(?:the\s)?(?:[a-z]+\s)?$", re.IGNORECASE
+)
 # An office changes hands: what was once says nothing about today, nor the other way round.
-_ONCE = re.compile(r"\b(?:was|were|had|until|till|former(?:ly)?|resigned|stepped\sdown|retired|once|previous(?:ly)?)\b", re.IGNORECASE)
+_ONCE = re.compile(
+    r"\b(?:was|were|had|until|till|former(?:ly)?|resigned|stepped\sdown|retired|once|previous(?:ly)?)\b",
+    re.IGNORECASE,
+)
 _MONTH = re.compile(
     r"\b(?:January|February|March|April|May(?=\s(?:\d|of\b)|[.,?]|$)|June|July|August|September|October|November|December)\b"
 )

@@ -156,8 +156,14 @@ def quantities_in(text: str) -> tuple[Quantity, ...]:
             found.append(_moment(text, *time, "clock"))
             taken[time[0] : time[1]] = b"\1" * (time[1] - time[0])
     for name in names_in(text):
-        if name[-1].isdigit() and (model := re.search(r"\d+$", name)) and not taken[name.start + model.start()]:
-            taken[name.start + model.start() : name.end] = b"\1" * len(model.group())  # "the Kestrel 90": no value
+        if (
+            name[-1].isdigit()
+            and (model := re.search(r"\d+$", name))
+            and not taken[name.start + model.start()]
+        ):
+            taken[name.start + model.start() : name.end] = b"\1" * len(
+                model.group()
+            )  # "the Kestrel 90": no value
     for match in _NUMBER.finditer(text):
         if len(found) >= _MOST:
             break

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .clauses import Clause
     from .numbers import Quantity
 
-__all__ = ["is_earlier", "period_of"]
+__all__ = ["is_earlier", "period_before", "period_of"]
 
 _REACH = 60  # characters beside a number or a date that are looked at
 _BEHIND = 25  # characters between a value and the date behind it
@@ -23,6 +23,10 @@ _EARLIER = re.compile(
 _EARLIER_YEAR = re.compile(
     r"\s?(?:a\syear\s(?:earlier|before|ago)|the\s(?:year\sbefore|previous\syear)|previously|before)|\s?(?:less|more|fewer)\sthan\b",
     re.IGNORECASE,
+)
+_PREVIOUS = re.compile(
+    r"\s?(?:[a-z]+\s)?(?:in\s(?:[A-Z][a-z]+\s(?:of\s)?)?)?(?:a\syear\s(?:earlier|before|ago)|(?:in\s)?the\s(?:year\sbefore|previous\syear|"
+    r"preceding\syear|prior\syear)|(?:the\s)?last\syear)",
 )
 _OWN_YEAR = re.compile(r"\s*(?:,\s*|\()?(?:in|for|of|during)?\s*(?:the\s+year\s+)?\d{4}\b", re.IGNORECASE)
 # "since 2010" and "founded in 1987" say nothing about the time of a value beside them.
@@ -48,6 +52,8 @@ def period_of(clause: Clause, quantity: Quantity, *, alone: bool) -> str | None:
         for one in quantities_in(text)
         if one.family == "date" and not _NO_PERIOD.search(text[max(0, one.start - _REACH) : one.start])
     ]
+    if (earlier := period_before(clause, quantity)) is not None:
+        return earlier
     behind = next((one for one in dates if 0 <= one.start - quantity.end < _BEHIND), None)
     before = [one for one in dates if one.end <= quantity.start]
     if behind is not None:
@@ -60,6 +66,18 @@ def period_of(clause: Clause, quantity: Quantity, *, alone: bool) -> str | None:
         return lead[1]
     titled = _TITLED.findall(clause.title)
     return titled[0] if len(titled) == 1 else None
+
+
+def period_before(clause: Clause, quantity: Quantity) -> str | None:
+    """The year before the one the clause is of, for the value of "compared with 8,105 in January of the previous year"."""
+    text = clause.text
+    if not _PREVIOUS.match(text, quantity.end):
+        return None
+    # What stands before the value says which year "the previous year" is before.
+    years = [one.year for one in quantities_in(text[: quantity.start]) if one.year]
+    if not years and (lead := _LEADING.match(clause.sentence)):
+        years = [lead[1]]
+    return str(int(years[0]) - 1) if years and years[0] else None
 
 
 def is_earlier(text: str, quantity: Quantity) -> bool:

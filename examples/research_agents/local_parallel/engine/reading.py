@@ -52,7 +52,7 @@ _PREPOSED = re.compile(
     r"\s+(?:the\s+|an?\s+|nearby\s+|its\s+)?(?:(?:city|town|village|port|region|province|country|capital)\s+of\s+)?$",
     re.IGNORECASE,
 )
-_LIKE_TITLE = re.compile(r"\s[-\u2013\u2014]\s")
+_LIKE_TITLE = re.compile(r"\s[-\u2013\u2014]\s|:\s")
 _TITLE_OF = re.compile(r"\s(?:of|on|about|for|from)\b", re.IGNORECASE)
 # Of whom "its rival X" goes on, it is X.
 _RIVAL = re.compile(
@@ -60,6 +60,7 @@ _RIVAL = re.compile(
     r"predecessor|successor|sister|affiliate|daughter)(?:\s(?:company|firm|group))?,?\s$",
     re.IGNORECASE,
 )
+_ITEM = re.compile(r"[\w /()-]{1,40}:\s")
 _TOLD_ITEM = re.compile(r"\w:\s+\S|^\s*[-*]\s")
 
 
@@ -168,7 +169,12 @@ class _Reader:
         return tuple(
             name
             for name in names_in(text)
-            if not (name.start <= 1 and len(name.key) == 1 and stem(name.key[0]) in self._common)
+            if not (
+                name.start <= 1
+                and len(name.key) == 1
+                # "Price: 289 euros" is about what the passage is about
+                and (stem(name.key[0]) in self._common or text.startswith(":", name.end))
+            )
         )
 
     def _subject(self, sentence: str, names: tuple[Name, ...]) -> tuple[Name | None, bool]:
@@ -195,7 +201,8 @@ class _Reader:
             self._origin[subject.key] = place
             return sentence
         named = self._origin.get(subject.key, place)
-        if named >= place:
+        # A line of a listing is about the title, whatever was said before it.
+        if named >= place or _ITEM.match(sentence):
             return sentence
         return f"{self._told[named]} {'' if named == place - 1 else '[...] '}{sentence}"
 

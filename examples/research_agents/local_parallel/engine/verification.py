@@ -14,7 +14,7 @@ from .parts import readable, split_claims
 from .reading import common_words, gather
 from .results import Verdict, Witness
 from .telling import chunks_of
-from .verbatim import nobody_named, verbatim
+from .verbatim import WHOLE, kind_named, nobody_named, verbatim
 from .voices import Voice
 from .wording import judge_words
 
@@ -57,12 +57,23 @@ def verify(claim: str, evidence: Evidence, depth: Depth) -> Verdict:
     if not same and nobody_named(ask):
         reason = "The claim does not say whom it is about."
         return Verdict(claim, "not_found", "low", reason, (), (Basis("verdict", reason, (), "low"),))
+    if kind_named(ask):
+        ask = replace(ask, entities=())  # "the company" of a claim that names only a place is not that place
     parts, voices = _hear(ask, clauses)
     if same:
         # What seems to contradict in the very sentence is misread, and nothing but the words can be trusted then.
-        misread = {one.part for one in voices if one.stance == "contradicts" and one.clause.sentence in {heard.clause.sentence for heard in same}}
-        against = [one for one in voices if one.stance == "contradicts" and one.part not in misread and not _from_one_of(same, one)]
-        parts, voices = {"words"}, [*same, *(replace(one, part="words") for one in against)]
+        misread = {
+            one.part
+            for one in voices
+            if one.stance == "contradicts"
+            and one.clause.sentence in {heard.clause.sentence for heard in same}
+        }
+        against = [
+            one
+            for one in voices
+            if one.stance == "contradicts" and one.part not in misread and not _from_one_of(same, one)
+        ]
+        parts, voices = {WHOLE}, [*same, *(replace(one, part=WHOLE) for one in against)]
     if not voices:
         by_words = [Voice("words", *heard) for heard in judge_words(ask, clauses)]
         # What only words can tell of a value is that the sentence holds it.

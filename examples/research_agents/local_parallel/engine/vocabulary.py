@@ -74,7 +74,7 @@ eastern western
 # What a claim may add without saying more.
 _SAYING_NOTHING = """
 basically simply certain given particular currently actually really namely already respectively effectively
-various officially approximately roughly around total altogether called fact
+differed differs various officially approximately roughly around total altogether called fact
 """
 _LIGHT = frozenset(stem(word) for word in _SAYING_NOTHING.split())
 # Endings that make a noun or an adjective of a verb: "approval" of "approve", "expiry" of "expire".

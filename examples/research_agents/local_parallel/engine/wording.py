@@ -104,12 +104,19 @@ def _is_of_another(claim: str, sentence: str) -> bool:
 def _judge(ask: Ask, wanted: frozenset[str], clause: Clause) -> tuple[Stance, str] | None:
     own = content_keys(clause.text)
     # Of what stands on the other side of "while" nothing is said here.
-    told = own if _CONTRAST.search(clause.sentence) and clause.text != clause.sentence else own | content_keys(clause.sentence)
-    if not own & wanted or len(wanted & told) < _LEAST_SHARE * len(wanted) or says_more(ask, clause):
+    told = (
+        own
+        if _CONTRAST.search(clause.sentence) and clause.text != clause.sentence
+        else own | content_keys(clause.sentence)
+    )
+    # The opposite of a word is told of the same: of "tuples are mutable" half stands in "tuples are immutable".
+    held = len(wanted & told) + any(opposed(one, told) is not None for one in wanted - told)
+    if not own & wanted or held < _LEAST_SHARE * len(wanted) or says_more(ask, clause):
         return None
     if not _holds_values(ask, clause):
         return None
-    around = content_keys(clause.title) | (content_keys(clause.quote) if clause.inherited else frozenset())
+    led_by = clause.quote.removesuffix(clause.sentence) if clause.inherited else ""
+    around = content_keys(clause.title) | content_keys(led_by)
     missing = wanted - told - around
     if missing:
         return _by_opposite(ask, missing, told, clause)
