@@ -78,6 +78,7 @@ _ADJECTIVES = {"older": "founding", "oldest": "founding", "younger": "founding",
     "deepest": "depth", "faster": "speed", "fastest": "speed", "cheaper": "price", "cheapest": "price", "hotter": "temperature", "hottest": "temperature",
     "bigger": "size", "biggest": "size", "larger": "size", "largest": "size"}  # fmt: skip
 _OWN = re.compile(r"^(?:of\s)?(?:its|their|his|her|each\sone's|each's|the|an?|both)\s", re.IGNORECASE)
+_ITS_OWN = re.compile(r"^(?:its|their|his|her)\s", re.IGNORECASE)
 _KIND = re.compile(
     r"^(?:the\s)?(?P<name>.+)\s(?P<kind>statement|keyword|clause|expression|operator|function|method|command|package|exception|object|type|module|class|loop|project|library)(?:e?s)$",
     re.IGNORECASE,
@@ -179,7 +180,14 @@ def _read(request: str, *, told: bool, comparing: bool) -> _Read:
         sides, aspects = _aspects_of(plain[owned.end() :] if owned else plain)
         if sides and (comparing or told or all(_NAMED.search(side) for side in sides)):
             return sides, aspects
-    return (_items(plain, _SIDES if comparing else _LIST) if comparing or told else []), []
+    if not (comparing or told):
+        return [], []
+    items = _items(plain, _SIDES if comparing else _LIST)
+    owned_by_first = [item for item in items[1:] if _ITS_OWN.match(item)]
+    if owned_by_first and len(owned_by_first) == len(items) - 1:
+        # "The pumps and their prices": the second is asked of the first, which is wanted as a whole too.
+        return items[:1], ["", *(aspect for item in owned_by_first for aspect in _aspects(item))]
+    return items, []
 
 
 def _regarding(text: str, *, weakly: bool) -> tuple[str, list[str]]:

@@ -30,7 +30,15 @@ _PAIR = re.compile(
     rf"(?P<first>{_TERM})\s+and\s+(?:the\s+|an?\s+)?(?P<second>{_TERM})(?P<tail>\s+[\w\s]*|)\??$",
     re.IGNORECASE,
 )
-_POINTING_BACK = re.compile(r"\b(?:it|its|they|them|their|this|that|these|those|one)\b", re.IGNORECASE)
+_POINTING_BACK = re.compile(
+    r"\b(?:it|its|they|them|their|this|that|these|those|one|he|him|his|she|her|hers|the\s(?:company|firm))\b", re.IGNORECASE
+)
+# Whether sources agree is told wherever they do not; it is nothing to be looked up.
+_ABOUT_SOURCES = re.compile(
+    r"^(?:do|does|did|whether|where|say\swhether|say\swhere|and)?\s?(?:(?:all|any|the|these|those|my|your|our|different)\s){0,2}"
+    r"(?:sources?|documents?|texts?|reports?|papers?|they)\s(?:all\s)?(?:dis)?agrees?\b",
+    re.IGNORECASE,
+)
 _SINGULAR = {"do": "does", "are": "is", "were": "was"}
 _PLURAL = re.compile(r"\b(?:do|are|were)\b", re.IGNORECASE)
 _LONGEST_SUBJECT = 10  # words; more of them say something, and are looked up as they stand
@@ -67,7 +75,9 @@ def _pieces(message: str) -> list[str]:
     pieces: list[str] = []
     for piece in _NEW_QUESTION.split(message):
         asked = piece.strip(" \t?;,")
-        if not asked or (says_nothing(asked) and not (pieces and _ASKS.match(asked))):
+        if not re.search(r"\w", asked) or (pieces and _ABOUT_SOURCES.match(asked)):
+            continue
+        if says_nothing(asked) and not (pieces and _ASKS.match(asked)):
             continue
         if pieces and _POINTING_BACK.search(asked):
             asked = in_context(asked, pieces)

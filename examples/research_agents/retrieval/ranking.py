@@ -40,6 +40,9 @@ _KINDS_OF_VALUE = frozenset(
         "day",
         "name",
         "percentage",
+        "fully",
+        "completely",
+        "entirely",
     ]
 )
 _DAYS = frozenset(

@@ -76,6 +76,14 @@ _MAKING = r"(?:produc|generat|deliver|suppl|yield|feed|output|manufactur)\w*|(?:
 # States of which "how long" asks for a time and not for a length.
 _LASTING = r"(?:unavailable|down|offline|closed|open|interrupted|delayed|blocked|missing|valid|in force|kept|stored|out|on leave|asleep)"
 
+# What is long, high or much without being a body: its adjective asks for no measure of a body.
+_NO_BODY = (
+    r"(?:the\s|an?\s|its\s|their\s|your\s|our\s|your\s)?(?:[\w-]+\s){0,3}?(?:warrant(?:y|ies)|guarantee|contract|notice|period|term|deadline|delay|"
+    r"meeting|trip|journey|flight|break|holiday|leave|course|trial|training|stay|wait|queue|session|interview|probation|retention|budget|loss|"
+    r"losses|fees?|tax|taxes|allowance|rates?|prices?|costs?|salary|salaries|wages?|fines?|risk|revenue|turnover|profit|share|output|capacity|"
+    r"deposit|rent|debt|deficit|surplus|penalty|damage|yield|consumption|demand|temperature|limit)\b"
+)
+
 RELATIONS: tuple[Relation, ...] = (
     _relation(
         "staff",
@@ -105,7 +113,7 @@ RELATIONS: tuple[Relation, ...] = (
         families="money",
     ),
     _relation("profit", "profit", "profit profits surplus", told=r"\bnet\s(?:income|earnings)\b", families="money"),
-    _relation("loss", "loss", "", told=r"\b(?:net\s)?loss(?:es)?\sof\b|\blost\s(?:[\w-]+\s){0,2}[$€£]", asked=r"\bloss(?:es)?\b", families="money"),
+    _relation("loss", "loss", "", told=r"\bloss(?:es)?\s(?:of|was|is|were|are|amount\w*|stood|came|totall?ed|reached)\b|\blost\s(?:[\w-]+\s){0,2}[$€£]", asked=r"\bloss(?:es)?\b", families="money"),
     _relation("budget", "budget", "budget budgets", families="money"),
     _relation(
         "funding",
@@ -120,7 +128,7 @@ RELATIONS: tuple[Relation, ...] = (
         "cost",
         "cost costs costing price prices priced",
         told=rf"\b(?:paid|worth|spent|spends|sells\sfor|sold\sfor|charges)\s(?:[\w-]+\s){{0,3}}(?:{_MONEY})",
-        asked=r"\bhow (?:much (?:is|was|were|are|money)|expensive)\b",
+        asked=rf"\bhow (?:much (?:is|was|were|are|money)|expensive)\b(?!\s{_NO_BODY})|\bmost expensive\b|\bcheapest\b",
         families="money",
     ),
     _relation(
@@ -153,12 +161,12 @@ RELATIONS: tuple[Relation, ...] = (
         asked=r"\bhow (?:much|many)\b.*\b(produced?|generated?|delivered?|suppl(?:y|ies|ied)|manufactured?)\b|\bhow powerful\b|\b(?:electric|nominal|rated|peak|installed)\spower\b|\bpower of the\b",
         families="power energy mass volume count number",
     ),
-    _relation("length", "length", "length", told=rf"{_N}\s?[\w]+\slong\b|\b(?:spans?|stretch(?:es)?|runs?|extends?|measures?)\s(?:[\w-]+\s){{0,3}}{_N}", asked=rf"^how long\s(?:is|are|was)\b(?!.*\b{_LASTING}\b)", families="length"),
-    _relation("height", "height", "height", told=rf"{_N}\s?[\w]+\s(?:tall|high)\b|\b(?:rises|stands|towers)\s(?:[\w-]+\s){{0,3}}{_N}", asked=r"^how (?:tall|high)\b", families="length"),
+    _relation("length", "length", "length", told=rf"{_N}\s?[\w]+\slong\b|\b(?:spans?|stretch(?:es)?|runs?|extends?|measures?)\s(?:[\w-]+\s){{0,3}}{_N}", asked=rf"^how long\s(?:is|are|was)\b(?!.*\b{_LASTING}\b)(?!\s{_NO_BODY})", families="length"),
+    _relation("height", "height", "height", told=rf"{_N}\s?[\w]+\s(?:tall|high)\b|\b(?:rises|stands|towers)\s(?:[\w-]+\s){{0,3}}{_N}", asked=rf"^how (?:tall|high)\b(?!\s(?:is|are|was|were)\s{_NO_BODY})", families="length"),
     _relation("depth", "depth", "depth", told=rf"{_N}\s?[\w]+\sdeep\b", asked=r"^how deep\b", families="length"),
     _relation("width", "width", "width", told=rf"{_N}\s?[\w]+\s(?:wide|across|broad)\b", asked=r"^how wide\b", families="length"),
     _relation("weight", "weight", "weigh weighs weighed weight", told=rf"\bmass of\s(?:[\w-]+\s){{0,2}}{_N}", asked=r"^how heavy\b|\bmass\b", families="mass"),
-    _relation("area", "area", "area", told=rf"\bcovers?\s(?:[\w-]+\s){{0,3}}{_N}|\bhectares?\b|\bsquare\s(?:kilo)?met", asked=r"^how (?:large|big)\b", families="area"),
+    _relation("area", "area", "area", told=rf"\bcovers?\s(?:[\w-]+\s){{0,3}}{_N}|\bhectares?\b|\bsquare\s(?:kilo)?met", asked=rf"^how (?:large|big)\b(?!\s(?:is|are|was|were)\s{_NO_BODY})", families="area"),
     _relation("speed", "speed", "speed speeds velocity", told=rf"{_N}\s?(?:km/h|kmh|mph|m/s|knots)", asked=r"^how fast\b", families="speed"),
     _relation("temperature", "temperature", "temperature temperatures", told=rf"{_N}\s?(?:°|degrees)", asked=r"^how (?:hot|cold|warm)\b", families="temperature"),
     _relation("distance", "distance", "distance", told=rf"{_N}\s?[\w]+\s(?:away|from)\b", asked=r"^how far\b", families="length"),

@@ -146,13 +146,16 @@ class ParallelRun:
         bound = asyncio.timeout(self._timeout_seconds)
         try:
             async with bound:
-                return await answer
+                answered = await answer
         except TimeoutError as error:
             if not bound.expired():
                 raise
             raise error_of(error) from error
         except FAILURES as error:
             raise failure_of(error) from error
+        if answered is None:  # the SDK's word for a body of `null`
+            raise UpstreamError(502, "The search service sent an answer that cannot be read.", billable=True)
+        return answered
 
 
 def _shortened(query: str) -> str:

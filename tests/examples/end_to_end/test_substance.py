@@ -155,8 +155,12 @@ async def test_claims_beyond_the_most_are_named(open_research) -> None:
 async def test_two_claims_hold_the_price_of_two(open_research) -> None:
     """A budget that covers what the message asks for is not refused for what it might have asked."""
     async with open_research(budgets={"default": "0.06/day"}) as ada:
-        two = await ask(ada, "critic", "The package fastapi requires Python 2. The package redis requires Python 2.")
-        three = await ada.post("/v1/agents/critic/chat", json={"message": "One is odd. Two is even. Three is odd."})
+        two = await ask(
+            ada, "critic", "The package fastapi requires Python 2. The package redis requires Python 2."
+        )
+        three = await ada.post(
+            "/v1/agents/critic/chat", json={"message": "One is odd. Two is even. Three is odd."}
+        )
     assert two["cost_usd"] == "0.05"
     assert three.status_code == 422
     assert three.json()["asked_usd"] == "0.075"
@@ -167,8 +171,12 @@ async def test_the_analyst_compares_without_being_told_a_year(open_research, wor
     first, second = world.first, world.second
     async with open_research() as ada:
         urls = await tell(ada, world)
-        body = await ask(ada, "analyst", f"Compare the number of employees of {first.name} and {second.name}.")
-    assert {int(one["value"]) for one in body["findings"] if one["value"]} >= {first.staff, second.staff}, world
+        body = await ask(
+            ada, "analyst", f"Compare the number of employees of {first.name} and {second.name}."
+        )
+    assert {int(one["value"]) for one in body["findings"] if one["value"]} >= {first.staff, second.staff}, (
+        world
+    )
     assert body["comparisons"], (world, body)
     assert cites(body, urls[f"Annual report of {second.name}"])
 

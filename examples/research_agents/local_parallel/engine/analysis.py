@@ -10,7 +10,9 @@ from examples.research_agents.retrieval.relations import RELATIONS
 from .asking import BY_NAME, read_question
 from .comparing import compare, compare_names, conflicts_in, trends
 from .evidence import Basis, Citation
+from .extremes import extreme_of
 from .facts import Fact, all_facts, measured, related
+from .holders import holders_of
 from .parts import readable, split_parts
 from .reading import common_words, gather
 from .results import Analysis, Finding
@@ -50,6 +52,13 @@ def analyse(question: str, evidence: Evidence, depth: Depth) -> Analysis:
     comparing: list[Comparison] = []
     for part in split_parts(readable(question)[:_LONGEST])[:_MOST_PARTS]:
         asked = _read(part, evidence, depth)
+        if owners := holders_of(part, evidence, depth):
+            facts.extend(owners)
+            continue
+        if (extreme := extreme_of(asked.ask, evidence, depth)) is not None:
+            facts.extend(extreme.facts)
+            comparing.append(extreme.comparison)
+            continue
         found, absent = facts_for(asked.ask, asked.clauses)
         told, absent = _in_words(part, asked, (found, absent), evidence, depth)
         facts.extend(found)
@@ -179,6 +188,8 @@ def _wants_value(ask: Ask) -> bool:
     """Whether only a value answers that was looked for and is not there: a sentence about something else would mislead."""
     if ask.wants == "reason":
         return False
+    if not ask.entities:
+        return False  # "How much was the loss?": the best passage says whose
     if any(relation.wants != "thing" for relation in ask.relations):
         return bool(ask.wants) or any(one.proper for one in ask.entities)
     return bool(ask.wants) and any(one.proper for one in ask.entities)

@@ -11,8 +11,10 @@ from examples.research_agents.retrieval.text import terms
 from .numbers import quantities_in
 from .versions import Requirement, requirement_in
 
-__all__ = ["Attribute", "attribute_in"]
+__all__ = ["Attribute", "attribute_in", "same_value"]
 
+_NO_NAMES = set(terms("license clause version"))  # in a value, they tell no one from another
+_LONGEST_VALUE = 5  # words of a property that is compared with another
 _LONGEST = 300  # characters of a clause that are looked at
 _VERSION = frozenset(terms("version"))
 _IS = r"(?:is|was|are|were)"
@@ -45,11 +47,13 @@ class Attribute:
         measure: stems of what it is called.
         value: as written.
         requirement: of "requires Python 3.11" and versions; else None.
+        owner: whose, as written; empty where only a requirement is told.
     """
 
     measure: frozenset[str]
     value: str
     requirement: Requirement | None = None
+    owner: str = ""
 
     @property
     def is_number(self) -> bool:
@@ -65,7 +69,7 @@ def attribute_in(text: str) -> Attribute | None:
     if not plain or len(plain) > _LONGEST:
         return None
     if match := _LICENSED.match(plain):
-        return Attribute(frozenset(terms("license")), match["value"])
+        return Attribute(frozenset(terms("license")), match["value"], owner=match["owner"])
     if (match := _REQUIRES.match(plain)) and (needed := requirement_in(match["value"])) is not None:
         return Attribute(frozenset(terms(f"requires {needed.name}")), match["value"], needed)
     match = _OF.match(plain) or _POSSESSIVE.match(plain)
@@ -74,4 +78,22 @@ def attribute_in(text: str) -> Attribute | None:
     measure = frozenset(one for one in terms(match["measure"]) if not one.startswith(("rel_", "kw_", "dot_")))
     versions = not measure.isdisjoint(_VERSION)
     needed = requirement_in(f"version {match['value']}") if versions else None
-    return Attribute(measure, match["value"], needed) if measure else None
+    return Attribute(measure, match["value"], needed, match["owner"]) if measure else None
+
+
+def same_value(claimed: str, told: str) -> bool | None:
+    """Whether two short values are the same: in all words, or the longer one adds to the shorter; None where neither is short."""
+    words, digits = zip(*(_split(value) for value in (claimed, told)), strict=True)
+    if not all(words) or max(map(len, words)) > _LONGEST_VALUE:
+        return None
+    if words[0].isdisjoint(words[1]) or (words[0] == words[1] and digits[0] != digits[1] and all(digits)):
+        return False
+    # "MIT or Apache" against "MIT": neither the same nor the contrary.
+    return True if words[0] <= words[1] and digits[0] <= digits[1] and "or" not in told.split() else None
+
+
+def _split(value: str) -> tuple[set[str], set[str]]:
+    """(words, numbers) of a short value; "license" itself names none."""
+    found = set(terms(value.replace("-", " "))) - _NO_NAMES
+    digits = {one for one in found if one.isdigit()}
+    return found - digits, digits

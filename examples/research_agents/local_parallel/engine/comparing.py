@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,11 @@ from .units import lookup
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from .comparatives import Comparative
     from .facts import Fact
     from .numbers import Quantity
 
-__all__ = ["best_facts", "compare", "compare_names", "conflicts_in", "trends"]
+__all__ = ["best_facts", "compare", "compare_names", "conflicts_in", "ranked", "trends"]
 
 _MOST = 60  # facts set side by side
 _WIDE = Context(prec=80)  # for rounding: the usual 28 digits refuse a large number with six decimals
@@ -53,6 +55,8 @@ def _has_one_value(fact: Fact) -> bool:
 
 
 def _contradict(one: Fact, other: Fact) -> bool:
+    if (one.clause.url, one.clause.sentence) == (other.clause.url, other.clause.sentence):
+        return False  # one sentence does not contradict itself: it tells of two things
     if one.period is not None and other.period is not None and one.period[:4] != other.period[:4]:
         return False
     if one.quantity is not None and other.quantity is not None:
@@ -188,6 +192,24 @@ def _comparison(label: str, sides: list[tuple[str, Fact]]) -> Comparison:
         highest=order[0].subject,
         urls=_urls([fact for _, fact in ordered]),
     )
+
+
+def ranked(ordered: Sequence[Fact], compared: Comparative) -> Comparison:
+    """The same measure of many subjects of which the first is what was asked for: the oldest, the one with the most."""
+    label = ordered[0].label
+    told = _comparison(label, [(fact.entity.text, fact) for fact in ordered])
+    shown = {one.subject: shown_value(one.value, told.unit) for one in told.order}
+    best, *others = (f"{fact.entity.text} ({shown[fact.entity.text]})" for fact in ordered)
+    measure = f" ({label})" if compared.relations and _quantity(ordered[0]).family == "date" else f" {label}"
+    word = compared.word.capitalize()
+    if compared.relations and measure.startswith(" ") and not measure.startswith(" ("):
+        measure = f" ({label})" if label in _MEANT_BY_WORD else measure
+    statement = f"{word}{measure}: {best}; then {', '.join(others)}."
+    return replace(told, statement=statement)
+
+
+# What "heaviest" and the like say already.
+_MEANT_BY_WORD = frozenset(["weight", "depth", "height", "width", "speed", "temperature", "cost", "length"])
 
 
 def _by_date(label: str, ordered: list[tuple[str, Fact]]) -> Comparison:

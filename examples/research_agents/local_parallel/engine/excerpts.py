@@ -31,11 +31,15 @@ _LATER = 0.15  # what each place further down the results costs
 _OPENS = 0.25  # head start of the sentence that opens a passage under a title that is asked for
 _GOVERNS = 0.6  # and of one whose grammatical subject is what is asked for
 _GOES_ON = 0.3  # and of the one behind a sentence that was taken: a text is read in runs
+_DECIDES = 0.15  # and of one with a figure or a decision: what a reader of a report looks for
 _ASIDE_COSTS = 0.4  # what it costs a sentence that it tells the history of the document
 _NEAR = 0.85  # share of the best passage's coverage that another one needs
 _MORE = 5  # passages of one document that a text on its subject is written from
 _MOST_BACK = 2  # sentences that a quotation may reach back for what it points at
 _ASIDE = re.compile(r"^(?:Changed|New|Added|Deprecated|Removed)\s(?:in|since)\sversion\b")
+_DECISION = re.compile(
+    r"\d|\b(?:agreed|decided|resolved|approved|rejected|postponed|cancelled|never|must|may not)\b", re.IGNORECASE
+)
 _TOPIC = re.compile(r"^(?:\d{1,2}[.)]\s)?([A-Z][\w-]*(?:\s[\w-]+){0,3})[:.]\s(?=\S+\s\S)")
 _PAIR = re.compile(r"^[ *|-]*[A-Z][\w /()-]{1,40}:\s\S")
 
@@ -45,7 +49,8 @@ def best_lines(
 ) -> Iterator[Line]:
     """At most *most* sentences about *part*, and those they point back at; see `selecting.tell` for the arguments."""
     choice = _Choice(part, origin, set(query_terms(part.question)))
-    found = evidence.search([part.question], depth, limit=depth.results)
+    whole = bool(part.subject) and not part.aspect
+    found = evidence.search([part.question], depth, limit=depth.results + _MORE * whole)
     if found:
         choice.read(found, evidence)
     if not choice.lines and part.subject:
@@ -87,7 +92,7 @@ class _Choice:
         self.openers = {near[0].url, *(one.url for one in near if "#" not in self.origin(one.url))}
         if self.part.subject and not self.part.aspect:
             more = list(self._around(near, evidence))
-            self.following = {one.url for one in more}
+            self.following = {one.url for one in more} | self._siblings(near)
             self.openers |= self.following
             entitled |= self.following
             near = [*near, *more]
@@ -103,6 +108,15 @@ class _Choice:
                 # Where documents bear the name, what others say in passing has to name it as well.
                 if not entitled or line.url in entitled or self.asked <= {*terms(line.text)}:
                     self.lines.append(line)
+
+    def _siblings(self, found: Sequence[Found]) -> set[str]:
+        """The passages of the best one's document among *found*, where the document as a whole is about the subject."""
+        best = found[0]
+        document = best.title.split(" - ")[0]
+        address = self.origin(best.url).partition("#")[0]
+        if not set(query_terms(self.part.subject)) <= {*title_terms(document)}:
+            return set()
+        return {one.url for one in found if self.origin(one.url).partition("#")[0] == address}
 
     def _around(self, found: Sequence[Found], evidence: Evidence) -> Iterator[Found]:
         """How the best one's document begins and goes on, as long as document or section is about the subject."""
@@ -159,8 +173,10 @@ class _Choice:
             worth += 0.5 * sum(weight[term] for term in titled - has) / total
             worth += _OPENS * (line.place == 0 and bool(titled) and line.url in self.openers)
             worth += _GOVERNS * (about is not None and about.governs(line.text))
+            worth += _DECIDES * (line.url in self.openers and _DECISION.search(line.text) is not None)
             worth -= _ASIDE_COSTS * (_ASIDE.match(line.text) is not None)
-            worths[line] = worth - _LATER * line.rank
+            # Parts of one document on the subject come in its order, none of them further down.
+            worths[line] = worth - _LATER * (0 if line.url in self.following else line.rank)
         return worths
 
     def ordered(self, lines: Sequence[Line]) -> list[Line]:

@@ -39,6 +39,9 @@ _HEADS = {
 _UNITS = {"staff": "employees", "population": "inhabitants", "customers": "customers"}
 
 
+_RELATIVE = re.compile(r"(?:which|who|whose|where|that)\b", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """A value a clause gives.
@@ -141,7 +144,7 @@ def _measured_in(
             yield Fact(entity, label, name, "", None, None, clause, single=False)
     elif values:
         chosen = _counted(wanted, clause.text) or _nearest(wanted, clause.text, values)
-        before = [one for one in _before_in_time(clause, chosen, values) if len(ask.years) > 1 or period_of(clause, one, alone=False) in ask.years]
+        before = [one for one in _before_in_time(clause, chosen) if len(ask.years) > 1 or period_of(clause, one, alone=False) in ask.years]
         yield from _valued(entity, label, None, clause, [*chosen, *before])
 
 
@@ -153,13 +156,15 @@ def _counted(wanted: frozenset[str], text: str) -> list[Quantity]:
     return parts or [one for one in counted if one not in parts_in(text)]
 
 
-def _before_in_time(clause: Clause, chosen: Sequence[Quantity], values: Sequence[Quantity]) -> list[Quantity]:
+def _before_in_time(clause: Clause, chosen: Sequence[Quantity]) -> list[Quantity]:
     """The values that those *chosen* are compared with: "compared with 8,105 in January of the previous year"."""
     if len(chosen) != 1:
         return []
-    kinds = {chosen[0].kind, "number"}
-    earlier = [one for one in values if one.kind in kinds and one != chosen[0] and is_earlier(clause.text, one)]
-    return [replace(one, family=chosen[0].family, unit=chosen[0].unit) for one in earlier if one.kind in {"number", "count"}]
+    return [
+        one
+        for one in with_parts(clause.text)
+        if one.family == chosen[0].family and one.start != chosen[0].start and is_earlier(clause.text, one)
+    ]
 
 
 def _speaks_of(wanted: frozenset[str], clause: Clause, *, named: bool) -> bool:
@@ -196,7 +201,7 @@ def all_facts(
     for clause in clauses:
         if not owned_by(entity, clause) or denies(clause.text):
             continue
-        for one in quantities_in(clause.text):
+        for one in with_parts(clause.text):
             key = (clause.url, clause.place, one.shown)
             if one.is_moment or one.family == "number" or key in taken:
                 continue
@@ -212,7 +217,8 @@ def _tells(relation: Relation, clause: Clause) -> bool:
         return True
     if relation.name not in told_relations(clause.sentence.lower()) or clause.tells:
         return False
-    return clause.inherited and bool(quantities_in(clause.text))
+    # "..., who ran it until 1994" says something of its own.
+    return clause.inherited and not _RELATIVE.match(clause.text) and bool(quantities_in(clause.text))
 
 
 def _fitting(entity: Entity, relation: Relation, clause: Clause) -> list[Quantity]:

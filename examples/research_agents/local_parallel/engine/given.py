@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from examples.research_agents.retrieval.library import Library
 from examples.research_agents.retrieval.passages import passages_of
+from examples.research_agents.retrieval.ranking import MIN_COVERAGE
 from examples.research_agents.retrieval.text import sentences
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class Given:
     ) -> list[Found]:
         """The passages that answer one of *queries*, best first."""
         return self._library.search(queries, depth, limit=limit, max_chars=max_chars, least=_LEAST)
+
+    def answers(self, question: str, depth: Depth) -> bool:
+        """Whether a passage answers *question* as well as one of the corpus would have to."""
+        return bool(self._library.search([question], depth, limit=1, least=MIN_COVERAGE))
 
     def read(self, url: str) -> tuple[str, str] | None:
         """(title, full text) of the passage *url*, or None."""

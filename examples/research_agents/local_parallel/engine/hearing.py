@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from examples.research_agents.retrieval.text import stem, terms
+from examples.research_agents.retrieval.text import stem
 
 from .agreement import agree, comparable
-from .attributes import attribute_in
+from .attributes import attribute_in, same_value
 from .entities import Entity
 from .facts import Fact, related, shown_value
 from .meant import meant_by, with_parts
@@ -40,8 +40,6 @@ _PLACED = re.compile(r"\b(?:in|at|near|from|outside)\s+(?:the\s+)?$", re.IGNOREC
 _OF_FIRST = re.compile(
     r"\b(?:by|is|was|are|were|named|called)\s+(?:(?:the|its|an?)\s+)?(?:[a-z]+\s+){0,2}$|:\s*$", re.IGNORECASE
 )
-_NO_NAMES = set(terms("license clause version"))  # in a value, they tell no one from another
-_LONGEST_VALUE = 5  # words of a property that is compared with another
 
 
 def on_value(ask: Ask, relation: Relation, claimed: Quantity, clauses: Sequence[Clause]) -> Iterator[Voice]:
@@ -256,26 +254,8 @@ def on_attribute(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list[Vo
         if claimed.requirement is not None and told.requirement is not None:
             same = told.requirement.bears_out(claimed.requirement)
         else:
-            same = _same_value(claimed.value, told.value)
+            same = same_value(claimed.value, told.value)
         if same is not None:
             reason = f'"{clause.title}" says "{told.value}"' + ("." if same else f', not "{claimed.value}".')
             voices.append(Voice("attribute", "supports" if same else "contradicts", reason, clause))
     return ({"attribute"}, voices) if voices else (set(), [])
-
-
-def _same_value(claimed: str, told: str) -> bool | None:
-    """Whether two short values are the same: in all words, or the longer one adds to the shorter; None where neither is short."""
-    words, digits = zip(*(_split(value) for value in (claimed, told)), strict=True)
-    if not all(words) or max(map(len, words)) > _LONGEST_VALUE:
-        return None
-    if words[0].isdisjoint(words[1]) or (words[0] == words[1] and digits[0] != digits[1] and all(digits)):
-        return False
-    # "MIT or Apache" against "MIT": neither the same nor the contrary.
-    return True if words[0] <= words[1] and digits[0] <= digits[1] and "or" not in told.split() else None
-
-
-def _split(value: str) -> tuple[set[str], set[str]]:
-    """(words, numbers) of a short value; "license" itself names none."""
-    found = set(terms(value.replace("-", " "))) - _NO_NAMES
-    digits = {one for one in found if one.isdigit()}
-    return found - digits, digits

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .numbers import quantities_in
+from .periods import is_earlier
 from .vocabulary import content_keys
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ _ONE = re.compile(r"\b(?:one|another|a\ssecond|a\sthird|the\sother)\b", re.IGNOR
 
 @lru_cache(maxsize=2048)
 def with_parts(text: str) -> tuple[Quantity, ...]:
-    """The quantities in *text*; one that is a part of another counts what that one counts."""
+    """The quantities in *text*; one that is a part of another, or compared with it, counts what that one counts."""
     found: list[Quantity] = []
     for one in quantities_in(text):
         whole = next((other for other in reversed(found) if other.kind == "count"), None)
-        if whole is not None and one.kind == "number" and _is_part(text, one):
+        if whole is not None and one.kind == "number" and (_is_part(text, one) or is_earlier(text, one)):
             found.append(replace(one, family=whole.family, unit=whole.unit))
         else:
             found.append(one)

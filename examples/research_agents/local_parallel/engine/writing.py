@@ -36,6 +36,7 @@ __all__ = ["write"]
 _MOST_PARTS = 8
 _LEAST_LINES = 3  # for each part, however many there are
 _LONG = 4  # sentences from which a text on one subject gets headings
+_OWN = "document:"  # how the address of a document of the user's begins
 _LONGEST_TITLE = 120
 
 
@@ -126,7 +127,18 @@ def _pieces(
     parts = read_parts(request, _MOST_PARTS)
     longest = 4 + 2 * depth.results
     most = max(_LEAST_LINES, min(longest, 2 * longest // len(parts)))
-    told = [tell(part, everything, depth, most, origin=numbers.address) for part in parts]
+    # What the user's own documents answer is told from them alone: a corpus has something on every word.
+    own = Given([one for one in sources if one.url.startswith(_OWN)], evidence)
+    told = [
+        tell(
+            part,
+            own if own.answers(part.question, depth) else everything,
+            depth,
+            most,
+            origin=numbers.address,
+        )
+        for part in parts
+    ]
     yield f"# {_title(request, parts)}"
     for section in _sections(parts, told):
         yield from _section(section, numbers)
