@@ -8,9 +8,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .marks import unmarked
 from .retrieval.contexts import contexts_of, names_another
 from .retrieval.names import aliases_in
-from .retrieval.quoting import announces, is_fragment, names_a_kind, points_back, with_aliases
+from .retrieval.quoting import announces, is_fragment, points_back, with_aliases
 from .retrieval.ranking import Question
 from .retrieval.text import sentences, terms, title_terms
 
@@ -106,7 +107,7 @@ def answer_pieces(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _spoken(sentence: _Sentence, before: str) -> str:
     """The sentence, with what it is about in front when neither it nor the one before says so ("Return a copy ...")."""
-    text = sentence.text.strip()
+    text = unmarked(sentence.text.strip())
     name = sentence.subject.split("(")[0].split(".")[-1]
     if sentence.subject and sentence.subject != before and name.lower() not in text.lower():
         return f"{sentence.subject}: {text}"

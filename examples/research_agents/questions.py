@@ -60,6 +60,8 @@ def read_parts(message: str, most: int) -> list[Part]:
     """
     # One blank at a time: the patterns would try each of a thousand blanks as the beginning of a match.
     message = "\n".join(" ".join(line.split()) for line in message.splitlines() if line.strip())
+    if not re.search(r"\w", message):
+        return [Part(message)]
     parts: list[Part] = []
     for piece in _pieces(message):
         several = parts_of(piece, parts)
@@ -126,7 +128,8 @@ def _listed(items: Sequence[str]) -> str:
 
 
 _FOLLOWS_ON = re.compile(
-    r"\b(?P<own>its|their|his|her)\b|\b(?P<it>it|they|them|he|she|him)\b|\b(?:that|this|the same|the)\s(?P<kind>one|company|package|statement"
+    r"\b(?P<own>its|their|his|her(?=\s(?!in\b|on\b|at\b|as\b|by\b|and\b|or\b|when\b|after\b|with\b|for\b)\w))\b"
+    r"|\b(?P<it>it|they|them|he|she|him|her)\b|\b(?:that|this|the same|the)\s(?P<kind>one|company|package|statement"
     r"|function|reactor|plant|person|product|project|city|country)\b",
     re.IGNORECASE,
 )
@@ -146,6 +149,8 @@ _SINGLE = re.compile(r"^what\s(?:is|are)\s(?P<name>(?!an?\b|the\b)[\w.-]+)\??$",
 _ASKED_FOR = re.compile(
     r"^(?:which|what)\s[A-Z][\w-]*\s(?=do|does|did|is|was|has|are|were|have)", re.IGNORECASE
 )
+_PERSON = re.compile(r"he|him|his|she|her|hers", re.IGNORECASE)
+_ASKS_WHO = re.compile(r"^\W*who\s(?!is\b|was\b)", re.IGNORECASE)
 _KINDS = r"statement|keyword|expression|function|method|package|module|class|company|reactor|plant"
 _KINDED = re.compile(
     rf"\bthe\s(?P<name>[\w.-]+)\s(?:{_KINDS})\b|\b(?:{_KINDS})\s(?P<after>[\w.-]+)\b", re.IGNORECASE
@@ -165,8 +170,10 @@ def in_context(message: str, earlier: Sequence[str]) -> str:
     # "Which Python does it require" asks for a Python, and not about Python.
     if pointing is None or _named(_ASKED_FOR.sub("", message)):
         return message
+    personal = _PERSON.fullmatch(pointing.group()) is not None
     for before in reversed(earlier):
-        name = _named(before)
+        # "Who founded the Halden lab, and when did she die?" asks about somebody whose name is asked for.
+        name = "" if personal and _ASKS_WHO.match(before) else _named(before)
         if name:
             possessive = f"{name}'s" if pointing["own"] else name
             return message[: pointing.start()] + possessive + message[pointing.end() :]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agno.tools import Toolkit
 
+from examples.research_agents.marks import unmarked
 from examples.research_agents.upstream import UpstreamError
 from prodkit.metering import EnvelopeExhaustedError
 
@@ -117,7 +118,7 @@ class AnalystConduct:
                 *(cited(one["statement"], one["n"]) for one in data.get("findings", ())),
                 *(cited(one["statement"], one["n"]) for one in data.get("comparisons", ())),
                 *(_disagreement(one) for one in data.get("conflicts", ())),
-                *(f"Not found: {one}" for one in data.get("not_found", ())),
+                *(f"Not found: {unmarked(one)}" for one in data.get("not_found", ())),
             ]
             if data.get("refused"):
                 lines.append(f"Not analysed, because max_cost_usd does not allow it: {data['question']}")

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from examples.research_agents.marks import unmarked
+
 __all__ = ["Conduct", "ToolCall", "ToolResult", "cited"]
 
 
@@ -51,5 +53,5 @@ class Conduct(Protocol):
 
 
 def cited(text: str, numbers: Sequence[int]) -> str:
-    """*text* with the marks of its sources behind it."""
-    return text + "".join(f" [{number}]" for number in numbers)
+    """*text* with the marks of its sources behind it, and no others."""
+    return unmarked(text) + "".join(f" [{number}]" for number in numbers)

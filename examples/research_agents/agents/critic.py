@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agno.tools import Toolkit
 
 from examples.research_agents.catalogue import MOST_CLAIMS
 from examples.research_agents.claims import split_claims
+from examples.research_agents.marks import unmarked
 from examples.research_agents.upstream import UpstreamError
 from prodkit.metering import EnvelopeExhaustedError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CriticConduct", "CriticTools"]
 
+_LONGEST_CLAIM = 600  # characters; a long sentence has 300
 _SPOKEN = {"supported": "Supported", "contradicted": "Contradicted", "not_found": "Not found"}
 
 
@@ -49,6 +51,9 @@ class CriticTools(Toolkit):
         """
         bench = self._bench
         material = bench.material
+        if len(claim) > _LONGEST_CLAIM:
+            # Comparing takes time that grows with it, and others wait.
+            return json.dumps({"claim": claim, "refused": f"it has more than {_LONGEST_CLAIM} characters"})
         # In the order of the calls, whichever is answered first.
         place = material.expect_claim()
         documents = await bench.for_a_task(claim)
@@ -62,7 +67,7 @@ class CriticTools(Toolkit):
             content = read_content(answer, Verdict)
         except EnvelopeExhaustedError:
             material.refused.append(claim)
-            return json.dumps({"claim": claim, "refused": "the run may not cost more"})
+            return json.dumps({"claim": claim, "refused": "max_cost_usd does not allow it"})
         except UpstreamError as error:
             raise bench.stop(error) from error
         read_sources(material, answer.basis)
@@ -98,18 +103,22 @@ class CriticConduct:
 
     async def answer(self, message: str, results: Sequence[ToolResult]) -> AsyncIterator[str]:
         """One line for each claim."""
-        for place, result in enumerate(results):
-            data = result.data
-            lead = "\n- " if place else "- "
-            if data.get("refused"):
-                yield f"{lead}Not verified, because max_cost_usd does not allow it: {data['claim']}"
-                continue
-            if "verdict" not in data:
-                yield f"{lead}The verification failed."
-                continue
-            numbers = list(dict.fromkeys(one["n"] for one in data["basis"]))
-            said = f"**{_SPOKEN[data['verdict']]}**: {data['claim']}"
-            reasoning = data["reasoning"]
-            yield f"{lead}{said} {cited(reasoning, numbers) if reasoning else cited('', numbers).strip()}".rstrip()
-        for claim in split_claims(message)[MOST_CLAIMS:]:
-            yield f"\n- Not verified, because one message may hold {MOST_CLAIMS} claims: {claim}"
+        lines = [_line(result.data) for result in results]
+        more = split_claims(message)[MOST_CLAIMS:]
+        lines += [_not_verified(claim, f"one message may hold {MOST_CLAIMS} claims") for claim in more]
+        for place, line in enumerate(lines):
+            yield f"\n- {line}" if place else f"- {line}"
+
+
+def _line(data: dict[str, Any]) -> str:
+    if data.get("refused"):
+        return _not_verified(data["claim"], data["refused"])
+    if "verdict" not in data:
+        return "The verification failed."
+    numbers = list(dict.fromkeys(one["n"] for one in data["basis"]))
+    said = f"**{_SPOKEN[data['verdict']]}**: {unmarked(data['claim'])}"
+    return f"{said} {cited(data['reasoning'], numbers).strip()}".rstrip()
+
+
+def _not_verified(claim: str, why: str) -> str:
+    return f"Not verified, because {why}: {unmarked(claim)}"

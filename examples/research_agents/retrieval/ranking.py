@@ -46,7 +46,7 @@ _KINDS_OF_VALUE = frozenset(
     ]
 )
 _DAYS = frozenset(
-    stem(day) for day in "mondays tuesdays wednesdays thursdays fridays saturdays sundays".split()
+    stem(day) for day in ["mondays", "tuesdays", "wednesdays", "thursdays", "fridays", "saturdays", "sundays"]
 )
 # "What went wrong at X" asks for whatever is told of X.
 _WHATEVER = re.compile(r"\b(?:went|go(?:es|ne|ing)?)\swrong\b", re.IGNORECASE)

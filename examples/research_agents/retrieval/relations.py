@@ -136,7 +136,9 @@ RELATIONS: tuple[Relation, ...] = (
         "founding",
         "founded founding founder founders established cofounded cofounder incorporated",
         told=r"\bset(?:ting)?\sup\b|\b(?:dates|goes|going|dating|traces\sits\sorigins?)\sback\sto\b|\bcame\sinto\sbeing\b"
-        r"|\b(?:created|formed|started|launched|began|begun|born|registered|brought\sto\slife|called\sinto\sbeing)\s(?:[\w.-]+\s){0,6}?(?:in|by|on)\s"
+        r"|\b(?:created|formed|started|launched|began|begun|born|registered|brought\sto\slife|called\sinto\sbeing)\s"
+        # "launched nine ships in 2023" founds nothing
+        r"(?!(?:its|their|an?\snew|new|several|some|many|another|\d[\d,.]*|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\s)(?:[\w.-]+\s){0,6}?(?:in|by|on)\s"
         r"|\b(?:existed|existing|around|in\sbusiness|active)\ssince\b|\bsince\sits\s(?:start|creation|inception|foundation)\b|\byear\sof\sfoundation\b|\b(?:creat|form|start)(?:ed|or|er)\sof\b",
         asked=r"\bset\sup\b|\bwhen\sdid\s.*\b(start|begin|originate)\b(?!\s(?:up|operat|produc))|\bwhen\swas\s.*\b(created|formed|started|launched)\b"
         r"|\bwho\s(?:created|formed|started|launched)\b|\bhow\sold\b|\bfoundation\sof\b|\b(?:created|formed|started|launched)\s(?:in|by)\b",
@@ -157,7 +159,7 @@ RELATIONS: tuple[Relation, ...] = (
         "output",
         "output",
         "output outputs capacity",
-        told=rf"\b(?:{_MAKING})\s(?:[\w-]+\s){{0,4}}?{_N}\s|\d\s?(?:[kmgt]w|(?:kilo|mega|giga|tera)?watts?)\b",
+        told=rf"\b(?:{_MAKING})\s(?:[\w-]+\s){{0,4}}?{_N}\s|\d\s?(?:[kmgt]w|(?:kilo|mega|giga|tera)?watts?)\b|\bpower\sof\s",
         asked=r"\bhow (?:much|many)\b.*\b(produced?|generated?|delivered?|suppl(?:y|ies|ied)|manufactured?)\b|\bhow powerful\b|\b(?:electric|nominal|rated|peak|installed)\spower\b|\bpower of the\b",
         families="power energy mass volume count number",
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from agno.run.agent import RunEvent as AgnoEvent
 from examples.research_agents.agents.deep_research import DeepResearchTools
 from examples.research_agents.agents.team import assemble
 from examples.research_agents.agents.workbench import Workbench
+from examples.research_agents.marks import CITED
 from examples.research_agents.material import Material
 from examples.research_agents.questions import in_context
 from examples.research_agents.upstream import UpstreamError
@@ -33,7 +33,6 @@ Emit = Callable[[str, dict[str, Any]], None]
 """Tells an event: its name and its data."""
 
 _log = structlog.get_logger("research")
-_CITED = re.compile(r"\[(\d{1,3})\]")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -241,7 +240,7 @@ class Run:
     def _result(self, answer: str, usage: dict[str, Any], interaction_id: str | None) -> dict[str, Any]:
         """The body of a chat; citations are the sources that the answer really names."""
         material = self.material
-        named = [int(match) for match in _CITED.findall(answer)]
+        named = [int(match) for match in CITED.findall(answer)]
         for one in (*material.findings, *material.comparisons, *material.conflicts):
             named += one["n"]
         for claim in material.claims:

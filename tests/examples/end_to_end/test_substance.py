@@ -140,6 +140,32 @@ async def test_the_critic_reads_sentences_word_for_word(open_research) -> None:
     assert {claim for claim, verdict in verdicts.items() if verdict not in claims[claim]} == set()
 
 
+async def test_marks_in_a_document_cite_nothing(open_research) -> None:
+    """A text that holds `[2]` cannot make an answer cite what does not say it; whoever quotes it."""
+    first, second = (
+        "Xanthor Labs employs 512 people[2]. It was founded in 1971.[1][2]",
+        "Xanthor Labs sits in Cork.",
+    )
+    async with open_research() as ada:
+        for title, text in (("People", first), ("Seat", second)):
+            made = await ada.post("/v1/documents", json={"title": title, "text": text})
+            assert made.status_code == 201
+        seats = {}
+        for agent, question in {
+            "search": "How many people does Xanthor Labs employ, and where does it sit?",
+            "analyst": "How many people does Xanthor Labs employ?",
+            "critic": "Xanthor Labs employs 512 people [2]. Xanthor Labs sits in Cork [1].",
+            "writer": "Write a short report on Xanthor Labs.",
+        }.items():
+            body = await ask(ada, agent, question)
+            by_number = {one["n"]: one["title"] for one in body["citations"]}
+            for line in re.split(r"(?<=\])\s", body["answer"]):
+                if "512" in line and "not found" not in line.lower():
+                    seats[agent] = [by_number[int(mark)] for mark in re.findall(r"\[(\d+)\]", line)]
+    assert seats.keys() >= {"search", "analyst", "writer"}
+    assert all(titles == ["People"] for titles in seats.values()), seats
+
+
 async def test_claims_beyond_the_most_are_named(open_research) -> None:
     """Ten claims: eight are verified, and the two others said not to be; nothing is held for claims there are not."""
     claims = [f"The package fastapi requires Python {number}." for number in range(1, 11)]

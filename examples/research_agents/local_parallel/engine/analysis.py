@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 from examples.research_agents.retrieval.relations import RELATIONS
 
+from .agreement import comparable
 from .asking import BY_NAME, read_question
 from .comparing import compare, compare_names, conflicts_in, trends
 from .evidence import Basis, Citation
 from .extremes import extreme_of
 from .facts import Fact, all_facts, measured, related
 from .holders import holders_of
+from .meant import beside_of, with_parts
 from .parts import readable, split_parts
 from .reading import common_words, gather
 from .results import Analysis, Finding
 from .telling import chunks_of, told_in_words, told_of_each
+from .vocabulary import content_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -146,6 +149,12 @@ def _phrase(label: str, name: str, ask: Ask) -> str:
 def _mentions(fact: Fact, ask: Ask) -> bool:
     """Whether the places and persons the question names are in the sentence: "employees in Norway"."""
     said = fact.clause.sentence.lower()
+    keys = content_keys(" ".join(word for name in ask.others for word in name.key))
+    if fact.quantity is not None and not fact.quantity.is_moment and keys and not ask.yes_no:
+        text = fact.clause.text
+        told = [one for one in with_parts(text) if comparable(one, fact.quantity) or one.start == fact.quantity.start]
+        if fact.quantity.start not in {one.start for one in beside_of(keys, text, told)}:
+            return False  # "960 people: 700 in Hull and 260 in Cork" are not 960 in Cork
     return ask.yes_no or all(all(word in said for word in name.key) for name in ask.others)
 
 

@@ -57,6 +57,8 @@ def _has_one_value(fact: Fact) -> bool:
 def _contradict(one: Fact, other: Fact) -> bool:
     if (one.clause.url, one.clause.sentence) == (other.clause.url, other.clause.sentence):
         return False  # one sentence does not contradict itself: it tells of two things
+    if not (one.entity.proper or one.entity.thing) and not _of_one_subject(one, other):
+        return False
     if one.period is not None and other.period is not None and one.period[:4] != other.period[:4]:
         return False
     if one.quantity is not None and other.quantity is not None:
@@ -68,6 +70,12 @@ def _contradict(one: Fact, other: Fact) -> bool:
         and one.clause.url.partition("#")[0] != other.clause.url.partition("#")[0]
         and not _alike(one.value, other.value)
     )
+
+
+def _of_one_subject(one: Fact, other: Fact) -> bool:
+    """Whether two facts about "the company" are about the same one, as far as their clauses name it."""
+    subjects = [fact.clause.subject.key for fact in (one, other) if fact.clause.subject is not None]
+    return len(subjects) < 2 or set(subjects[0]) <= set(subjects[1]) or set(subjects[1]) <= set(subjects[0])
 
 
 def _alike(one: str, other: str) -> bool:

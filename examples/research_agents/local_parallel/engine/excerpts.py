@@ -8,7 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from examples.research_agents.retrieval.quoting import announces, points_back
+from examples.research_agents.retrieval.quoting import announces, points_back, with_aliases
+from examples.research_agents.retrieval.ranking import Question
 from examples.research_agents.retrieval.subject import subject_of
 from examples.research_agents.retrieval.text import query_terms, sentences, stem, terms, title_terms
 
@@ -48,7 +49,7 @@ def best_lines(
     part: Part, evidence: Evidence, depth: Depth, most: int, origin: Callable[[str], str]
 ) -> Iterator[Line]:
     """At most *most* sentences about *part*, and those they point back at; see `selecting.tell` for the arguments."""
-    choice = _Choice(part, origin, set(query_terms(part.question)))
+    choice = _Choice(part, origin, set(Question.of(part.question).terms))
     whole = bool(part.subject) and not part.aspect
     found = evidence.search([part.question], depth, limit=depth.results + _MORE * whole)
     if found:
@@ -98,12 +99,18 @@ class _Choice:
             near = [*near, *more]
         subject = set(query_terms(self.part.subject))
         wanted = self.asked - subject if self.part.aspect else set[str]()
+        question = Question.of(self.part.question)
+        # What is asked of somebody, where the message was not taken apart: "Who succeeded Ada Quist?"
+        beside = self.asked - question.names if question.names and not self.part.subject else set[str]()
         for rank, one in enumerate(near):
             whole = one.url in entitled or (bool(subject) and subject <= {*title_terms(one.title)})
             if whole:
                 self.named.add(one.url)
             for line in _sentences_of(one, rank, evidence, whole=whole):
-                if wanted and not wanted & {*terms(f"{line.topic} {line.text}"), *title_terms(line.title)}:
+                told = {*terms(f"{line.topic} {line.text}"), *title_terms(line.title)}
+                if wanted and not wanted & told:
+                    continue
+                if 2 * len(beside & with_aliases(told, question.meant)) <= len(beside) > 0:
                     continue
                 # Where documents bear the name, what others say in passing has to name it as well.
                 if not entitled or line.url in entitled or self.asked <= {*terms(line.text)}:

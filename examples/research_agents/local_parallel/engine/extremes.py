@@ -134,7 +134,7 @@ def _of_kind(subjects: Sequence[Entity], kind: frozenset[str], clauses: Sequence
         return list(subjects)
     tabled = {clause.subject.key for clause in clauses if clause.subject is not None and kind & clause.context and "\n" in clause.quote}
     called = [one for one in subjects if kind & one.stems or one.key in tabled]
-    return called or list(subjects)
+    return called if len(called) > 1 else list(subjects)
 
 
 _ANY_STEMS = frozenset(map(stem, _ANY_KIND))

@@ -10,10 +10,10 @@ from examples.research_agents.retrieval.relations import Relation, told_relation
 from examples.research_agents.retrieval.text import stem, terms
 
 from .attributes import Attribute, attribute_in
-from .meant import parts_in, segment_of, with_parts
+from .meant import is_part, parts_in, segment_of, with_parts
 from .numbers import Quantity, plain, quantities_in
 from .ownership import names_entity, owned_by
-from .periods import is_earlier, period_of
+from .periods import is_earlier, period_before, period_of
 from .persons_places import persons_in, places_in, product_in
 from .polarity import denies
 from .vocabulary import content_keys, key_of
@@ -89,12 +89,12 @@ def related(entity: Entity, relation: Relation, ask: Ask, clauses: Sequence[Clau
     found: list[Fact] = []
     wants = ask.wants if ask.wants in {"person", "place", "date"} else relation.wants
     for clause in clauses:
-        if denies(clause.text) or not owned_by(entity, clause) or not _tells(relation, clause):
+        owned = owned_by(entity, clause) or _heads(entity, relation, clause)
+        if denies(clause.text) or not owned or not _tells(relation, clause):
             continue
         if relation.wants == "number":
-            found.extend(
-                _valued(entity, relation.label, relation, clause, _fitting(entity, relation, clause))
-            )
+            fitting = [*_fitting(entity, relation, clause), *_of_years_before(ask, relation, clause)]
+            found.extend(_valued(entity, relation.label, relation, clause, fitting))
         elif wants == "date":
             found.extend(_dated(entity, relation, clause))
         else:
@@ -211,6 +211,18 @@ def all_facts(
     return _once(found)
 
 
+def _heads(entity: Entity, relation: Relation, clause: Clause) -> bool:
+    """Whether the clause gives the head of what the title names: "Ute Harms has been chief executive since 2021"."""
+    named = entity.proper and relation.name == "leader" and relation.name in clause.tells
+    return named and bool(clause.names) and entity.stems <= clause.context and all(len(one.key) == 2 for one in clause.names)
+
+
+def _of_years_before(ask: Ask, relation: Relation, clause: Clause) -> list[Quantity]:
+    """The values of a year asked for that the clause gives beside those of the next: "up from 1,310 a year earlier"."""
+    told = [one for one in with_parts(clause.text) if one.kind in relation.families and not one.is_moment]
+    return [one for one in told if ask.years and period_before(clause, one) in ask.years]
+
+
 def _tells(relation: Relation, clause: Clause) -> bool:
     """Whether the clause speaks of the relation, or only adds a value to what the one before it in the sentence says."""
     if relation.name in clause.tells:
@@ -224,7 +236,11 @@ def _tells(relation: Relation, clause: Clause) -> bool:
 def _fitting(entity: Entity, relation: Relation, clause: Clause) -> list[Quantity]:
     """The quantities in *clause* that can be the relation's value, without those of an earlier time."""
     told = quantities_in(clause.text)
-    fitting = [one for one in told if one.kind in relation.families and one.kind != "date"]
+    fitting = [
+        one
+        for one in told
+        if one.kind in relation.families and one.kind != "date" and not is_part(clause.text, one)
+    ]
     if heads := _HEADS.get(relation.name):
         fitting = [one for one in fitting if one.counts in heads] or [
             one for one in fitting if one.kind == "number"

@@ -19,7 +19,7 @@ _NAMED_PAIR = re.compile(r"^[A-Z][\w-]{1,20}: [A-Z][\w'\u2019-]*(?: [A-Z][\w'\u2
 _ENDED = re.compile(r"[.!?][\"'\u201d\u2019)\]*`]{0,3}$")
 # Code, grammar and prompts; what looks like one of our own marks; an entry of a list of references.
 _CODE = re.compile(
-    r"::=|>>>|^\s*[#$>|@{}<]|[{};]\s*$|=\s*\S+\(|\w\(\w*,\s*\w+\)\s*$|\[\d{1,3}\]|^\W*PEP\s\d+\W+-\s"
+    r"::=|>>>|^\s*[#$>|@{}<]|[{};]\s*$|=\s*\S+\(|\w\(\w*,\s*\w+\)\s*$|\w\[\d{1,3}\]\s*=|^\W*PEP\s\d+\W+-\s"
 )
 _REFERRING = re.compile(
     r"^(?:(?:Additional|More|Further)\s(?:information|details?)|See\b|(?:Read|Learn)\smore|For\s(?:more|further|details|an?\s(?:full|complete)))"

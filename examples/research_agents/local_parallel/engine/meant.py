@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from .numbers import Quantity
 
-__all__ = ["meant_by", "parts_in", "segment_of", "with_parts"]
+__all__ = ["beside_of", "is_part", "meant_by", "parts_in", "segment_of", "with_parts"]
 
 _REACH = 40  # characters beside a number that tell whether it is a part
 _PART_BEHIND = re.compile(
     r"\bof\s(?:which|whom|these|those|them)[\s,]+(?:only\s|about\s|some\s)?$", re.IGNORECASE
 )
 _PART_OF = re.compile(r"\s(?:more\s)?of\s(?:which|whom|these|those|them)\b", re.IGNORECASE)
+_LISTED = re.compile(r"\s(?:in|at|from|for)\s", re.IGNORECASE)
+_SIDES = ("with", "without", "before", "after", "above", "below", "inside", "outside", "former", "latter")
 # "three factories: one in Graz": no quantity, and still the beginning of what is said of another.
 _ONE = re.compile(r"\b(?:one|another|a\ssecond|a\sthird|the\sother)\b", re.IGNORECASE)
 
@@ -33,7 +35,7 @@ def with_parts(text: str) -> tuple[Quantity, ...]:
     found: list[Quantity] = []
     for one in quantities_in(text):
         whole = next((other for other in reversed(found) if other.kind == "count"), None)
-        if whole is not None and one.kind == "number" and (_is_part(text, one) or is_earlier(text, one)):
+        if whole is not None and one.kind == "number" and (is_part(text, one) or is_earlier(text, one)):
             found.append(replace(one, family=whole.family, unit=whole.unit))
         else:
             found.append(one)
@@ -42,12 +44,16 @@ def with_parts(text: str) -> tuple[Quantity, ...]:
 
 def parts_in(text: str) -> tuple[Quantity, ...]:
     """Those quantities of `with_parts` that are a part of another."""
-    return tuple(one for one in with_parts(text) if not one.is_moment and _is_part(text, one))
+    return tuple(one for one in with_parts(text) if not one.is_moment and is_part(text, one))
 
 
-def _is_part(text: str, quantity: Quantity) -> bool:
+def is_part(text: str, quantity: Quantity) -> bool:
+    """Whether *quantity* is told as a part of another: "five of them", "of which five", "700 in Hull and 260 in Cork"."""
     before = text[max(0, quantity.start - _REACH) : quantity.start]
-    return bool(_PART_BEHIND.search(before) or _PART_OF.match(text, quantity.end))
+    if _PART_BEHIND.search(before) or _PART_OF.match(text, quantity.end):
+        return True
+    # "960 people: 700 in Hull and 260 in Cork"
+    return ":" in text[: quantity.start] and _LISTED.match(text, quantity.end) is not None
 
 
 def segment_of(text: str, quantity: Quantity) -> str:
@@ -67,6 +73,12 @@ def meant_by(claim: str, claimed: Quantity, text: str, told: Sequence[Quantity])
     beside = content_keys(_undated(claim[claimed.end :]))
     if claimed.kind == "count":  # "five electric vessels": what stands between number and noun says which
         beside |= content_keys(" ".join(claimed.text.split()[1:-1]))
+    told = _on_the_same_side(claim[: claimed.start], text, told)
+    return beside_of(beside, text, told)
+
+
+def beside_of(beside: frozenset[str], text: str, told: Sequence[Quantity]) -> list[Quantity]:
+    """Those of the values *told* in *text* behind which a word of *beside* stands; none where it stands behind another one."""
     fitting = [one for one in told if beside & content_keys(segment_of(text, one))]
     if fitting:
         return fitting
@@ -77,6 +89,21 @@ def meant_by(claim: str, claimed: Quantity, text: str, told: Sequence[Quantity])
         return []
     parts = {one.start for one in parts_in(text)}
     return [one for one in told if one.start not in parts] or list(told)
+
+
+def _on_the_same_side(before: str, text: str, told: Sequence[Quantity]) -> Sequence[Quantity]:
+    """Those of several values that have the same of "with" and "without" before them as the claim has."""
+    for word in _SIDES:
+        if len(told) < 2 or not re.search(rf"\b{word}\b", before, re.IGNORECASE):
+            continue
+        ends = [0, *(one.end for one in told[:-1])]
+        led = [
+            one
+            for one, end in zip(told, ends, strict=True)
+            if re.search(rf"\b{word}\b", text[end : one.start], re.IGNORECASE)
+        ]
+        told = led or told
+    return told
 
 
 def _undated(text: str) -> str:

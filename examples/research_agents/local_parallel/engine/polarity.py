@@ -22,7 +22,7 @@ Direction = Literal["up", "down"]
 _CONTRACTED = r"(?:is|are|was|were|does|do|did|has|have|had|wo|ca|could|would|should|must)n['\u2019]?t"
 # A negation, except where it only bounds a number ("no more than 5") or adds something ("not only").
 _NOT = re.compile(
-    rf"\b(?:not|never|no\slonger|neither|nor|cannot|can['\u2019]t|without|none|nowhere|nobody|{_CONTRACTED}|"
+    rf"\b(?:not|never|no\slonger|neither|nor|cannot|can['\u2019]t|without(?!\s\d)|none|nowhere|nobody|{_CONTRACTED}|"
     r"denie[sd]|ceased\sto|stopped\s\w+ing|refuses\sto|fail(?:s|ed)\sto|no)\b"
     r"(?!\s+(?:more\sthan|less\sthan|fewer\sthan|later\sthan|only|until)\b)",
     re.IGNORECASE,
@@ -46,7 +46,11 @@ _HEDGED = re.compile(
     r"intends?\sto|would|should|allegedly|reportedly|in\ssome\scases)\b",
     re.IGNORECASE,
 )
-_INTENDED = re.compile(r"\b(?:expects?|aims?|hopes?|wants?|plans?|intends?)\sto\b", re.IGNORECASE)
+_INTENDED = re.compile(
+    r"\b(?:expects?|aims?|hopes?|wants?|plans?|intends?|motions?|proposals?|requests?|attempts?|offers?|bids?|ideas?|wish(?:es)?|refused|"
+    r"failed|asked|proposed|suggested|threatened|promised)\sto\b",
+    re.IGNORECASE,
+)
 _CONDITIONAL = re.compile(
     r"\b(?:if|unless|provided\sthat|only\swhen|except|as\slong\sas|in\scase)\b", re.IGNORECASE
 )

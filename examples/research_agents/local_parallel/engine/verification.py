@@ -157,8 +157,10 @@ def _hear(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list[Voice]]:
             if not heard and len(ask.relations) > 1:
                 continue  # another relation may take it
             left.remove(one)
-            parts.add(f"{relation.name} {one.text}")
-            voices.extend(heard)
+            part = f"{relation.name} {one.text}"
+            parts.add(part)
+            # A part of the relation's value is told in other words: "700 in Hull" of "960 people".
+            voices.extend(heard or (replace(voice, part=part) for voice in on_count(ask, one, clauses)))
         if not numbers and (
             relation.wants in {"place", "person"} or (relation.wants == "date" and ask.others)
         ):

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from examples.research_agents.marks import unmarked
 from examples.research_agents.outlines import topic_of
 from examples.research_agents.questions import in_context, read_parts
 
@@ -139,7 +140,7 @@ def _pieces(
         )
         for part in parts
     ]
-    yield f"# {_title(request, parts)}"
+    yield f"# {unmarked(_title(request, parts))}"
     for section in _sections(parts, told):
         yield from _section(section, numbers)
     facts = list(
@@ -159,7 +160,7 @@ def _pieces(
             yield f"\n- {one.statement} {numbers.marks(saying)}"
     if missing := [part.phrase for part, each in zip(parts, told, strict=True) if not each.lines]:
         yield "\n\n## Not found\n"
-        yield from (f"\n- {one}" for one in dict.fromkeys(missing))
+        yield from (f"\n- {unmarked(one)}" for one in dict.fromkeys(missing))
     yield "\n"
 
 
@@ -220,7 +221,7 @@ def _heading_of(line: Line) -> str:
 def _section(section: _Section, numbers: _Numbers) -> Iterator[str]:
     """The pieces of one section: a paragraph for each source, then how its numbers compare."""
     if section.heading:
-        yield f"\n\n## {_capital(section.heading)}\n\n"
+        yield f"\n\n## {unmarked(_capital(section.heading))}\n\n"
     else:
         yield "\n\n"
     said: set[str] = set()
@@ -235,7 +236,7 @@ def _section(section: _Section, numbers: _Numbers) -> Iterator[str]:
             subject = section.subjects[place] if section.subjects and not before else ""
             label = "" if subject.lower() in line.text.lower() else f"**{subject}:** "
             before = line.url
-            yield f"{lead}{label}{line.text} {numbers.mark(line.url, line.title, line.text)}"
+            yield f"{lead}{label}{unmarked(line.text)} {numbers.mark(line.url, line.title, line.text)}"
     if len(section.told) > 1:
         for statement in _compared([fact for told in section.told for fact in told.facts], numbers):
             yield f"\n\n{statement}"
