@@ -153,3 +153,13 @@ def test_class_methods_and_commands_are_definitions() -> None:
         "P - Maps - tbreak [lineno | function]",
         "P - Maps - ll | longlist",
     ]
+
+
+@pytest.mark.parametrize(
+    "table", ["|   |   |\n|---|---|\n|   |   |\n", "|-|-|\n" * 300, "| | |\n| | |\n| | |\n"]
+)
+def test_a_table_without_anything_in_it_says_nothing(table: str) -> None:
+    """And does not keep the text around it from being read."""
+    found = list(passages_of("u:1", "T", f"# T\n\nBefore it.\n\n{table}\nBehind it.\n", markup=True))
+    assert "Before it." in found[0].text
+    assert "Behind it." in found[-1].text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +81,11 @@ def test_query_terms_are_bounded_and_distinct(text: str) -> None:
     found = query_terms(text)
     assert len(found) <= 32
     assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("piece", ["A. ", "Mr. ", "A.B. ", '"A." ', "e.g. "])
+def test_many_abbreviations_are_read_in_time(piece: str) -> None:
+    """It runs on the event loop: the time grows with the length, and not with its square."""
+    started = time.process_time()
+    sentences(piece * 4000)
+    assert time.process_time() - started < 0.5

@@ -251,11 +251,13 @@ def _add(passage: Passage, block: list[str], *, base: int, markup: bool, trusted
 
 def _rows(table: list[str]) -> Iterator[str]:
     """Each row of a Markdown table as a sentence: its first cell, then the others behind their headings."""
-    heads, *rows = [
+    told_lines = [
         [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
         for line in table
         if not _TABLE_RULE.match(line)
     ]
+    # An empty row looks like a rule; a table may consist of nothing else.
+    heads, rows = (told_lines[0], told_lines[1:]) if told_lines else ([], [])
     for name, *cells in rows:
         told = [
             f"{head}: {cell}" if head else cell for head, cell in zip(heads[1:], cells, strict=False) if cell

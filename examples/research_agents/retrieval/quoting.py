@@ -76,7 +76,11 @@ def announces(sentence: str) -> bool:
 
 def is_fragment(sentence: str) -> bool:
     """Whether *sentence* is a word or two that say nothing alone, as a heading does: "Opening hours."."""
-    return len(sentence.split()) < _SAYING and not points_back(sentence) and not re.search(r"\d|:\s?\S", sentence)
+    return (
+        len(sentence.split()) < _SAYING
+        and not points_back(sentence)
+        and not re.search(r"\d|:\s?\S", sentence)
+    )
 
 
 def with_aliases(found: Iterable[str], aliases: Mapping[str, AbstractSet[str]]) -> set[str]:

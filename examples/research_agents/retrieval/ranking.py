@@ -153,7 +153,9 @@ class Question:
             # "the lambda keyword": a text about lambda need not say that it is a keyword.
             filler = set(map(stem, subject.filler))
             asked = [term for term in asked if term not in filler] or asked
-        needed = required_terms(query) - _DAYS  # "on Sundays" is no name, and may stand in the sentence before
+        needed = (
+            required_terms(query) - _DAYS
+        )  # "on Sundays" is no name, and may stand in the sentence before
         names = {term for term in needed if not term.isdigit()}
         required = needed | {term for term in asked if term.startswith("rel_")}
         if is_question(query):

@@ -185,6 +185,8 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|no|fig|sec|dr|mr|mrs|approx)\.|(?<!°)\b[A-Z]\.)[\"')\]]*$", re.IGNORECASE
 )
 
+_LONGEST_ABBREVIATION = 16  # characters, closing quotes and brackets included
+
 
 def sentences(paragraph: str) -> list[str]:
     """The sentences of one paragraph of running text, each with its closing mark."""
@@ -192,7 +194,8 @@ def sentences(paragraph: str) -> list[str]:
     start = 0
     for match in _BOUNDARY.finditer(paragraph):
         piece = paragraph[start : match.end(1)].strip()
-        if _ABBREVIATION.search(piece):
+        # Its end is enough; over the whole of a piece that grows with each "A." this would take the square of its length.
+        if _ABBREVIATION.search(piece[-_LONGEST_ABBREVIATION:]):
             continue
         if piece:
             found.append(piece)
