@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from examples.research_agents.retrieval.passages import passages_of
 
 REFERENCE = """String Methods

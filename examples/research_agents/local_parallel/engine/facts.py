@@ -93,7 +93,10 @@ def related(entity: Entity, relation: Relation, ask: Ask, clauses: Sequence[Clau
         if denies(clause.text) or not owned or not _tells(relation, clause):
             continue
         if relation.wants == "number":
-            fitting = [*_fitting(entity, relation, clause), *_of_years_before(ask, relation, clause)]
+            fitting = _parts_asked(ask, clause) or [
+                *_fitting(entity, relation, clause),
+                *_of_years_before(ask, relation, clause),
+            ]
             found.extend(_valued(entity, relation.label, relation, clause, fitting))
         elif wants == "date":
             found.extend(_dated(entity, relation, clause))
@@ -214,7 +217,14 @@ def all_facts(
 def _heads(entity: Entity, relation: Relation, clause: Clause) -> bool:
     """Whether the clause gives the head of what the title names: "Ute Harms has been chief executive since 2021"."""
     named = entity.proper and relation.name == "leader" and relation.name in clause.tells
-    return named and bool(clause.names) and entity.stems <= clause.context and all(len(one.key) == 2 for one in clause.names)
+    known = clause.context.union(*(clause.aliases.get(one, frozenset()) for one in clause.context))
+    return named and bool(clause.names) and entity.stems <= known and all(len(one.key) == 2 for one in clause.names)
+
+
+def _parts_asked(ask: Ask, clause: Clause) -> list[Quantity]:
+    """The parts of the value that stand before a name asked for: of "960 people: 700 in Hull and 260 in Cork" those in Cork."""
+    keys = content_keys(" ".join(word for name in ask.others for word in name.key))
+    return [one for one in parts_in(clause.text) if keys & content_keys(segment_of(clause.text, one))]
 
 
 def _of_years_before(ask: Ask, relation: Relation, clause: Clause) -> list[Quantity]:

@@ -40,7 +40,7 @@ def at_its_time(ask: Ask, relation: Relation, voice: Voice) -> Voice | None:
         once = relation.name == "leader" and bool(_ONCE.search(ask.text) or _ONCE.search(clause.text))
         return None if once or (relation.name == "leader" and not _dates_told(ask, clause)) else voice
     for claimed in _dates(ask.text):
-        if any(agree(claimed, told) for told in _dates(clause.sentence)):
+        if any(agree(claimed, told) for told in _dates(clause.text) or _dates(clause.sentence)):
             continue
         other = _beside_the_same(ask.text, claimed, clause)
         if other is None:

@@ -39,7 +39,7 @@ _NUMBER = re.compile(
 )
 _PER = re.compile(
     r"\s?(?:/|per\s|an?\s|each\s|every\s)(?P<per>year|annum|day|night|hour|month|week|second|minute|person|h|s|yr|"
-    r"ha|hectare|kg|kilogram|litre|liter|km|kilomet(?:re|er)|m²|m2|m³|m3|unit|employee|inhabitant|ship|vessel)\b"
+    r"ha|hectare|kg|kilogram|litre|liter|km|kilomet(?:re|er)|m²|m2|m³|m3|unit|employee|inhabitant|ship|vessel)\b(?!\s(?:earlier|before|ago|later|after)\b)"
     r"|\s(?P<ly>annually|yearly|daily|monthly|hourly|weekly)\b",
     re.IGNORECASE,
 )

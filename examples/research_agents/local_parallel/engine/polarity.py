@@ -15,6 +15,7 @@ __all__ = [
     "is_conditional",
     "is_still_to_come",
     "strength_of",
+    "turns",
 ]
 
 Direction = Literal["up", "down"]
@@ -27,6 +28,7 @@ _NOT = re.compile(
     r"(?!\s+(?:more\sthan|less\sthan|fewer\sthan|later\sthan|only|until)\b)",
     re.IGNORECASE,
 )
+_WITHOUT = re.compile(r"\bwithout\b", re.IGNORECASE)
 _UP = re.compile(
     r"\b(?:gr[eo]w(?:s|n|ing|th)?|ris(?:e|es|en|ing)|rose|increas\w+|climb\w*|expand\w*|gain(?:s|ed)?|up\sfrom)\b",
     re.IGNORECASE,
@@ -69,6 +71,11 @@ _STRONG: tuple[tuple[str, re.Pattern[str]], ...] = (
 def denies(text: str) -> bool:
     """Whether *text* holds a negation."""
     return _NOT.search(text) is not None
+
+
+def turns(text: str) -> bool:
+    """Whether *text* denies what its verb says: "plots without clover yielded 4.9 t" does not."""
+    return denies(_WITHOUT.sub("", text))
 
 
 def direction_of(text: str) -> Direction | None:

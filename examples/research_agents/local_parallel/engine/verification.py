@@ -11,6 +11,7 @@ from .evidence import Basis, Citation
 from .hearing import on_attribute, on_count, on_names, on_value
 from .hearing_changes import hear_comparison, hear_direction
 from .parts import readable, split_claims
+from .polarity import turns
 from .reading import common_words, gather
 from .results import Verdict, Witness
 from .telling import chunks_of
@@ -170,6 +171,6 @@ def _hear(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list[Voice]]:
     for one in left:
         parts.add(one.text)
         voices.extend(on_count(ask, one, clauses))
-    if ask.negated:
+    if turns(ask.text):
         voices = [voice if voice.part == "direction" else voice.turned() for voice in voices]
     return parts, voices
