@@ -47,6 +47,14 @@ _VALUED = re.compile(
     re.IGNORECASE,
 )
 _YEAR = re.compile(r"(?:1[5-9]|20)\d\d")
+_WHEN = re.compile(
+    r"^\W*(?:(?:and|so)\s+)?(?:when|(?:at|in|on|since|until)?\s?(?:what|which)\s(?:time|date|day|year|month))\b",
+    re.IGNORECASE,
+)
+_DATE = re.compile(
+    r"\b(?:1[5-9]|20)\d\d\b|\b\d{1,2}:\d\d\b|\b\d{1,2}\s[A-Z][a-z]{2,8}\b|\b[A-Z][a-z]{2,8}\s\d{1,2}\b"
+)
+_DATED = 0.4  # what it is worth that a sentence tells when, where that is asked
 _SIGNATURE = re.compile(r"^[A-Za-z_][\w.]*\(.*\)|^[A-Za-z_]\w*\.[\w.]+$|^__\w+__$")
 
 
@@ -141,9 +149,10 @@ def _choose(query: str, results: Sequence[Mapping[str, Any]]) -> tuple[list[_Sen
 
     def value(sentence: _Sentence) -> float:
         opening = 0.0 if not sentence.opening else _DEFINES if sentence.titled else _OPENS
-        return share(sentence.held) + opening - _RANK * sentence.rank
+        dated = _DATED * (_WHEN.match(query) is not None and _DATE.search(sentence.text) is not None)
+        return share(sentence.held) + opening + dated - _RANK * sentence.rank
 
-    asked = frozenset(question.terms)
+    asked = question.core
     pointed = _POINTED.match(query) is not None
     whole = [one for one in pool if _says_all(one, asked)] if pointed else []
     best = max(whole or pool, key=value)
@@ -184,7 +193,11 @@ def _choose(query: str, results: Sequence[Mapping[str, Any]]) -> tuple[list[_Sen
 
 def _says_all(sentence: _Sentence, asked: frozenset[str]) -> bool:
     """Whether *sentence* answers under its title, and adds something to it."""
-    return asked <= sentence.held and bool(sentence.adds) and not (sentence.lent and names_another(sentence.text))
+    return (
+        asked <= sentence.held
+        and bool(sentence.adds)
+        and not (sentence.lent and names_another(sentence.text))
+    )
 
 
 def _with_antecedents(
@@ -267,7 +280,9 @@ def _numbers(sentence: _Sentence) -> set[str]:
 def _answers_otherwise(one: _Sentence, best: _Sentence, asked: frozenset[str], question: Question) -> bool:
     """Whether *one* gives another number for all that is asked, in whatever words: "how many employees"."""
     numbers, others = _numbers(one), _numbers(best)
-    return bool(question.names) and _says_all(one, asked) and bool(numbers and others) and not numbers & others
+    return (
+        bool(question.names) and _says_all(one, asked) and bool(numbers and others) and not numbers & others
+    )
 
 
 def _alike(one: _Sentence, other: _Sentence) -> bool:

@@ -93,7 +93,7 @@ _KINDED = re.compile(
 _ABOUT_FORM_WORDS = (
     "brief short concise bullet bullets point points cite cited source sources citation citations thank thanks markdown word words sentence sentences paragraph paragraphs "
     "detail details detailed long keep answer answers report list heading headings text english plain structured table careful precise include reference references important "
-    "hello hi hey hallo greetings morning afternoon evening goodbye bye welcome ok okay test testing most least exactly fewer limit "
+    "hello hi hey hallo greetings good morning afternoon evening goodbye bye welcome ok okay test testing most least exactly fewer limit "
     "german english french agree agrees disagree disagreement "
     "page number numbers conclusion summary compare differ order clear format write add one two three four five"
 )  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from .outlines import parts_of, says_nothing, topic_of
 from .phrasing import Part, about
+from .retrieval.text import STOP_WORDS
 
 __all__ = ["MOST_PARTS", "in_context", "read_parts", "split_question"]
 
@@ -31,7 +32,8 @@ _PAIR = re.compile(
     re.IGNORECASE,
 )
 _POINTING_BACK = re.compile(
-    r"\b(?:it|its|they|them|their|this|that|these|those|one|he|him|his|she|her|hers|the\s(?:company|firm))\b", re.IGNORECASE
+    r"\b(?:it|its|they|them|their|this|that|these|those|one|he|him|his|she|her|hers|the\s(?:company|firm))\b",
+    re.IGNORECASE,
 )
 # Whether sources agree is told wherever they do not; it is nothing to be looked up.
 _ABOUT_SOURCES = re.compile(
@@ -168,7 +170,9 @@ def in_context(message: str, earlier: Sequence[str]) -> str:
     """
     pointing = _FOLLOWS_ON.search(message)
     # "Which Python does it require" asks for a Python, and not about Python.
-    if pointing is None or _named(_ASKED_FOR.sub("", message)):
+    if pointing is None or _named(
+        _ASKED_FOR.sub("", f"{message[: pointing.start()]} {message[pointing.end() :]}")
+    ):
         return message
     personal = _PERSON.fullmatch(pointing.group()) is not None
     for before in reversed(earlier):
@@ -185,7 +189,7 @@ def _named(message: str) -> str:
     if kinded := _KINDED.search(message):
         if kinded["name"]:
             return kinded.group()
-        if not _ASKING_WORD.fullmatch(kinded["after"]):
+        if not _ASKING_WORD.fullmatch(kinded["after"]) and kinded["after"].lower() not in STOP_WORDS:
             return kinded["after"]
     for named in _NAME.finditer(message):
         if not _DATE.match(named.group()):

@@ -117,8 +117,8 @@ def test_a_source_with_another_number_is_heard() -> None:
         )
     )
     assert (
-        answer
-        == "The daily allowance is 64 euros in Germany. [1] The daily allowance is 58 euros in Germany. [2]"
+        answer == "The sources disagree: The daily allowance is 64 euros in Germany. [1] "
+        "The daily allowance is 58 euros in Germany. [2]"
     )
     answer = "".join(
         answer_pieces(
@@ -136,3 +136,37 @@ def test_a_number_in_other_words_is_heard_as_well() -> None:
     other = (2, "Register", "Morvik Systems has a workforce of 90 people.")
     assert "380 people" in "".join(answer_pieces([found(question, first, second)]))
     assert "90 people" not in "".join(answer_pieces([found(question, first, other)]))
+
+
+def test_a_number_that_is_asked_to_be_confirmed_is_denied_as_well() -> None:
+    """Whoever asks whether 318 is right hears the source that says 290, which names whom it speaks of a sentence before."""
+    first = (1, "Log", "Wexholm Harbour counted 318 boats in 2031.")
+    second = (2, "Gazette", "Wexholm Harbour is quiet. Only 290 boats were counted in 2031.")
+    other = (2, "Gazette", "Wexholm Harbour is quiet. Its rival Pebblon counted 700 boats in 2031.")
+    question = "Did Wexholm Harbour count 318 boats in 2031?"
+    answer = "".join(answer_pieces([found(question, first, second)]))
+    assert answer.startswith("The sources disagree: Wexholm Harbour counted 318 boats")
+    assert "Only 290 boats were counted in 2031. [2]" in answer
+    assert "700" not in "".join(answer_pieces([found(question, first, other)]))
+
+
+def test_without_a_name_nothing_disagrees() -> None:
+    """Two companies founded in two years are no disagreement about "it"."""
+    pair = (1, "A", "Velkor was founded in 1962."), (2, "B", "Morvik was founded in 1978.")
+    assert "disagree" not in "".join(answer_pieces([found("When was it founded?", *pair)]))
+
+
+def test_what_does_not_answer_is_not_dragged_along() -> None:
+    """One thing is asked for, and the title says of whom: no sentence before it, and none behind it."""
+    text = "The margin was 4 per cent.\nSince 2011 the company has been led by Karl Emm. The plant is small."
+    answer = "".join(answer_pieces([found("Who leads Dornick Gravel?", (1, "Dornick Gravel", text))]))
+    assert answer == "Since 2011 the company has been led by Karl Emm. [1]"
+
+
+def test_when_is_answered_by_a_date() -> None:
+    """Of two sentences with the words of the question, the one that tells when."""
+    text = "The tram fleet has 14 cars that are electric. The tram fleet is to be all-electric in 2044."
+    answer = "".join(
+        answer_pieces([found("When will the tram fleet be fully electric?", (1, "Trams", text))])
+    )
+    assert answer == "The tram fleet is to be all-electric in 2044. [1]"

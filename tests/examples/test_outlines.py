@@ -126,3 +126,20 @@ def test_no_grammar_takes_long(message: str) -> None:
     started = time.process_time()
     read_parts(message[:4000], 6)
     assert time.process_time() - started < 0.2
+
+
+@pytest.mark.parametrize(
+    "piece", ["hello there", "Use at most 50 words", "Good morning!", "Keep it short, in English."]
+)
+def test_greetings_and_wishes_about_the_form_name_nothing(piece: str) -> None:
+    """They are neither looked up nor part of a title."""
+    assert says_nothing(piece)
+
+
+def test_what_is_wanted_of_the_first_is_asked_of_it() -> None:
+    """Asked for "their prices", they are those of the lamps, and nobody else's."""
+    parts = read_parts("Write about the Norlux lamps and their prices.", 8)
+    assert [(part.subject, part.aspect) for part in parts] == [
+        ("Norlux lamps", ""),
+        ("Norlux lamps", "prices"),
+    ]

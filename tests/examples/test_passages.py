@@ -165,3 +165,31 @@ def test_a_table_without_anything_in_it_says_nothing(table: str) -> None:
     found = list(passages_of("u:1", "T", f"# T\n\nBefore it.\n\n{table}\nBehind it.\n", markup=True))
     assert "Before it." in found[0].text
     assert "Behind it." in found[-1].text
+
+
+TYPED = """Storm in the park
+
+Damage
+Eleven trees fell. One hit the tea house.
+
+Next steps
+
+The paths are cleared by Friday.
+Nobody may enter before.
+
+1. Fees. A day costs 4 marks.
+2. Dogs. Dogs are kept on a lead.
+3. Cats are welcome everywhere.
+"""
+
+
+def test_headings_without_marks_place_what_follows() -> None:
+    """Alone in their line, or in front of an item, they are titles and no sentences; text that goes on is no heading."""
+    found = [(passage.title, passage.paragraphs) for passage in passages_of("document:p", "Park", TYPED)]
+    assert found[1:] == [
+        ("Park - Damage", ["Eleven trees fell. One hit the tea house."]),
+        ("Park - Next steps", ["The paths are cleared by Friday. Nobody may enter before."]),
+        ("Park - Fees", ["A day costs 4 marks."]),
+        ("Park - Dogs", ["Dogs are kept on a lead."]),
+        ("Park", ["Cats are welcome everywhere."]),
+    ]

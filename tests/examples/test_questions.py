@@ -34,6 +34,24 @@ from examples.research_agents.questions import MOST_PARTS, in_context, split_que
         ("How does a list differ from a tuple?", ["What is a list?", "What is a tuple?"]),
         ("Compare str.find with str.index", ["What is str.find?", "What is str.index?"]),
         ("supply and demand", ["supply and demand?"]),
+        (
+            "Why did Ada Quist leave Brenholm, and who replaced her?",
+            ["Why did Ada Quist leave Brenholm?", "who replaced Ada Quist?"],
+        ),
+        (
+            "What did Tom Vale build and where did he live?",
+            ["What did Tom Vale build?", "where did Tom Vale live?"],
+        ),
+        (
+            "Who founded the Halden lab? When did she die?",
+            ["Who founded the Halden lab? When did she die?"],
+        ),
+        ("How did Velkor do in 2031, and do the sources agree?", ["How did Velkor do in 2031?"]),
+        ("??", ["??"]),
+        (
+            "When did Velkor open its plant in Oslo, and who runs the company?",
+            ["When did Velkor open its plant in Oslo?", "who runs Velkor?"],
+        ),
     ],
 )
 def test_questions_are_split_only_where_that_is_safe(message: str, parts: list[str]) -> None:

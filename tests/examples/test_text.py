@@ -22,6 +22,16 @@ from examples.research_agents.retrieval.text import query_terms, sentences, stem
         ("licence", "licenses"),
         ("close", "closing"),
         ("assignment", "assign"),
+        ("carry", "carried"),
+        ("supplies", "supplied"),
+        ("certify", "certified"),
+        ("try", "tries"),
+        ("discover", "discovered"),
+        ("discovers", "discovering"),
+        ("recovered", "recovers"),
+        ("heavy", "heaviest"),
+        ("rise", "rose"),
+        ("pay", "paid"),
     ],
 )
 def test_inflections_share_a_stem(one: str, other: str) -> None:
@@ -89,3 +99,10 @@ def test_many_abbreviations_are_read_in_time(piece: str) -> None:
     started = time.process_time()
     sentences(piece * 4000)
     assert time.process_time() - started < 0.5
+
+
+def test_phrases_and_number_words_are_read_as_one_word_and_as_digits() -> None:
+    """A rent that "went up" is found by "rise", and "lasted eleven days" tells how long."""
+    assert stem("rise") in terms("The rent went up.")
+    assert stem("care") in query_terms("Who takes care of the roses?")
+    assert "rel_duration" in terms("The strike lasted eleven days.")

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["contexts_of", "names_another"]
 
 _OPENS = 30  # characters within which a name is what its sentence is about: "Its rival Sundline has ..."
-_BESIDE = re.compile(r"\b(?:in|at|on|near|from|by|to|for|since|until|with)\s+(?:the\s+)?$", re.IGNORECASE)
+# Alone at the beginning, a capital tells little: "Passengers complained" names nobody, and neither does "Nobody".
+_COMMON = re.compile(r"\w+s|(?:No|Every|Some|Any)(?:body|one|thing)")
+_BESIDE = re.compile(
+    r"\b(?:in|at|on|near|from|by|to|for|since|until|with|is|was|are|were)\s+(?:the\s+)?$", re.IGNORECASE
+)
 
 
 def contexts_of(
@@ -45,8 +49,11 @@ def contexts_of(
 
 
 def names_another(sentence: str) -> bool:
-    """Whether *sentence* opens with a name, and not with one that only tells where or when; "TLS" is no name of anybody."""
+    """Whether *sentence* opens with a name, and not with one that tells where, or who holds an office of it; "TLS" is no name of anybody."""
     return any(
-        name.start < _OPENS and not name.isupper() and not _BESIDE.search(sentence[: name.start])
+        name.start < _OPENS
+        and not name.isupper()
+        and not (name.start == 0 and _COMMON.fullmatch(name))
+        and not _BESIDE.search(sentence[: name.start])
         for name in names_in(sentence)
     )

@@ -34,6 +34,7 @@ _OFFICES = tuple(
         "mayor",
     )
 )
+_CHAIR = 1
 _LEADS = re.compile(r"\b(?:led|leads|headed|heads|run|runs|managed|manages)\b", re.IGNORECASE)
 _WHO_MADE = re.compile(
     r"^\W*who(?:m)?\s(?:\w+\s){0,2}?(?:founded|established|set\sup|started|created|invented|designed|wrote|built|discovered)\b",
@@ -59,6 +60,7 @@ class Demands:
     Attributes:
         months: those it names; a sentence that names months has to name one of them.
         offices: places in the list of offices that it names.
+        leader: whether whoever leads is asked for, without an office: that is not who chairs the board.
         maker: whether a person or a body is asked for, by what they made.
         words: all of its words, in lower case.
         named: its proper names, in lower case.
@@ -66,6 +68,7 @@ class Demands:
 
     months: frozenset[str]
     offices: frozenset[int]
+    leader: bool
     maker: bool
     words: frozenset[str]
     named: frozenset[str]
@@ -75,12 +78,13 @@ class Demands:
         """Read *question*."""
         words = frozenset(_TOKEN.findall(question.lower()))
         if not is_question(question):
-            return cls(frozenset(), frozenset(), maker=False, words=words, named=frozenset())
+            return cls(frozenset(), frozenset(), leader=False, maker=False, words=words, named=frozenset())
         offices = frozenset(place for place, office in enumerate(_OFFICES) if office.search(question))
         named = frozenset(word for name in names_in(question) for word in name.key)
         return cls(
             frozenset(_MONTH.findall(question)),
             offices if len(offices) == 1 else frozenset(),
+            leader=not offices and _LEADS.search(question) is not None,
             maker=_WHO_MADE.match(question) is not None,
             words=words,
             named=named,
@@ -108,6 +112,8 @@ class Demands:
         return not said or bool(said & self.months)
 
     def _office_agrees(self, sentence: str) -> bool:
+        if self.leader and _OFFICES[_CHAIR].search(sentence):
+            return bool(_LEADS.search(sentence) or _OFFICES[0].search(sentence))
         for asked in self.offices:
             if _OFFICES[asked].search(sentence) or (asked == 0 and _LEADS.search(sentence)):
                 return True

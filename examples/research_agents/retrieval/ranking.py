@@ -26,28 +26,10 @@ __all__ = ["DEPTHS", "MIN_COVERAGE", "Candidate", "Depth", "Found", "Question", 
 MIN_COVERAGE = 0.8  # see `local_parallel.threshold`
 _MEANT = 0.75  # what a word is worth that means the one asked for; less than `MIN_COVERAGE`, so that it answers nothing alone
 _KIND_WEIGHS = 0.3
-_KINDS_OF_VALUE = frozenset(
-    stem(word)
-    for word in [
-        "rate",
-        "amount",
-        "figure",
-        "total",
-        "level",
-        "date",
-        "time",
-        "year",
-        "day",
-        "name",
-        "percentage",
-        "fully",
-        "completely",
-        "entirely",
-    ]
-)
-_DAYS = frozenset(
-    stem(day) for day in ["mondays", "tuesdays", "wednesdays", "thursdays", "fridays", "saturdays", "sundays"]
-)
+_KIND_WORDS = "rate amount figure total level date time year day name percentage fully completely entirely"
+_KINDS_OF_VALUE = frozenset(map(stem, _KIND_WORDS.split()))
+_DAY_WORDS = "mondays tuesdays wednesdays thursdays fridays saturdays sundays"
+_DAYS = frozenset(map(stem, _DAY_WORDS.split()))
 # "What went wrong at X" asks for whatever is told of X.
 _WHATEVER = re.compile(r"\b(?:went|go(?:es|ne|ing)?)\swrong\b", re.IGNORECASE)
 _CHECKING = re.compile(
@@ -185,6 +167,11 @@ class Question:
         return weights
 
     @property
+    def core(self) -> frozenset[str]:
+        """The terms that an answer has to hold: without the kind of value, which the value itself shows."""
+        return frozenset(self.terms) - _KINDS_OF_VALUE or frozenset(self.terms)
+
+    @property
     def sought(self) -> list[str]:
         """The terms that a passage may be found by: those asked for, then what means the same."""
         return [*self.terms, *(one for one in self.meant if one not in self.terms)]
@@ -226,7 +213,7 @@ def judge(
     # What counts is what can be shown together: the title and one sentence with the next. Words that are scattered
     # over the passage make no answer.
     held = list(_together(excerpt, question, aliases, contexts, pairs=subject is not None or bool(titled)))
-    covered = max(_share(together | titled, weights, question) for together in held) / total
+    covered = max(_share(together | heading, weights, question) for together in held) / total
     in_title = sum(weights[term] for term in titled) / total
     in_text = sum(weights[term] for term in said) / total
     precise = len(titled) / len(heading) if heading else 0.0
@@ -282,13 +269,19 @@ def _together(
     """
     held: list[set[str]] = [set()]
     joins: list[bool] = []
+    naming = set[str]()
     for line in excerpt.split("\n"):
         for sentence in sentences(line):
             own = with_aliases(terms(sentence), aliases) | contexts.get(sentence, frozenset())
             own = own if question.demands.met_by(sentence) else set()
-            held.append(own | held[-1] if points_back(sentence) else own)
             # What is said of somebody else is not said of whom the sentence before names.
-            joins.append(pairs and (bool(own & question.names) or not names_another(sentence)))
+            same = bool(own & question.names) or not (question.names and names_another(sentence))
+            if sentence in contexts:
+                own |= naming  # it goes on about what the sentence with the name tells
+            elif own & question.names:
+                naming = own
+            held.append(own | held[-1] if same and points_back(sentence) else own)
+            joins.append(pairs and same)
     del held[0]
     following = [after if joined else set[str]() for after, joined in zip(held, joins, strict=True)][1:]
     yield from (one | after for one, after in zip(held, [*following, set[str]()], strict=True))

@@ -90,6 +90,18 @@ _VERBAL = frozenset({"ed", "ing", "ings"})  # endings that may hide another: "di
 _VOWEL = re.compile("[aeiouy]")
 
 
+# What two or three words say that one says as well.
+_PHRASES = (
+    (re.compile(r"\b(?:go(?:es|ne|ing)?|went)\sup\b"), "rise"),
+    (re.compile(r"\b(?:go(?:es|ne|ing)?|went)\sdown\b"), "fall"),
+    (re.compile(r"\bout\sof\s(?:order|service)\b"), "broken"),
+    (re.compile(r"\b(?:look(?:s|ed|ing)?\safter|tak(?:es?|ing|en)\scare\sof|took\scare\sof)\b"), "care"),
+)
+_NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve"
+_DIGITS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS.split()) if number > 1}
+_NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(_DIGITS)})\b")
+
+
 @lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """The key under which *word* and its inflections are found; *word* is lower case already.
@@ -142,14 +154,26 @@ def terms(text: str) -> list[str]:
     """
     lowered = text.lower()
     found = [*_named_keywords(lowered), *_dotted_names(lowered)]
-    for word in _words(lowered):
+    for word in _words(_in_one_word(lowered)):
         if "_" in word:
             found.append(word)
             found.extend(stem(part) for part in word.split("_") if part and part not in STOP_WORDS)
         elif word not in STOP_WORDS:
             found.append(stem(word))
-    found.extend(f"rel_{name}" for name in told_relations(lowered) & INDEXED)
+    found.extend(f"rel_{name}" for name in told_relations(_with_digits(lowered)) & INDEXED)
     return found
+
+
+def _in_one_word(lowered: str) -> str:
+    """*lowered* with one word for each phrase that has one: "went up" is "rise"."""
+    for pattern, word in _PHRASES:
+        lowered = pattern.sub(word, lowered)
+    return lowered
+
+
+def _with_digits(lowered: str) -> str:
+    """*lowered* with its small numbers in digits: "lasted eleven days" tells how long as much as "11 days"."""
+    return _NUMBER_WORD.sub(lambda match: _DIGITS[match.group()], lowered)
 
 
 def title_terms(title: str) -> list[str]:
@@ -173,7 +197,7 @@ def query_terms(text: str, *, limit: int = 32) -> list[str]:
     for spans in asked.values():
         for start, end in spans:
             kept[start:end] = " " * (end - start)
-    chosen = [word if "_" in word else stem(word) for word in _words("".join(kept)) if word not in STOP_WORDS]
+    chosen = [word if "_" in word else stem(word) for word in _words(_in_one_word("".join(kept))) if word not in STOP_WORDS]
     relations = [f"rel_{name}" for name in asked]
     return list(dict.fromkeys([*_named_keywords(lowered), *_dotted_names(lowered), *chosen, *relations]))[
         :limit

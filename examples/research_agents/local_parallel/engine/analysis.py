@@ -9,13 +9,14 @@ from examples.research_agents.retrieval.relations import RELATIONS
 
 from .agreement import comparable
 from .asking import BY_NAME, read_question
-from .comparing import compare, compare_names, conflicts_in, trends
+from .comparing import compare, conflicts_in, trends
 from .evidence import Basis, Citation
 from .extremes import extreme_of
 from .facts import Fact, all_facts, measured, related
 from .holders import holders_of
 from .meant import beside_of, with_parts
 from .parts import readable, split_parts
+from .properties import compare_names
 from .reading import common_words, gather
 from .results import Analysis, Finding
 from .telling import chunks_of, told_in_words, told_of_each
@@ -119,7 +120,8 @@ def _facts_about(entity: Entity, ask: Ask, clauses: Sequence[Clause]) -> tuple[l
         told = [fact for fact in related(entity, relation, ask, clauses) if _mentions(fact, ask)]
         found.extend(told)
         if not told and ask.relations:
-            missing.append(_phrase(relation.label, entity.text, ask))
+            by_whom = relation.name == "founded" and ask.wants == "person"
+            missing.append(_phrase("founder" if by_whom else relation.label, entity.text, ask))
         if told and len(ask.years) > 1 and relation.wants == "number":
             known = {(fact.period or "")[:4] for fact in told}
             missing.extend(
@@ -152,7 +154,11 @@ def _mentions(fact: Fact, ask: Ask) -> bool:
     keys = content_keys(" ".join(word for name in ask.others for word in name.key))
     if fact.quantity is not None and not fact.quantity.is_moment and keys and not ask.yes_no:
         text = fact.clause.text
-        told = [one for one in with_parts(text) if comparable(one, fact.quantity) or one.start == fact.quantity.start]
+        told = [
+            one
+            for one in with_parts(text)
+            if comparable(one, fact.quantity) or one.start == fact.quantity.start
+        ]
         if fact.quantity.start not in {one.start for one in beside_of(keys, text, told)}:
             return False  # "960 people: 700 in Hull and 260 in Cork" are not 960 in Cork
     return ask.yes_no or all(all(word in said for word in name.key) for name in ask.others)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,10 @@ from .units import lookup
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from .comparatives import Comparative
     from .facts import Fact
     from .numbers import Quantity
 
-__all__ = ["best_facts", "compare", "compare_names", "conflicts_in", "ranked", "trends"]
+__all__ = ["best_facts", "compare", "comparison_of", "conflicts_in", "listed", "trends", "urls_of"]
 
 _MOST = 60  # facts set side by side
 _WIDE = Context(prec=80)  # for rounding: the usual 28 digits refuse a large number with six decimals
@@ -119,7 +117,7 @@ def compare(facts: Sequence[Fact]) -> Iterator[Comparison]:
         fitting = [fact for fact in group if comparable(_quantity(first), _quantity(fact))]
         chosen = _of_one_time(fitting)
         if len(chosen) > 1:
-            yield _comparison(label, [(fact.entity.text, fact) for fact in chosen])
+            yield comparison_of(label, [(fact.entity.text, fact) for fact in chosen])
 
 
 def _of_one_time(facts: Sequence[Fact]) -> list[Fact]:
@@ -151,34 +149,15 @@ def _of_one_source(dated: Mapping[str, Sequence[Fact]]) -> list[Fact]:
     return [max(dated[period], key=lambda fact: times[fact.clause.url]) for period in sorted(dated)]
 
 
-def compare_names(facts: Sequence[Fact]) -> Iterator[Comparison]:
-    """The same property of different subjects, where it is no number: whether they have the same."""
-    by_label: defaultdict[str, dict[tuple[str, ...], Fact]] = defaultdict(dict)
-    for fact in facts:
-        if fact.quantity is None and fact.single:
-            by_label[fact.label].setdefault(fact.entity.key, fact)
-    for label, group in by_label.items():
-        if len(group) < 2:
-            continue
-        told = list(group.values())
-        order = tuple(Ranked(fact.entity.text, fact.value) for fact in told)
-        names = _listed([fact.entity.text for fact in told])
-        if len({fact.value.lower() for fact in told}) == 1:
-            statement = f"{names} have the same {label}: {told[0].value}."
-        else:
-            pairs = ", ".join(f"{fact.entity.text} {fact.value}" for fact in told)
-            statement = f"{names} differ in {label}: {pairs}."
-        yield Comparison(label, "", order, statement, lowest="", highest="", urls=_urls(told))
-
-
-def _comparison(label: str, sides: list[tuple[str, Fact]]) -> Comparison:
+def comparison_of(label: str, sides: list[tuple[str, Fact]]) -> Comparison:
+    """The values of several (subject, fact) as one comparison, in the unit of the first."""
     unit, factor = _common_unit([fact for _, fact in sides])
     ordered = sorted(sides, key=lambda side: -_value(side[1]))
     if _quantity(sides[0][1]).family == "date":
         return _by_date(label, ordered)
     order = tuple(Ranked(subject, plain(_in_unit(fact, factor))) for subject, fact in ordered)
     if _value(ordered[0][1]) == _value(ordered[-1][1]):
-        names = _listed([subject for subject, _ in ordered])
+        names = listed([subject for subject, _ in ordered])
         statement = f"{names} have the same {label}: {shown_value(order[0].value, unit)}."
     elif len(order) == 2:
         statement = (
@@ -198,26 +177,8 @@ def _comparison(label: str, sides: list[tuple[str, Fact]]) -> Comparison:
         statement,
         lowest=order[-1].subject,
         highest=order[0].subject,
-        urls=_urls([fact for _, fact in ordered]),
+        urls=urls_of([fact for _, fact in ordered]),
     )
-
-
-def ranked(ordered: Sequence[Fact], compared: Comparative) -> Comparison:
-    """The same measure of many subjects of which the first is what was asked for: the oldest, the one with the most."""
-    label = ordered[0].label
-    told = _comparison(label, [(fact.entity.text, fact) for fact in ordered])
-    shown = {one.subject: shown_value(one.value, told.unit) for one in told.order}
-    best, *others = (f"{fact.entity.text} ({shown[fact.entity.text]})" for fact in ordered)
-    measure = f" ({label})" if compared.relations and _quantity(ordered[0]).family == "date" else f" {label}"
-    word = compared.word.capitalize()
-    if compared.relations and measure.startswith(" ") and not measure.startswith(" ("):
-        measure = f" ({label})" if label in _MEANT_BY_WORD else measure
-    statement = f"{word}{measure}: {best}; then {', '.join(others)}."
-    return replace(told, statement=statement)
-
-
-# What "heaviest" and the like say already.
-_MEANT_BY_WORD = frozenset(["weight", "depth", "height", "width", "speed", "temperature", "cost", "length"])
 
 
 def _by_date(label: str, ordered: list[tuple[str, Fact]]) -> Comparison:
@@ -227,7 +188,7 @@ def _by_date(label: str, ordered: list[tuple[str, Fact]]) -> Comparison:
     statement = f"By date ({label}), the earliest first: {pairs}."
     if len({one.value for one in order}) == 1:
         statement = (
-            f"{_listed([one.subject for one in order])} have the same date ({label}): {order[0].value}."
+            f"{listed([one.subject for one in order])} have the same date ({label}): {order[0].value}."
         )
     return Comparison(
         label,
@@ -236,7 +197,7 @@ def _by_date(label: str, ordered: list[tuple[str, Fact]]) -> Comparison:
         statement,
         lowest=order[-1].subject,
         highest=order[0].subject,
-        urls=_urls([fact for _, fact in ordered]),
+        urls=urls_of([fact for _, fact in ordered]),
     )
 
 
@@ -245,7 +206,7 @@ def _trend(ordered: list[Fact]) -> Comparison:
     first, last = ordered[0], ordered[-1]
     one, other = plain(_in_unit(first, factor)), plain(_in_unit(last, factor))
     high, low = (one, other) if _value(first) > _value(last) else (other, one)
-    name, label = first.entity.text, first.label
+    name, label = _named_beside(first), first.label
     if _value(first) == _value(last):
         statement = f"{label.capitalize()} of {name} did not change between {first.period} and {last.period}: {shown_value(one, unit)}."
     else:
@@ -257,8 +218,22 @@ def _trend(ordered: list[Fact]) -> Comparison:
     ranked = sorted(ordered, key=lambda fact: -_value(fact))
     order = tuple(Ranked(f"{name} in {fact.period}", plain(_in_unit(fact, factor))) for fact in ranked)
     return Comparison(
-        label, unit, order, statement, lowest=order[-1].subject, highest=order[0].subject, urls=_urls(ranked)
+        label,
+        unit,
+        order,
+        statement,
+        lowest=order[-1].subject,
+        highest=order[0].subject,
+        urls=urls_of(ranked),
     )
+
+
+def _named_beside(fact: Fact) -> str:
+    """The subject without the words its measure says already: "visitors of library", not of "visitors library"."""
+    if fact.entity.proper or fact.entity.thing:
+        return fact.entity.text
+    said = fact.label.lower().split()
+    return " ".join(word for word in fact.entity.text.split() if word.lower() not in said) or fact.entity.text
 
 
 def _quantity(fact: Fact) -> Quantity:
@@ -307,9 +282,11 @@ def _rounded(value: Decimal) -> str:
     return plain(value.quantize(Decimal("0.1"), ROUND_HALF_EVEN, _WIDE))
 
 
-def _urls(facts: Sequence[Fact]) -> tuple[str, ...]:
+def urls_of(facts: Sequence[Fact]) -> tuple[str, ...]:
+    """Who says so, each once."""
     return tuple(dict.fromkeys(fact.clause.url for fact in facts))
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The names as a sentence lists them: "a, b and c"."""
     return f"{', '.join(names[:-1])} and {names[-1]}"

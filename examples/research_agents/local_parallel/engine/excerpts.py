@@ -39,7 +39,8 @@ _MORE = 5  # passages of one document that a text on its subject is written from
 _MOST_BACK = 2  # sentences that a quotation may reach back for what it points at
 _ASIDE = re.compile(r"^(?:Changed|New|Added|Deprecated|Removed)\s(?:in|since)\sversion\b")
 _DECISION = re.compile(
-    r"\d|\b(?:agreed|decided|resolved|approved|rejected|postponed|cancelled|never|must|may not)\b", re.IGNORECASE
+    r"\d|\b(?:agreed|decided|resolved|approved|rejected|postponed|cancelled|never|must|may not)\b",
+    re.IGNORECASE,
 )
 _TOPIC = re.compile(r"^(?:\d{1,2}[.)]\s)?([A-Z][\w-]*(?:\s[\w-]+){0,3})[:.]\s(?=\S+\s\S)")
 _PAIR = re.compile(r"^[ *|-]*[A-Z][\w /()-]{1,40}:\s\S")

@@ -10,13 +10,13 @@ from examples.research_agents.retrieval.text import stem, terms
 
 from .agreement import comparable
 from .asking import BY_NAME
-from .comparing import best_facts, ranked
+from .comparing import best_facts, comparison_of
 from .entities import Entity
-from .facts import measured, related
+from .facts import measured, related, shown_value
 from .reading import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from examples.research_agents.retrieval.ranking import Depth
     from examples.research_agents.retrieval.relations import Relation
@@ -35,7 +35,8 @@ _ADVERBS = r"(?:most\s(?:expensive|powerful)|least\s(?:expensive|powerful)|most|
 _VERB = r"(?:is|are|was|were|has|have|had|does|did|[a-z]{2,}(?:ed|s))"
 # "Which company is the oldest?", "Which of the Kestrel pumps has ...?"
 _WHICH = re.compile(
-    rf"^(?:which|what)\s(?:one\s)?(?:of\s(?:the|these|all)\s)?(?P<kind>(?:[\w-]+\s){{1,3}}?){_VERB}\b(?=.*\b{_ADVERBS}\b)", re.IGNORECASE
+    rf"^(?:which|what)\s(?:one\s)?(?:of\s(?:the|these|all)\s)?(?P<kind>(?:[\w-]+\s){{1,3}}?){_VERB}\b(?=.*\b{_ADVERBS}\b)",
+    re.IGNORECASE,
 )
 # "What is the heaviest model?", "the cheapest Kestrel pump"
 _THE = re.compile(rf"\bthe\s{_ADVERBS}\s(?P<kind>(?:[\w-]+\s?){{1,2}})", re.IGNORECASE)
@@ -69,9 +70,13 @@ def extreme_of(ask: Ask, evidence: Evidence, depth: Depth) -> Extreme | None:
     kind, measure = _kind_and_measure(ask)
     family = next((one for one in ask.entities if one.proper), None)
     relations = list(ask.relations) or ([] if measure else [BY_NAME[name] for name in compared.relations])
-    clauses = _clauses(ask, kind, family, relations, measure, evidence, depth)
+    words = {*kind, *measure}
+    queries = [ask.text, *(relation.label for relation in relations)]
+    queries += [word for word in re.findall(r"[\w-]+", ask.text) if stem(word.lower()) in words]
+    clauses = gather([family] if family else [], queries, evidence, depth)
     subjects = _subjects(clauses, family)
-    for relation in relations or [None]:
+    measures: list[Relation | None] = [*relations] if relations else [None]
+    for relation in measures:
         facts = _facts(ask, relation, measure, _of_kind(subjects, kind, clauses), clauses)
         if len(facts) > 1:
             return _ordered(facts, compared)
@@ -101,21 +106,6 @@ def _counted(ask: Ask) -> frozenset[str]:
     return frozenset(map(stem, ("people", "person", "staff", "worker"))) if ask.relations else frozenset()
 
 
-def _clauses(
-    ask: Ask,
-    kind: Iterable[str],
-    family: Entity | None,
-    relations: Sequence[Relation],
-    measure: Iterable[str],
-    evidence: Evidence,
-    depth: Depth,
-) -> list[Clause]:
-    words = [*measure, *kind]
-    queries = [ask.text, *(relation.label for relation in relations)]
-    queries += [word for word in re.findall(r"[\w-]+", ask.text) if stem(word.lower()) in words]
-    return gather([family] if family else [], queries, evidence, depth)
-
-
 def _subjects(clauses: Sequence[Clause], family: Entity | None) -> list[Entity]:
     """Whom the clauses are about, each once under its longest name; of a *family* its members."""
     names = {clause.subject.key: str(clause.subject) for clause in clauses if clause.subject is not None}
@@ -132,7 +122,11 @@ def _of_kind(subjects: Sequence[Entity], kind: frozenset[str], clauses: Sequence
     """Those of *subjects* that are called the *kind* by name, or by the table they stand in; all where none is."""
     if not kind - _ANY_STEMS:
         return list(subjects)
-    tabled = {clause.subject.key for clause in clauses if clause.subject is not None and kind & clause.context and "\n" in clause.quote}
+    tabled = {
+        clause.subject.key
+        for clause in clauses
+        if clause.subject is not None and kind & clause.context and "\n" in clause.quote
+    }
     called = [one for one in subjects if kind & one.stems or one.key in tabled]
     return called if len(called) > 1 else list(subjects)
 
@@ -141,18 +135,49 @@ _ANY_STEMS = frozenset(map(stem, _ANY_KIND))
 
 
 def _facts(
-    ask: Ask, relation: Relation | None, measure: frozenset[str], subjects: Sequence[Entity], clauses: Sequence[Clause]
+    ask: Ask,
+    relation: Relation | None,
+    measure: frozenset[str],
+    subjects: Sequence[Entity],
+    clauses: Sequence[Clause],
 ) -> list[Fact]:
     """The best fact of each subject, all comparable with the first."""
     found: list[Fact] = []
     for one in subjects:
-        asked = replace(ask, entities=(one,), others=(), measure=measure, wants="" if relation is None else relation.wants)
+        asked = replace(
+            ask, entities=(one,), others=(), measure=measure, wants="" if relation is None else relation.wants
+        )
         told = measured(one, asked, clauses) if relation is None else related(one, relation, asked, clauses)
-        found.extend(fact for fact in best_facts(told)[:1] if fact.quantity is not None and fact.quantity.family != "clock")
+        found.extend(
+            fact
+            for fact in best_facts(told)[:1]
+            if fact.quantity is not None and fact.quantity.family != "clock"
+        )
     first = found[0].quantity if found else None
-    return [one for one in found if first is not None and one.quantity is not None and comparable(first, one.quantity)]
+    return [
+        one
+        for one in found
+        if first is not None and one.quantity is not None and comparable(first, one.quantity)
+    ]
 
 
 def _ordered(facts: Sequence[Fact], compared: Comparative) -> Extreme:
     sides = sorted(facts, key=lambda one: -compared.sign * (one.quantity.value if one.quantity else 0))
-    return Extreme(tuple(sides), ranked(sides, compared))
+    return Extreme(tuple(sides), _ranked(sides, compared))
+
+
+def _ranked(ordered: Sequence[Fact], compared: Comparative) -> Comparison:
+    """All of them as a comparison whose statement begins with the one asked for."""
+    label = ordered[0].label
+    told = comparison_of(label, [(fact.entity.text, fact) for fact in ordered])
+    shown = {one.subject: shown_value(one.value, told.unit) for one in told.order}
+    best, *others = (f"{fact.entity.text} ({shown[fact.entity.text]})" for fact in ordered)
+    dated = ordered[0].quantity is not None and ordered[0].quantity.family == "date"
+    measure = f"({label})" if dated or (compared.relations and label in _SAID_ALREADY) else label
+    return replace(
+        told, statement=f"{compared.word.capitalize()} {measure}: {best}; then {', '.join(others)}."
+    )
+
+
+# What "heaviest" and the like say already.
+_SAID_ALREADY = frozenset(["weight", "depth", "height", "width", "speed", "temperature", "cost", "length"])

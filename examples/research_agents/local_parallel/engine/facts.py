@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from examples.research_agents.retrieval.relations import Relation, told_relations
-from examples.research_agents.retrieval.text import stem, terms
+from examples.research_agents.retrieval.text import terms
 
 from .attributes import Attribute, attribute_in
-from .meant import is_part, parts_in, segment_of, with_parts
+from .fitting import HEADS, before_in_time, counted_in, distance_to, nearest_to, spots_of, values_of
+from .meant import with_parts
 from .numbers import Quantity, plain, quantities_in
-from .ownership import names_entity, owned_by
-from .periods import is_earlier, period_before, period_of
+from .ownership import owned_by
+from .periods import period_of
 from .persons_places import persons_in, places_in, product_in
 from .polarity import denies
 from .vocabulary import content_keys, key_of
@@ -28,14 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Fact", "all_facts", "measured", "related", "shown_value"]
 
-# Nouns that are counted when the relation is asked for: "340 people" are employees, "12 sites" are not.
-_HEADS = {
-    "staff": frozenset(
-        ["people", "employee", "worker", "staff", "person", "men", "women", "job", "colleague", "strong", "specialist"]
-    ),
-    "population": frozenset(["people", "inhabitant", "resident", "citizen", "person", "soul"]),
-    "customers": frozenset(["customer", "client", "user", "subscriber"]),
-}  # fmt: skip
 _UNITS = {"staff": "employees", "population": "inhabitants", "customers": "customers"}
 
 
@@ -93,10 +86,7 @@ def related(entity: Entity, relation: Relation, ask: Ask, clauses: Sequence[Clau
         if denies(clause.text) or not owned or not _tells(relation, clause):
             continue
         if relation.wants == "number":
-            fitting = _parts_asked(ask, clause) or [
-                *_fitting(entity, relation, clause),
-                *_of_years_before(ask, relation, clause),
-            ]
+            fitting = values_of(entity, relation, ask, clause)
             found.extend(_valued(entity, relation.label, relation, clause, fitting))
         elif wants == "date":
             found.extend(_dated(entity, relation, clause))
@@ -146,28 +136,13 @@ def _measured_in(
         for name in _named_in(entity, None, clause, ask.wants):
             yield Fact(entity, label, name, "", None, None, clause, single=False)
     elif values:
-        chosen = _counted(wanted, clause.text) or _nearest(wanted, clause.text, values)
-        before = [one for one in _before_in_time(clause, chosen) if len(ask.years) > 1 or period_of(clause, one, alone=False) in ask.years]
+        chosen = counted_in(wanted, clause.text) or nearest_to(wanted, clause.text, values)
+        before = [
+            one
+            for one in before_in_time(clause, chosen)
+            if len(ask.years) > 1 or period_of(clause, one, alone=False) in ask.years
+        ]
         yield from _valued(entity, label, None, clause, [*chosen, *before])
-
-
-def _counted(wanted: frozenset[str], text: str) -> list[Quantity]:
-    """What counts the thing asked; a part of it where the question says which: "electric" of "14 vessels, of which five are"."""
-    counted = [one for one in with_parts(text) if one.kind == "count" and stem(one.counts) in wanted]
-    keys = {key_of(one) for one in wanted}
-    parts = [one for one in counted if one in parts_in(text) and keys & content_keys(segment_of(text, one))]
-    return parts or [one for one in counted if one not in parts_in(text)]
-
-
-def _before_in_time(clause: Clause, chosen: Sequence[Quantity]) -> list[Quantity]:
-    """The values that those *chosen* are compared with: "compared with 8,105 in January of the previous year"."""
-    if len(chosen) != 1:
-        return []
-    return [
-        one
-        for one in with_parts(clause.text)
-        if one.family == chosen[0].family and one.start != chosen[0].start and is_earlier(clause.text, one)
-    ]
 
 
 def _speaks_of(wanted: frozenset[str], clause: Clause, *, named: bool) -> bool:
@@ -180,17 +155,6 @@ def _speaks_of(wanted: frozenset[str], clause: Clause, *, named: bool) -> bool:
 
 def _covers(attribute: Attribute, wanted: frozenset[str]) -> bool:
     return {key_of(one) for one in wanted} <= {key_of(one) for one in attribute.measure}
-
-
-def _nearest(wanted: frozenset[str], text: str, values: Sequence[Quantity]) -> list[Quantity]:
-    """The value right behind the last of the words asked, else the one before them."""
-    spots = [
-        match.end()
-        for match in re.finditer(r"[\w'-]+", text.lower())
-        if not wanted.isdisjoint(terms(match.group()))
-    ]
-    last = max(spots, default=0)
-    return [min(values, key=lambda one: (one.start < last, abs(one.start - last)))]
 
 
 def all_facts(
@@ -218,19 +182,12 @@ def _heads(entity: Entity, relation: Relation, clause: Clause) -> bool:
     """Whether the clause gives the head of what the title names: "Ute Harms has been chief executive since 2021"."""
     named = entity.proper and relation.name == "leader" and relation.name in clause.tells
     known = clause.context.union(*(clause.aliases.get(one, frozenset()) for one in clause.context))
-    return named and bool(clause.names) and entity.stems <= known and all(len(one.key) == 2 for one in clause.names)
-
-
-def _parts_asked(ask: Ask, clause: Clause) -> list[Quantity]:
-    """The parts of the value that stand before a name asked for: of "960 people: 700 in Hull and 260 in Cork" those in Cork."""
-    keys = content_keys(" ".join(word for name in ask.others for word in name.key))
-    return [one for one in parts_in(clause.text) if keys & content_keys(segment_of(clause.text, one))]
-
-
-def _of_years_before(ask: Ask, relation: Relation, clause: Clause) -> list[Quantity]:
-    """The values of a year asked for that the clause gives beside those of the next: "up from 1,310 a year earlier"."""
-    told = [one for one in with_parts(clause.text) if one.kind in relation.families and not one.is_moment]
-    return [one for one in told if ask.years and period_before(clause, one) in ask.years]
+    return (
+        named
+        and bool(clause.names)
+        and entity.stems <= known
+        and all(len(one.key) == 2 for one in clause.names)
+    )
 
 
 def _tells(relation: Relation, clause: Clause) -> bool:
@@ -243,52 +200,6 @@ def _tells(relation: Relation, clause: Clause) -> bool:
     return clause.inherited and not _RELATIVE.match(clause.text) and bool(quantities_in(clause.text))
 
 
-def _fitting(entity: Entity, relation: Relation, clause: Clause) -> list[Quantity]:
-    """The quantities in *clause* that can be the relation's value, without those of an earlier time."""
-    told = quantities_in(clause.text)
-    fitting = [
-        one
-        for one in told
-        if one.kind in relation.families and one.kind != "date" and not is_part(clause.text, one)
-    ]
-    if heads := _HEADS.get(relation.name):
-        fitting = [one for one in fitting if one.counts in heads] or [
-            one for one in fitting if one.kind == "number"
-        ]
-    elif physical := [one for one in fitting if one.kind not in {"count", "number"}]:
-        fitting = physical
-    if len(fitting) > 1:
-        fitting = [one for one in fitting if not is_earlier(clause.text, one)] or fitting[:1]
-    if len(fitting) > 1 and not any(one.family == "date" for one in told):
-        spots = _places_of(entity, clause) or _spots(relation, clause.text)
-        fitting = [min(fitting, key=lambda one: _distance(spots, one))]
-    return fitting
-
-
-def _places_of(entity: Entity, clause: Clause) -> list[int]:
-    """Where the clause names *entity*, if that is not its subject: "160 euros in Germany and 210 euros in Switzerland"."""
-    if clause.subject is not None and names_entity(entity, clause.subject, clause):
-        return []
-    offset = max(clause.sentence.find(clause.text), 0)
-    return [name.start - offset for name in clause.names if names_entity(entity, name, clause)]
-
-
-def _spots(relation: Relation, text: str) -> list[int]:
-    """Where the words stand that tell *relation*."""
-    return [
-        match.start()
-        for match in re.finditer(r"[a-z]+", text.lower())
-        if relation.name in told_relations(match.group())
-    ]
-
-
-def _distance(spots: Sequence[int], quantity: Quantity) -> int:
-    """Characters between *quantity* and the nearest of *spots*."""
-    return min(
-        (min(abs(quantity.start - spot), abs(spot - quantity.end)) for spot in spots), default=quantity.start
-    )
-
-
 def _valued(
     entity: Entity, label: str, relation: Relation | None, clause: Clause, quantities: Sequence[Quantity]
 ) -> Iterator[Fact]:
@@ -296,7 +207,7 @@ def _valued(
         period = period_of(clause, one, alone=len(quantities) == 1)
         counted = relation is not None and one.kind in {"count", "number"}
         unit = _UNITS.get(relation.name, one.unit) if relation is not None and counted else one.unit
-        if relation is not None and counted and relation.name in _HEADS and "/" not in one.family:
+        if relation is not None and counted and relation.name in HEADS and "/" not in one.family:
             # "340 people", "340 employees", "a workforce of 340" are told of the same.
             one = replace(one, family="number")  # noqa: PLW2901
         yield Fact(entity, label, plain(one.told), unit, period, one, clause, relation)
@@ -305,8 +216,8 @@ def _valued(
 def _dated(entity: Entity, relation: Relation, clause: Clause) -> Iterator[Fact]:
     dates = [one for one in quantities_in(clause.text) if one.family == "date"]
     if dates:
-        spots = _spots(relation, clause.text)
-        one = min(dates, key=lambda date: _distance(spots, date))
+        spots = spots_of(relation, clause.text)
+        one = min(dates, key=lambda date: distance_to(spots, date))
         yield Fact(entity, relation.label, one.shown, "", None, one, clause, relation)
 
 

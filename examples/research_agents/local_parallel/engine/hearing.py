@@ -196,7 +196,9 @@ def on_count(ask: Ask, claimed: Quantity, clauses: Sequence[Clause]) -> Iterator
 
 def _on_numbers(ask: Ask, claimed: Quantity, clause: Clause) -> Iterator[Voice]:
     told = with_parts(clause.text)
-    before = [one for one in told if ask.years and (earlier := period_before(clause, one)) and earlier in ask.years]
+    before = [
+        one for one in told if ask.years and (earlier := period_before(clause, one)) and earlier in ask.years
+    ]
     if before:
         told = tuple(replace(one, family=claimed.family) if one.kind == "number" else one for one in before)
         if any(comparable(claimed, one) and agree(claimed, one) for one in told):

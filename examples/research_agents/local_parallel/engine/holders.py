@@ -35,7 +35,12 @@ def holders_of(question: str, evidence: Evidence, depth: Depth) -> list[Fact]:
     found: dict[tuple[str, ...], Fact] = {}
     for clause in gather([], [question, f"license {value}", value], evidence, depth):
         told = attribute_in(clause.text)
-        if told is None or not told.owner or denies(clause.text) or not any("licens" in one for one in told.measure):
+        if (
+            told is None
+            or not told.owner
+            or denies(clause.text)
+            or not any("licens" in one for one in told.measure)
+        ):
             continue
         if same_value(value, told.value):
             name = _KIND.sub("", told.owner)

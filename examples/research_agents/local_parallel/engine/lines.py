@@ -15,7 +15,9 @@ _TELLING = 10  # words from which a sentence that ends in a colon says something
 _LONGEST = 600  # characters of a sentence; a longer one is a list without full stops
 _WORD = re.compile(r"[A-Za-z\u00c0-\u024f][\w'\u2019-]*")
 _PAIR = re.compile(r"^[A-Z][\w /()-]{1,40}:\s\S")  # "Employees: 340", a line of a listing
-_NAMED_PAIR = re.compile(r"^[A-Z][\w-]{1,20}: [A-Z][\w'\u2019-]*(?: [A-Z][\w'\u2019-]*){1,3}\.$")  # "Owner: Ada Lind."
+_NAMED_PAIR = re.compile(
+    r"^[A-Z][\w-]{1,20}: [A-Z][\w'\u2019-]*(?: [A-Z][\w'\u2019-]*){1,3}\.$"
+)  # "Owner: Ada Lind."
 _ENDED = re.compile(r"[.!?][\"'\u201d\u2019)\]*`]{0,3}$")
 # Code, grammar and prompts; what looks like one of our own marks; an entry of a list of references.
 _CODE = re.compile(

@@ -26,7 +26,9 @@ _PART_OF = re.compile(r"\s(?:more\s)?of\s(?:which|whom|these|those|them)\b", re.
 _LISTED = re.compile(r"\s(?:in|at|from|for)\s", re.IGNORECASE)
 _SIDES = ("with", "without", "before", "after", "above", "below", "inside", "outside", "former", "latter")
 # "three factories: one in Graz": no quantity, and still the beginning of what is said of another.
-_ONE = re.compile(r"\b(?:one|another|a\ssecond|a\sthird|the\sother)\b", re.IGNORECASE)
+_ONE = re.compile(
+    r"\b(?:one|another|a\ssecond|a\sthird|the\sother|the\srest|the\sremainder)\b", re.IGNORECASE
+)
 
 
 @lru_cache(maxsize=2048)
@@ -52,7 +54,7 @@ def is_part(text: str, quantity: Quantity) -> bool:
     before = text[max(0, quantity.start - _REACH) : quantity.start]
     if _PART_BEHIND.search(before) or _PART_OF.match(text, quantity.end):
         return True
-    # "960 people: 700 in Hull and 260 in Cork"
+    # As in "960 people: 700 in Hull, and 260 in Cork".
     return ":" in text[: quantity.start] and _LISTED.match(text, quantity.end) is not None
 
 
@@ -79,13 +81,19 @@ def meant_by(claim: str, claimed: Quantity, text: str, told: Sequence[Quantity])
 
 def beside_of(beside: frozenset[str], text: str, told: Sequence[Quantity]) -> list[Quantity]:
     """Those of the values *told* in *text* behind which a word of *beside* stands; none where it stands behind another one."""
-    fitting = [one for one in told if beside & content_keys(segment_of(text, one))]
-    if fitting:
-        return fitting
     taken = {one.start for one in told}
     others = [match.start() for match in _ONE.finditer(text)]
     others += [one.start for one in with_parts(text) if one.kind == "number" and one.start not in taken]
-    if any(beside & content_keys(_from(text, start)) for start in others):
+    behind = frozenset[str]().union(*(content_keys(_from(text, start)) for start in others))
+    fitting = [one for one in told if beside & content_keys(segment_of(text, one))]
+    if fitting:
+        # "60 percent of the apples to X and the rest to schools": apples are meant, and those sold to schools not.
+        return [
+            one
+            for one in fitting
+            if not (beside & behind) - content_keys(text[: one.end] + segment_of(text, one))
+        ]
+    if beside & behind:
         return []
     parts = {one.start for one in parts_in(text)}
     return [one for one in told if one.start not in parts] or list(told)

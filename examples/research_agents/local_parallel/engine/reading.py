@@ -10,6 +10,7 @@ from examples.research_agents.retrieval.quoting import announces, points_back
 from examples.research_agents.retrieval.text import sentences, stem, terms
 
 from .clauses import Clause
+from .cutting import cut_clauses
 from .ownership import names_entity, owned_by
 from .tables import cells_of
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Clause", "common_words", "gather", "names_entity", "owned_by", "read_passage"]
 
 _MOST_PASSAGES = 24  # read for one query
+_MOST_PARTS = 6  # words of names that are searched for one by one
 _MOST_QUERIES = 12  # searches for one question
 _MOST_CLAUSES = 1500  # read for one question
 _LONGEST_QUERY = 400  # characters
@@ -33,15 +35,6 @@ _LONGEST_PASSAGE = 40_000  # characters of a passage that are read
 _IN_TABLE = 100_000  # the place of what stands in a table: behind all sentences
 _BACK = 2  # sentences before one that it may go on about
 _REACH = 120  # characters before a name that say how it stands there
-_NAME = r"(?:the\s+)?[A-Z\u00c0-\u00de][\w'\u2019.&-]*(?:\s+[A-Z\u00c0-\u00de][\w'\u2019.&-]*){0,3}"
-_VERBAL = r"(?:is|was|are|were|has|had|have|will|[a-z]+(?:ed|es|s))"
-# Where a clause ends: at a semicolon, before "while" and the like, before a relative pronoun, before "and" with a verb or an
-# amount behind it, and before another name with a verb or a number behind it.
-_CUT = re.compile(
-    rf";\s+|,?\s+(?:while|whereas|but|although|though|yet)\s+|,\s+(?=(?:which|who|whose|where)\b)"
-    rf"|,?\s+and\s+(?=(?:also\s+|it\s+|its\s+|the\s+company\s+)?{_VERBAL}\s)|,?\s+and\s+(?=(?:an?\s+)?\w+\s+of\s+[$€£\d])"
-    rf"|,?\s+and\s+(?={_NAME}\s+{_VERBAL}\b)|,\s+(?={_NAME}\s+(?:{_VERBAL}|\d)\b)"
-)
 _RELATIVE = re.compile(r"^(?:which|who|whose|where)\b")
 _PERSONAL = re.compile(r"^(?:he|she|his|her)\b", re.IGNORECASE)
 _LEADING = re.compile(r"(?:it|its|they|their|he|she|his|her|the\s+[a-z]+|this\s[a-z]+)\b", re.IGNORECASE)
@@ -80,12 +73,33 @@ def gather(
         depth: how hard.
         more: queries of which each is only a part of the question; what they find comes last.
     """
-    urls: dict[str, None] = {}
+    entities = tuple(entities)
     families = (entity.family for entity in entities if entity.family)
     asked = dict.fromkeys((*queries, *(entity.query for entity in entities), *families, *more))
-    for query in list(asked)[:_MOST_QUERIES]:
+    urls = _found(list(asked)[:_MOST_QUERIES], evidence, depth)
+    clauses = _read(urls, evidence)
+    # A name that stands in a table only is found by a part of it, where a sentence has that part.
+    unseen = [
+        one
+        for one in entities
+        if one.proper and len(one.key) > 1 and not any(one.stems <= clause.terms for clause in clauses)
+    ]
+    parts = [word for one in unseen for word in one.text.split() if word[0].isalpha()]
+    further = [url for url in _found(parts[:_MOST_PARTS], evidence, depth) if url not in urls]
+    return [*clauses, *_read(further, evidence)][:_MOST_CLAUSES]
+
+
+def _found(queries: Iterable[str], evidence: Evidence, depth: Depth) -> dict[str, None]:
+    """The URLs of what answers one of *queries*, those of the first query first."""
+    urls: dict[str, None] = {}
+    for query in queries:
         for found in evidence.search([query[:_LONGEST_QUERY]], depth, limit=_MOST_PASSAGES):
             urls.setdefault(found.url)
+    return urls
+
+
+def _read(urls: Iterable[str], evidence: Evidence) -> list[Clause]:
+    """The clauses of the passages, in their order."""
     clauses: list[Clause] = []
     for url in list(urls)[: 2 * _MOST_PASSAGES]:
         passage = evidence.read(url)
@@ -158,6 +172,7 @@ class _Reader:
                 continue
             subject, inherited = self._subject(sentence, names)
             for name in names:
+                self._kinds[name.key[-1]] = name  # "Alder Clinic", later "the clinic"
                 if kind := re.match(r"\s+([a-z]+)", sentence[name.end : name.end + _REACH]):
                     self._kinds[kind[1]] = name
             quote = self._quote(place, sentence, subject, inherited=inherited)
@@ -218,7 +233,7 @@ class _Reader:
     ) -> Iterator[Clause]:
         subject = first
         before = tuple(self._told[max(0, place - _BACK) : place])
-        for text, start in _clauses(sentence):
+        for text, start in cut_clauses(sentence):
             own_names = tuple(name for name in names if start <= name.start < start + len(text))
             if _RELATIVE.match(text):
                 named = [name for name in names if name.end <= start]
@@ -247,16 +262,6 @@ def _lines(paragraph: str) -> list[str]:
         if len(lines) == 1
         else [line.strip(" -*|") for line in lines if _TOLD_ITEM.search(line[:_REACH])]
     )
-
-
-def _clauses(sentence: str) -> Iterator[tuple[str, int]]:
-    """(text, where it starts) of each clause."""
-    start = 0
-    for match in _CUT.finditer(sentence):
-        if match.start() > start:
-            yield sentence[start : match.start()], start
-            start = match.end()
-    yield sentence[start:], start
 
 
 def _pronoun_leads(sentence: str, names: tuple[Name, ...]) -> bool:

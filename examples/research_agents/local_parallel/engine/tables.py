@@ -17,6 +17,7 @@ __all__ = ["Cell", "cells_of"]
 _RULE = re.compile(r"^[\s|:-]*-[\s|:-]*$")
 _UNIT = re.compile(r"\s*[(\[](?P<unit>[^()\[\]]{1,20})[)\]]\s*$|\s+in\s(?P<spoken>\S{1,12})$")
 _NUMBER = re.compile(r"^[-\u2212~]?\d[\d.,\u00a0 ]*$")
+_DEED = re.compile(r"(?:ed|built|born)$", re.IGNORECASE)  # "Opened": a year below it says when
 _MOST_ROWS = 200
 _MOST_COLUMNS = 12
 _LONGEST_CELL = 120  # characters; what is longer is a text that is laid out as a table
@@ -62,4 +63,6 @@ def _told(subject: str, title: str, cell: str) -> str:
     unit = _UNIT.search(title)
     measure = title[: unit.start()] if unit else title
     value = f"{cell} {unit['unit'] or unit['spoken']}" if unit and _NUMBER.match(cell) else cell
+    if _DEED.search(measure):
+        return f"{subject} was {measure[:1].lower()}{measure[1:]} in {value}."
     return f"The {measure[:1].lower()}{measure[1:]} of {subject} is {value}."

@@ -120,7 +120,12 @@ def _verdict(claim: str, ask: Ask, parts: set[str], voices: Sequence[Voice]) -> 
         reason = supporting[0].reason
     else:
         verdict, confidence, heard = "not_found", "low", []
-        about = f" about {ask.entities[0].text[:80]}" if ask.entities else ""
+        subject = ask.entities[0] if ask.entities else None
+        # A common word that opens the sentence, or what is left of it, is no subject to speak about.
+        named = subject is not None and (
+            subject.thing or (subject.proper and not subject.placed and not ask.opens_with)
+        )
+        about = f" about {subject.text[:80]}" if subject is not None and named else ""
         partly = "; a part of it is supported, not all" if supporting else ""
         reason = f"No passage says this{about}, or the contrary{partly}."
     witnesses = _witnesses(heard)

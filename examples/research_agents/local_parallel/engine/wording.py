@@ -42,11 +42,18 @@ _SIDES = tuple(
         ("before", "after"), ("after", "before"), ("above", "below"), ("below", "above"), ("with", "without"),
         ("without", "with"), ("inside", "outside"), ("outside", "inside"), ("more", "less"), ("less", "more"),
         ("most", "least"), ("least", "most"), ("shorter", "longer"), ("longer", "shorter"), ("within", "after"),
+        ("higher", "lower"), ("lower", "higher"), ("larger", "smaller"), ("smaller", "larger"), ("earlier", "later"),
+        ("later", "earlier"), ("faster", "slower"), ("slower", "faster"), ("heavier", "lighter"), ("lighter", "heavier"),
+        ("fewer", "more"), ("more", "fewer"), ("better", "worse"), ("worse", "better"),
     )
 )  # fmt: skip
 _CONTRAST = re.compile(r"\b(?:while|whereas|although|but)\b|;", re.IGNORECASE)
 _OF_ANOTHER = r"\b(?P<head>[a-z]+)\s(?:of|for|at|from)\s(?:the\s|an?\s|its\s|their\s)?(?:[a-z-]+\s)?"
 _OPENING = re.compile(r"(?:the\s|an?\s)?(?P<word>[a-z]+)\s[a-z]", re.IGNORECASE)
+_ONLY = re.compile(r"\b(?:may|can|must|is|are|was|were)\sonly\b", re.IGNORECASE)
+_NOUN_PHRASE = re.compile(
+    r"(?P<noun>(?:[\w-]+\s){1,4}?)(?:is|was|are|were|has|had|[a-z]{2,}(?:ed|es|s))\s", re.IGNORECASE
+)
 _ADDING = re.compile(r",\s+(?=[a-z]+ing\b)")
 _ALL = re.compile(r"\b(?:all|every|each)\b(?P<rest>[^.;]{1,60})", re.IGNORECASE)
 _BY = re.compile(r"\bby\b", re.IGNORECASE)
@@ -103,12 +110,7 @@ def _is_of_another(claim: str, sentence: str) -> bool:
 
 def _judge(ask: Ask, wanted: frozenset[str], clause: Clause) -> tuple[Stance, str] | None:
     own = content_keys(clause.text)
-    # Of what stands on the other side of "while" nothing is said here.
-    told = (
-        own
-        if _CONTRAST.search(clause.sentence) and clause.text != clause.sentence
-        else own | content_keys(clause.sentence)
-    )
+    told = own | _shared_with(ask, clause)
     # The opposite of a word is told of the same: of "tuples are mutable" half stands in "tuples are immutable".
     held = len(wanted & told) + any(opposed(one, told) is not None for one in wanted - told)
     if not own & wanted or held < _LEAST_SHARE * len(wanted) or says_more(ask, clause):
@@ -122,6 +124,25 @@ def _judge(ask: Ask, wanted: frozenset[str], clause: Clause) -> tuple[Stance, st
         return _by_opposite(ask, missing, told, clause)
     near = own | content_keys(clause.title) | content_keys(str(clause.subject or ""))
     return _by_denial(ask, wanted, near, clause) if _same_roles(ask.text, clause.sentence) else None
+
+
+def _shared_with(ask: Ask, clause: Clause) -> frozenset[str]:
+    """What of the rest of its sentence a clause may be read with: not the other side of "while", nor what has its own value.
+
+    "The contract begins on 1 April and ends on 31 March" does not say that it begins on 31 March.
+    """
+    sentence = clause.sentence
+    if clause.text == sentence:
+        return frozenset()
+    rest = sentence.replace(clause.text, " ")
+    kinds = {one.kind for one in ask.quantities}
+    apart = (
+        kinds & {one.kind for one in quantities_in(clause.text)} & {one.kind for one in quantities_in(rest)}
+    )
+    if apart or _CONTRAST.search(sentence):
+        opening = _NOUN_PHRASE.match(sentence)
+        return content_keys(opening["noun"]) if opening and apart else frozenset()
+    return content_keys(sentence)
 
 
 def _holds_values(ask: Ask, clause: Clause) -> bool:
@@ -167,7 +188,7 @@ def says_more(ask: Ask, clause: Clause) -> bool:
         return True
     if (hedges(sentence) and not hedges(claim)) or is_still_to_come(claim, sentence):
         return True
-    if _narrower(claim, sentence) or _only_intended(claim, sentence):
+    if _narrower(claim, sentence) or _only_so(claim, sentence) or _only_intended(claim, sentence):
         return True
     if is_conditional(_main_part(clause.text, ask)) and not is_conditional(claim):
         return True
@@ -180,6 +201,16 @@ def _narrower(claim: str, sentence: str) -> bool:
     """Whether the sentence does not say "all" of what the claim does: "some", or "all internal ones"."""
     told = {ordered_keys(match["rest"])[:1] for match in _ALL.finditer(sentence)}
     return any(ordered_keys(match["rest"])[:1] not in told for match in _ALL.finditer(claim))
+
+
+def _only_so(claim: str, sentence: str) -> bool:
+    """Whether the sentence allows it only so, and the claim leaves that out: "may only visit with an adult"."""
+    found = _ONLY.search(sentence)
+    return (
+        found is not None
+        and not _ONLY.search(claim)
+        and not content_keys(sentence[found.end() :]) <= content_keys(claim)
+    )
 
 
 def _only_intended(claim: str, sentence: str) -> bool:

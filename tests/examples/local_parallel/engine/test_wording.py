@@ -61,3 +61,39 @@ def test_a_claim_is_judged(sentence: str, claim: str, verdict: str) -> None:
     """As strongly as it is told, with its condition, and with who does what to whom; else nothing is decided."""
     judged = verify(claim, library_of({"Notes": sentence}), DEPTH)
     assert judged.verdict == verdict, judged
+
+
+@pytest.mark.parametrize(
+    ("sentence", "claim", "verdict"),
+    [
+        (
+            "Numbers and tuples are immutable, while dictionaries are mutable.",
+            "Tuples are mutable.",
+            "contradicted",
+        ),
+        (
+            "Numbers and tuples are immutable, while dictionaries are mutable.",
+            "Dictionaries are mutable.",
+            "supported",
+        ),
+        (
+            "The chairman of the board resigned in November 2024.",
+            "The board resigned in November 2024.",
+            "not_found",
+        ),
+        ("The motion to sell the old pier was rejected.", "The old pier was sold.", "not_found"),
+        (
+            "Nord Ferries expects to run an electric fleet by 2032.",
+            "The fleet of Nord Ferries is electric.",
+            "not_found",
+        ),
+        (
+            "Earthworm density did not differ significantly.",
+            "Earthworm density differed significantly.",
+            "contradicted",
+        ),
+    ],
+)
+def test_what_only_shares_the_words_says_something_else(sentence: str, claim: str, verdict: str) -> None:
+    """The other side of "while", whose it is, and what is only intended."""
+    assert verify(claim, library_of({"Notes": sentence}), DEPTH).verdict == verdict

@@ -224,3 +224,62 @@ def test_a_bracketed_number_in_a_source_is_not_taken_for_a_mark() -> None:
     )
     assert "is blue. [1]" in text
     assert "[4]" not in text
+
+
+RULES = """1. Scope. This house policy applies to all guests of Hotel Almhof. It is valid from 2031.
+2. Quiet. Guests must be quiet after 22:00.
+3. Pets. A dog costs 9 euros a night.
+4. Smoking. Smoking is never allowed.
+"""
+
+
+def given(title: str, text: str) -> list[Source]:
+    """The passages of a document of the user's, as the writer hands them over."""
+    return [
+        Source(number, passage.url, passage.title, passage.text)
+        for number, passage in enumerate(passages_of("document:doc_x", title, text), start=1)
+    ]
+
+
+def test_a_summary_goes_through_the_whole_document() -> None:
+    """Every section with its figures and decisions, in order, not only the one that words lead to."""
+    text, _ = report(
+        "Summarise the house policy of Hotel Almhof.", *given("House policy of Hotel Almhof", RULES)
+    )
+    places = [text.find(said) for said in ("valid from 2031", "after 22:00", "9 euros", "never allowed")]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_what_the_users_documents_answer_is_told_from_them_alone() -> None:
+    """The corpus has something on every word; a part that the documents answer needs nothing of it."""
+    corpus = library(Pets="Pets are animals. A list of pets of the hotel trade: dogs. Pets cost 700 euros.")
+    text, draft = report(
+        "Write a report on the hotel: quiet and pets.",
+        *given("House policy of Hotel Almhof", RULES),
+        corpus=corpus,
+    )
+    assert "A dog costs 9 euros a night." in text
+    assert "700" not in text
+    assert {source.url.partition("#")[0] for source in draft.sources} == {"document:doc_x"}
+
+
+def test_who_is_only_named_answers_nothing_else() -> None:
+    """That somebody resigned does not tell who came after."""
+    text, _ = report(
+        "Why did Ada Quist resign, and who succeeded her?",
+        *given("Chronicle", "The head of the club, Ada Quist, resigned in 2031."),
+    )
+    assert missing(text) == ["who succeeded Ada Quist?"]
+
+
+def test_a_list_of_duties_keeps_its_owner() -> None:
+    """The line "Owner: Ada Lind." is one that says something, though short."""
+    text, _ = report(
+        "Write a report on the leak: measures.",
+        *given(
+            "Leak report",
+            "# Measures\n\nThe leak measures are checked weekly. Owner: Ada Lind. Due: 4 June 2031.",
+        ),
+    )
+    assert "Owner: Ada Lind." in text
