@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .marks import unmarked
 from .retrieval.contexts import contexts_of, names_another
 from .retrieval.names import aliases_in
-from .retrieval.quoting import announces, is_fragment, points_back, with_aliases
+from .retrieval.quoting import announces, is_fragment, names_a_kind, points_back, with_aliases
 from .retrieval.ranking import Question
 from .retrieval.text import sentences, terms, title_terms
 
@@ -211,10 +211,10 @@ def _with_antecedents(
     while points_back(needed[0].text):
         before = found.get((sentence.rank, needed[0].place - 1))
         if before is None or is_fragment(before.text):
-            return (
-                needed if needed[0].subject or needed[0].named else []
-            )  # the title says what an opening "It" is
-        if sentence.named and not before.own & names:
+            # The title says what an opening "It" is, or whose sales "Sales rose" tells of.
+            explained = needed[0].subject or needed[0].named or names_a_kind(needed[0].text)
+            return needed if explained else []
+        if sentence.named and (names_a_kind(needed[0].text) or not before.own & names):
             return needed
         needed.insert(0, before)
         if len(needed) > _MOST_SENTENCES:

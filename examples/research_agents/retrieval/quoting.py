@@ -186,7 +186,8 @@ def _with_antecedents(
     needed = {place}
     while points_back(pool[place][1]):
         if place == 0:
-            return needed if named or known else set()
+            # How a passage opens, its title explains: whose sales "Sales rose" tells of.
+            return needed if named or known or names_a_kind(pool[0][1]) else set()
         told = known and (names_a_kind(pool[place][1]) or not held[place - 1] & known)
         if told or is_fragment(pool[place - 1][1]):
             return needed if known else set()

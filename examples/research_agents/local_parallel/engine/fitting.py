@@ -38,7 +38,7 @@ HEADS = {
 def values_of(entity: Entity, relation: Relation, ask: Ask, clause: Clause) -> list[Quantity]:
     """The quantities in *clause* that are the value of *relation* of *entity*: those of the places and years asked, if told."""
     return _parts_asked(ask, clause) or [
-        *_fitting(entity, relation, clause),
+        *_fitting(entity, relation, ask, clause),
         *_of_years_before(ask, relation, clause),
     ]
 
@@ -55,7 +55,7 @@ def _of_years_before(ask: Ask, relation: Relation, clause: Clause) -> list[Quant
     return [one for one in told if ask.years and period_before(clause, one) in ask.years]
 
 
-def _fitting(entity: Entity, relation: Relation, clause: Clause) -> list[Quantity]:
+def _fitting(entity: Entity, relation: Relation, ask: Ask, clause: Clause) -> list[Quantity]:
     """The quantities in *clause* that can be the relation's value, without those of an earlier time."""
     told = quantities_in(clause.text)
     fitting = [
@@ -71,10 +71,18 @@ def _fitting(entity: Entity, relation: Relation, clause: Clause) -> list[Quantit
         fitting = physical
     if len(fitting) > 1:
         fitting = [one for one in fitting if not is_earlier(clause.text, one)] or fitting[:1]
+    if len(fitting) > 1:
+        fitting = _before_words(ask, entity, clause, fitting)
     if len(fitting) > 1 and not any(one.family == "date" for one in told):
         spots = _places_of(entity, clause) or spots_of(relation, clause.text)
         fitting = [min(fitting, key=lambda one: distance_to(spots, one))]
     return fitting
+
+
+def _before_words(ask: Ask, entity: Entity, clause: Clause, told: list[Quantity]) -> list[Quantity]:
+    """Those before the words asked: of "2.80 euros for adults and 1.40 euros for children" those for children; else all."""
+    asked = {key_of(one) for one in (ask.measure if entity.proper else ask.measure | entity.stems)}
+    return [one for one in told if asked & content_keys(segment_of(clause.text, one))] or told
 
 
 def _places_of(entity: Entity, clause: Clause) -> list[int]:

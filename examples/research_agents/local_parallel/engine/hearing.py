@@ -16,7 +16,7 @@ from .meant import meant_by, with_parts
 from .moments import at_its_time, holds_times
 from .numbers import quantities_in
 from .ownership import owned_by
-from .periods import is_earlier, period_before
+from .periods import is_earlier, of_other_year, period_before
 from .polarity import denies, hedges
 from .vocabulary import content_keys, key_of
 from .voices import Voice
@@ -212,7 +212,10 @@ def _on_numbers(ask: Ask, claimed: Quantity, clause: Clause) -> Iterator[Voice]:
     fitting = [
         one
         for one in told
-        if comparable(claimed, one) and one.kind == claimed.kind and not is_earlier(clause.text, one)
+        if comparable(claimed, one)
+        and one.kind == claimed.kind
+        and not is_earlier(clause.text, one)
+        and not of_other_year(clause.text, one, ask.years)
     ]
     fitting = meant_by(ask.text, claimed, clause.text, fitting)
     verdicts = [agree(claimed, one) for one in fitting]

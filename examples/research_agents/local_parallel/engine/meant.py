@@ -27,7 +27,7 @@ _LISTED = re.compile(r"\s(?:in|at|from|for)\s", re.IGNORECASE)
 _SIDES = ("with", "without", "before", "after", "above", "below", "inside", "outside", "former", "latter")
 # "three factories: one in Graz": no quantity, and still the beginning of what is said of another.
 _ONE = re.compile(
-    r"\b(?:one|another|a\ssecond|a\sthird|the\sother|the\srest|the\sremainder)\b", re.IGNORECASE
+    r"\b(?:one|another|a\ssecond|a\sthird|the\sother|the\srest|the\sremainder|every(?=\s[a-z]))\b", re.IGNORECASE
 )
 
 
@@ -37,11 +37,18 @@ def with_parts(text: str) -> tuple[Quantity, ...]:
     found: list[Quantity] = []
     for one in quantities_in(text):
         whole = next((other for other in reversed(found) if other.kind == "count"), None)
-        if whole is not None and one.kind == "number" and (is_part(text, one) or is_earlier(text, one)):
+        if whole is not None and one.kind == "number" and (
+            is_part(text, one) or is_earlier(text, one) or _goes_on(text, one)
+        ):
             found.append(replace(one, family=whole.family, unit=whole.unit))
         else:
             found.append(one)
     return tuple(found)
+
+
+def _goes_on(text: str, quantity: Quantity) -> bool:
+    """Whether the noun is left out because it was just said: "three medals in 2022 and five in 2023"."""
+    return text[: quantity.start].endswith((" and ", ", ")) and _LISTED.match(text, quantity.end) is not None
 
 
 def parts_in(text: str) -> tuple[Quantity, ...]:

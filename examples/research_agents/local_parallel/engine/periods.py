@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .clauses import Clause
     from .numbers import Quantity
 
-__all__ = ["is_earlier", "period_before", "period_of"]
+__all__ = ["is_earlier", "of_other_year", "period_before", "period_of"]
 
 _REACH = 60  # characters beside a number or a date that are looked at
 _BEHIND = 25  # characters between a value and the date behind it
@@ -87,3 +87,11 @@ def is_earlier(text: str, quantity: Quantity) -> bool:
         return False
     before = text[max(0, quantity.start - _REACH) : quantity.start]
     return bool(_EARLIER.search(before) or _EARLIER_YEAR.match(after))
+
+
+def of_other_year(text: str, quantity: Quantity, years: tuple[str, ...]) -> bool:
+    """Whether the year right behind *quantity* is none of those asked: "three medals in 2022" says nothing about 2023."""
+    if not years or not _OWN_YEAR.match(text, quantity.end):
+        return False
+    behind = next((one.year for one in quantities_in(text) if one.year and one.start >= quantity.end), None)
+    return behind is not None and behind not in years

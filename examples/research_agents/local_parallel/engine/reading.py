@@ -41,7 +41,7 @@ _LEADING = re.compile(r"(?:it|its|they|their|he|she|his|her|the\s+[a-z]+|this\s[
 # A preposition right before a name: the name is no subject then. "The city of" may stand between them.
 _PREPOSED = re.compile(
     r"(?:^|[\s,(])(?P<word>in|at|near|from|since|with|for|of|to|by|on|unlike|like|than|outside|under|after|before|against|via|behind|"
-    r"between|among|through|into|around|over|beside|besides|across|throughout|within|as|called|named|and|or)"
+    r"between|among|them|including|namely|through|into|around|over|beside|besides|across|throughout|within|as|called|named|and|or)"
     r"\s+(?:the\s+|an?\s+|nearby\s+|its\s+)?(?:(?:city|town|village|port|region|province|country|capital)\s+of\s+)?$",
     re.IGNORECASE,
 )
@@ -53,6 +53,7 @@ _RIVAL = re.compile(
     r"predecessor|successor|sister|affiliate|daughter)(?:\s(?:company|firm|group))?,?\s$",
     re.IGNORECASE,
 )
+_THE_KIND = re.compile(r"The\s([a-z]+)\s(?:is|was|has|had|will|does|did|[a-z]+(?:ed|es|s))\s")
 _ITEM = re.compile(r"[\w /()-]{1,40}:\s")
 _TOLD_ITEM = re.compile(r"\w:\s+\S|^\s*[-*]\s")
 
@@ -198,6 +199,9 @@ class _Reader:
             return self._person, True
         if names and _RIVAL.match(sentence[: names[0].start]):
             return names[0], False  # "Its rival Sundline has ..."
+        known = _THE_KIND.match(sentence)
+        if known and known[1].lower() in self._kinds:
+            return self._kinds[known[1].lower()], True
         if not points_back(sentence) or not _pronoun_leads(sentence, names):
             own = _subject(sentence.split(";", maxsplit=1)[0], names)
             if own is not None:

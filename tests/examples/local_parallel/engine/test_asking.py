@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from examples.research_agents.local_parallel.engine import analyse
 from examples.research_agents.local_parallel.engine.asking import read_claim, read_question
 from examples.research_agents.local_parallel.engine.parts import split_claims, split_parts
+
+from .measuring import DEPTH, library_of
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,22 @@ def test_parts_can_be_read_alone() -> None:
 def test_claims_lose_what_asks_for_them() -> None:
     """Bullets and "Is it true that" are no part of a claim; the same claim counts once."""
     assert split_claims("- Is it true that A is big?\n- A is big.\nCheck:\n") == ["A is big."]
+
+
+@pytest.mark.parametrize(
+    ("question", "value"),
+    [
+        ("How long is the warranty on Kest pumps?", "36"),
+        ("How high is the acquisitions budget for 2025?", "64000"),
+    ],
+)
+def test_an_adjective_asks_for_no_measure_of_a_body(question: str, value: str) -> None:
+    """A warranty has no length in metres, a budget no height."""
+    told = library_of(
+        {
+            "Notes": "All Kest pumps come with a 36-month warranty. The acquisitions budget for 2025 was set at 64,000 crowns.",
+        }
+    )
+    found = analyse(question, told, DEPTH)
+    assert [one.value for one in found.findings] == [value]
+    assert found.not_found == ()

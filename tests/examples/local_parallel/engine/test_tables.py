@@ -48,6 +48,18 @@ def test_a_cell_judges(claim: str, verdict: str) -> None:
     assert verify(claim, TOLD, DEPTH).verdict == verdict
 
 
+def test_a_name_that_stands_in_a_table_only_is_found() -> None:
+    """And a participle in the header says when."""
+    told = library_of(
+        {
+            "Guide": "Walks for all.\n\n| Route | Length | Opened |\n|---|---|---|\n| Fox Trail | 7.5 km | 2005 |\n| Owl Trail | 21 km | 1974 |\n\nNo trail is lit."
+        }
+    )
+    assert verify("The Owl Trail was opened in 1974.", told, DEPTH).verdict == "supported"
+    assert verify("The Owl Trail was opened in 2005.", told, DEPTH).verdict == "contradicted"
+    assert [one.value for one in analyse("How long is the Fox Trail?", told, DEPTH).findings] == ["7.5"]
+
+
 def test_what_is_no_table_has_no_cells() -> None:
     """Without a rule, with rows of another width, or empty cells."""
     assert not list(cells_of(["a | b", "c | d", "e | f"]))

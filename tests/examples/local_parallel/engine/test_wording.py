@@ -81,6 +81,23 @@ def test_a_claim_is_judged(sentence: str, claim: str, verdict: str) -> None:
             "The board resigned in November 2024.",
             "not_found",
         ),
+        ("Children may only visit with an adult.", "Children may visit.", "not_found"),
+        ("Children may only visit with an adult.", "Children may visit with an adult.", "supported"),
+        (
+            "The contract begins on 1 April 2025 and ends on 31 March 2027.",
+            "The contract begins on 31 March 2027.",
+            "not_found",
+        ),
+        (
+            "The harvest was 12 percent lower than in 2021.",
+            "The harvest was 12 percent higher than in 2021.",
+            "not_found",
+        ),
+        (
+            "The farm sold 60 percent of the apples to Brunn and the rest to schools.",
+            "The farm sold 60 percent of the apples to schools.",
+            "not_found",
+        ),
         ("The motion to sell the old pier was rejected.", "The old pier was sold.", "not_found"),
         (
             "Nord Ferries expects to run an electric fleet by 2032.",
