@@ -196,7 +196,7 @@ def _says_all(sentence: _Sentence, asked: frozenset[str]) -> bool:
     return (
         asked <= sentence.held
         and bool(sentence.adds)
-        and not (sentence.lent and names_another(sentence.text))
+        and not (sentence.lent and names_another(sentence.text, asked))
     )
 
 

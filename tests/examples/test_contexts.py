@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from examples.research_agents.retrieval.contexts import contexts_of
+from examples.research_agents.retrieval.contexts import contexts_of, names_another
 
 NAME = frozenset({"brunnau"})
 
@@ -23,3 +23,9 @@ def test_the_name_is_kept_until_somebody_else_is_named() -> None:
 def test_before_it_is_named_nothing_is_about_it() -> None:
     """A later name does not reach back."""
     assert contexts_of(["The mill was sold. Brunnau bought it."], NAME, {}) == {}
+
+
+def test_what_is_asked_for_is_nobody_else() -> None:
+    """A capital at the beginning makes no name of the measure that the question is about."""
+    assert names_another("Pebblon grew by 4 per cent.", {"net", "profit"})
+    assert not names_another("Net profit was 4 million.", {"net", "profit"})

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from .names import names_in
 from .quoting import with_aliases
-from .text import sentences, terms
+from .text import sentences, stem, terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
 __all__ = ["contexts_of", "names_another"]
 
@@ -48,12 +49,16 @@ def contexts_of(
     return found
 
 
-def names_another(sentence: str) -> bool:
-    """Whether *sentence* opens with a name, and not with one that tells where, or who holds an office of it; "TLS" is no name of anybody."""
+def names_another(sentence: str, asked: AbstractSet[str] = frozenset()) -> bool:
+    """Whether *sentence* opens with a name, and not with one that tells where, or who holds an office of it; "TLS" is no name of anybody.
+
+    A word that is *asked* for ("Net profit was ...") is nobody else.
+    """
     return any(
         name.start < _OPENS
         and not name.isupper()
         and not (name.start == 0 and _COMMON.fullmatch(name))
+        and not asked.issuperset(map(stem, name.key))
         and not _BESIDE.search(sentence[: name.start])
         for name in names_in(sentence)
     )

@@ -275,7 +275,9 @@ def _together(
             own = with_aliases(terms(sentence), aliases) | contexts.get(sentence, frozenset())
             own = own if question.demands.met_by(sentence) else set()
             # What is said of somebody else is not said of whom the sentence before names.
-            same = bool(own & question.names) or not (question.names and names_another(sentence))
+            same = bool(own & question.names) or not (
+                question.names and names_another(sentence, set(question.terms))
+            )
             if sentence in contexts:
                 own |= naming  # it goes on about what the sentence with the name tells
             elif own & question.names:

@@ -197,7 +197,11 @@ def query_terms(text: str, *, limit: int = 32) -> list[str]:
     for spans in asked.values():
         for start, end in spans:
             kept[start:end] = " " * (end - start)
-    chosen = [word if "_" in word else stem(word) for word in _words(_in_one_word("".join(kept))) if word not in STOP_WORDS]
+    chosen = [
+        word if "_" in word else stem(word)
+        for word in _words(_in_one_word("".join(kept)))
+        if word not in STOP_WORDS
+    ]
     relations = [f"rel_{name}" for name in asked]
     return list(dict.fromkeys([*_named_keywords(lowered), *_dotted_names(lowered), *chosen, *relations]))[
         :limit
