@@ -58,7 +58,7 @@ def names_another(sentence: str, asked: AbstractSet[str] = frozenset()) -> bool:
         name.start < _OPENS
         and not name.isupper()
         and not (name.start == 0 and _COMMON.fullmatch(name))
-        and not asked.issuperset(map(stem, name.key))
+        and not {stem(word) for word in name.key} <= asked
         and not _BESIDE.search(sentence[: name.start])
         for name in names_in(sentence)
     )

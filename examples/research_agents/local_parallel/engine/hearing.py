@@ -12,7 +12,7 @@ from .agreement import agree, comparable
 from .attributes import attribute_in, same_value
 from .entities import Entity
 from .facts import Fact, related, shown_value
-from .meant import meant_by, with_parts
+from .meant import meant_by, which_ones, with_parts
 from .moments import at_its_time, holds_times
 from .numbers import quantities_in
 from .ownership import owned_by
@@ -177,6 +177,7 @@ def _role(text: str, start: int) -> str:
 def on_count(ask: Ask, claimed: Quantity, clauses: Sequence[Clause]) -> Iterator[Voice]:
     """A quantity that no relation of the lexicon takes: "has 12 turbines", "boils at 80 °C"."""
     wanted = {key_of(one) for one in ask.measure} - content_keys(claimed.text)
+    wanted |= which_ones(claimed)
     names = {key_of(stem(word)) for name in ask.others for word in name.key}
     if not ask.entities and not wanted and not claimed.counts:
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .numbers import quantities_in
 from .periods import is_earlier
+from .units import SCALES, WORD_NUMBERS
 from .vocabulary import content_keys
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from .numbers import Quantity
 
-__all__ = ["beside_of", "is_part", "meant_by", "parts_in", "segment_of", "with_parts"]
+__all__ = ["beside_of", "is_part", "meant_by", "parts_in", "segment_of", "which_ones", "with_parts"]
 
 _REACH = 40  # characters beside a number that tell whether it is a part
 _PART_BEHIND = re.compile(
@@ -27,7 +28,8 @@ _LISTED = re.compile(r"\s(?:in|at|from|for)\s", re.IGNORECASE)
 _SIDES = ("with", "without", "before", "after", "above", "below", "inside", "outside", "former", "latter")
 # "three factories: one in Graz": no quantity, and still the beginning of what is said of another.
 _ONE = re.compile(
-    r"\b(?:one|another|a\ssecond|a\sthird|the\sother|the\srest|the\sremainder|every(?=\s[a-z]))\b", re.IGNORECASE
+    r"\b(?:one|another|a\ssecond|a\sthird|the\sother|the\srest|the\sremainder|every(?=\s[a-z]))\b",
+    re.IGNORECASE,
 )
 
 
@@ -37,8 +39,10 @@ def with_parts(text: str) -> tuple[Quantity, ...]:
     found: list[Quantity] = []
     for one in quantities_in(text):
         whole = next((other for other in reversed(found) if other.kind == "count"), None)
-        if whole is not None and one.kind == "number" and (
-            is_part(text, one) or is_earlier(text, one) or _goes_on(text, one)
+        if (
+            whole is not None
+            and one.kind == "number"
+            and (is_part(text, one) or is_earlier(text, one) or _goes_on(text, one))
         ):
             found.append(replace(one, family=whole.family, unit=whole.unit))
         else:
@@ -80,10 +84,17 @@ def meant_by(claim: str, claimed: Quantity, text: str, told: Sequence[Quantity])
     none for "three factories in Graz".
     """
     beside = content_keys(_undated(claim[claimed.end :]))
-    if claimed.kind == "count":  # "five electric vessels": what stands between number and noun says which
-        beside |= content_keys(" ".join(claimed.text.split()[1:-1]))
+    beside |= which_ones(claimed)
     told = _on_the_same_side(claim[: claimed.start], text, told)
     return beside_of(beside, text, told)
+
+
+def which_ones(claimed: Quantity) -> frozenset[str]:
+    """What stands between number and noun and says which: "electric" of "five electric vessels"."""
+    if claimed.kind != "count":
+        return frozenset()
+    words = claimed.text.lower().split()[1:-1]
+    return content_keys(" ".join(word for word in words if word not in WORD_NUMBERS and word not in SCALES))
 
 
 def beside_of(beside: frozenset[str], text: str, told: Sequence[Quantity]) -> list[Quantity]:

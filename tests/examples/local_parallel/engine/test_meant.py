@@ -15,7 +15,11 @@ YARD = (
 )
 HOLT = "Holt Yards was founded in 1951. The company employs 960 people: 700 in Hull and 260 in Cork."
 PLOTS = "Plots with clover yielded 6.2 t/ha, those without 4.9 t/ha."
-DOCUMENTS = library_of({"Yard": YARD, "Fact sheet": HOLT, "Field": PLOTS})
+BREWERY = (
+    "Olm Brewery makes 14 beers. It won three medals in 2022 and five in 2023. Two of its beers are alcohol-free. "
+    "Tickets for a tour cost 2.80 euros for adults and 1.40 euros for children. Tours run every 30 minutes on weekdays and every hour on Sundays."
+)
+DOCUMENTS = library_of({"Olm Brewery": BREWERY, "Yard": YARD, "Fact sheet": HOLT, "Field": PLOTS})
 CLAIMS = {
     "Brandsen Marine built 412 ships.": "supported",
     "Brandsen Marine built 38 ships.": "contradicted",
@@ -27,6 +31,11 @@ CLAIMS = {
     "Holt Yards employs 960 people in Hull.": "contradicted",
     "Holt Yards employs 260 people.": "contradicted",
     "Holt Yards launched nine ships in 2023.": "supported",
+    "Olm Brewery makes 14 beers.": "supported",
+    "Olm Brewery won five medals in 2023.": "supported",
+    "Olm Brewery won five medals in 2022.": "contradicted",
+    "Olm Brewery makes two alcohol-free beers.": "not_found",
+    "Tours run every 30 minutes on Sundays.": "not_found",
     "Plots with clover yielded 6.2 t/ha.": "supported",
     "Plots without clover yielded 6.2 t/ha.": "contradicted",
 }
@@ -42,6 +51,8 @@ def test_the_value_of_a_part_is_not_that_of_the_whole(claim: str, verdict: str) 
     ("question", "value"),
     [
         ("How many apprentices does Brandsen Marine have?", "210"),
+        ("How many medals did Olm Brewery win in 2023?", "5"),
+        ("What do tickets cost for children?", "1.4"),
         ("How many people does Holt Yards employ in Cork?", "260"),
         ("How many people does Holt Yards employ?", "960"),
         ("How many employees did Brandsen Marine have in 2022?", "1310"),
