@@ -306,7 +306,9 @@ def test_the_document_describes_it():
     assert names == {"group_by", "from", "to", "agent", "principal", "key", "session", "run"}
 
 
-@pytest.mark.parametrize("query", [{"run_id": "r1"}, {"groupby": "day"}, {"session": "s1", "tenant": "umbrella"}])
+@pytest.mark.parametrize(
+    "query", [{"run_id": "r1"}, {"groupby": "day"}, {"session": "s1", "tenant": "umbrella"}]
+)
 def test_a_parameter_that_there_is_not_is_refused(query: dict[str, str]):
     """Left out in silence, it would turn a question about one run into an answer about everything."""
     answer = shop().client(f"ann@acme {READ}").get("/v1/usage", params=query)
