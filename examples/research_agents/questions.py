@@ -190,7 +190,8 @@ def _named(message: str) -> str:
         if kinded["name"]:
             return kinded.group()
         if not _ASKING_WORD.fullmatch(kinded["after"]) and kinded["after"].lower() not in STOP_WORDS:
-            return kinded["after"]
+            # "the package fastapi": its kind is half of what finds it.
+            return f"the {kinded.group()}"
     for named in _NAME.finditer(message):
         if not _DATE.match(named.group()):
             return named["quoted"] or named["name"] or named["code"]

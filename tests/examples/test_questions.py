@@ -94,7 +94,7 @@ def test_no_message_holds_up_the_event_loop(message: str) -> None:
         (
             ["What is the license of the package fastapi?"],
             "Which Python does it require?",
-            "Which Python does fastapi require?",
+            "Which Python does the package fastapi require?",
         ),
         (
             ["What does the nonlocal statement do?"],

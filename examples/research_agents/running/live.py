@@ -184,13 +184,14 @@ class LiveRuns:
     async def may_have_told(self, record: RunRecord, position: int) -> bool:
         """Whether the run can have an event at *position*.
 
-        Not known, so True, where its events are forgotten, or another worker has not written down yet what it told.
+        Not known, so True, where its events are forgotten, or whoever told them has not written them down, or never will.
         """
         if record.outcome is None:
             live = self._live.get(record.id)
             return live is None or position <= len(live.events)
         last = await self._runs.last_event(record.id)
-        return last is None or position <= last[0]
+        # A process that was killed had told more than it had written down.
+        return last is None or last[1] not in _LAST or position <= last[0]
 
     async def answer(self, live: LiveRun) -> dict[str, Any]:
         """The body of a chat, when the run is over. Being cancelled while waiting cancels the run.
