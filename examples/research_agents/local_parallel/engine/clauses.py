@@ -34,6 +34,7 @@ class Clause:
         aliases: short forms of longer names in the passage, see `aliases_in`.
         context: terms of the title.
         before: the sentences before it in the passage, at most two.
+        apart: whether the rest of its sentence says something else, maybe of somebody else: "A, who founded B, was born in 1960".
     """
 
     text: str
@@ -48,6 +49,7 @@ class Clause:
     aliases: Mapping[str, frozenset[str]]
     context: frozenset[str]
     before: tuple[str, ...] = ()
+    apart: bool = False
 
     @property
     def tells(self) -> frozenset[str]:

@@ -10,6 +10,7 @@ from .agreement import agree, comparable
 from .facts import shown_value
 from .numbers import plain
 from .results import Comparison, Conflict, Ranked
+from .tenses import has_ended
 from .units import lookup
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def _contradict(one: Fact, other: Fact) -> bool:
         return False  # one sentence does not contradict itself: it tells of two things
     if not (one.entity.proper or one.entity.thing) and not _of_one_subject(one, other):
         return False
+    if has_ended(one.clause.text) is not has_ended(other.clause.text):
+        return False  # "until 2001" and "since 2001" are two times
     if one.period is not None and other.period is not None and one.period[:4] != other.period[:4]:
         return False
     if one.quantity is not None and other.quantity is not None:
@@ -101,9 +104,14 @@ def best_facts(facts: Sequence[Fact]) -> list[Fact]:
     best: dict[tuple[str, ...], Fact] = {}
     for fact in facts:
         key = (" ".join(fact.entity.key), fact.label)
-        if key not in best or (fact.period or "") > (best[key].period or ""):
+        if key not in best or _recency(fact) > _recency(best[key]):
             best[key] = fact
     return list(best.values())
+
+
+def _recency(fact: Fact) -> tuple[bool, str]:
+    """What is so comes after what has ended, whatever the year it ended in."""
+    return not has_ended(fact.clause.text), fact.period or ""
 
 
 def compare(facts: Sequence[Fact]) -> Iterator[Comparison]:
@@ -137,6 +145,8 @@ def trends(facts: Sequence[Fact]) -> Iterator[Comparison]:
     for group in _grouped(facts[:_MOST]).values():
         dated: dict[str, list[Fact]] = {}
         for fact in group:
+            if fact.planned:
+                continue  # what is planned for a year has not come about
             if fact.period is not None and fact.quantity is not None and fact.quantity.family != "date":
                 dated.setdefault(fact.period, []).append(fact)
         if len(dated) > 1:

@@ -150,7 +150,7 @@ def _facts(
         told = measured(one, asked, clauses) if relation is None else related(one, relation, asked, clauses)
         found.extend(
             fact
-            for fact in best_facts(told)[:1]
+            for fact in best_facts([fact for fact in told if not fact.planned])[:1]
             if fact.quantity is not None and fact.quantity.family != "clock"
         )
     first = found[0].quantity if found else None

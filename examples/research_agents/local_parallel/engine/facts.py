@@ -17,6 +17,8 @@ from .ownership import owned_by
 from .periods import period_of
 from .persons_places import persons_in, places_in, product_in
 from .polarity import denies
+from .roles import turned_round
+from .tenses import is_planned
 from .vocabulary import content_keys, key_of
 from .wording import held_by
 
@@ -27,11 +29,16 @@ if TYPE_CHECKING:
     from .clauses import Clause
     from .entities import Entity
 
-__all__ = ["Fact", "all_facts", "measured", "related", "shown_value"]
+__all__ = ["Fact", "all_facts", "measured", "of_somebody", "related", "shown_value"]
 
 _UNITS = {"staff": "employees", "population": "inhabitants", "customers": "customers"}
 
 
+# What "the head of Velkor" earned is not what Velkor did.
+_OF_SOMEBODY = re.compile(
+    r"(?:[Tt]he\s)?(?:[a-z]+\s)?(?:head|chief|executive|founder|owner|director|president|chair\w*|mayor|subsidiary|parent|rival|supplier)\s"
+    r"of\s(?:the\s)?[A-Z]\w*(?:\s[A-Z]\w*)*,?\s[a-z]"
+)
 _RELATIVE = re.compile(r"(?:which|who|whose|where|that)\b", re.IGNORECASE)
 
 
@@ -49,6 +56,7 @@ class Fact:
         clause: which says so.
         relation: of the lexicon, if it is one of them.
         single: whether another value contradicts it.
+        planned: whether somebody only plans or expects it.
     """
 
     entity: Entity
@@ -60,6 +68,7 @@ class Fact:
     clause: Clause
     relation: Relation | None = None
     single: bool = True
+    planned: bool = False
 
     @property
     def told(self) -> str:
@@ -86,6 +95,8 @@ def related(entity: Entity, relation: Relation, ask: Ask, clauses: Sequence[Clau
         if denies(clause.text) or not owned or not _tells(relation, clause):
             continue
         if relation.wants == "number":
+            if of_somebody(clause):
+                continue
             fitting = values_of(entity, relation, ask, clause)
             found.extend(_valued(entity, relation.label, relation, clause, fitting))
         elif wants == "date":
@@ -95,6 +106,7 @@ def related(entity: Entity, relation: Relation, ask: Ask, clauses: Sequence[Clau
             found.extend(
                 Fact(entity, relation.label, name, "", None, None, clause, relation, relation.single)
                 for name in named
+                if not turned_round(clause.text, entity.text, name)
             )
     if relation.wants == "number" and ask.years:
         found = [fact for fact in found if fact.period is not None and fact.period[:4] in ask.years]
@@ -178,6 +190,11 @@ def all_facts(
     return _once(found)
 
 
+def of_somebody(clause: Clause) -> bool:
+    """Whether the clause tells of somebody of its subject: "the head of Velkor earned"."""
+    return _OF_SOMEBODY.match(clause.text) is not None
+
+
 def _heads(entity: Entity, relation: Relation, clause: Clause) -> bool:
     """Whether the clause gives the head of what the title names: "Ute Harms has been chief executive since 2021"."""
     named = entity.proper and relation.name == "leader" and relation.name in clause.tells
@@ -210,7 +227,9 @@ def _valued(
         if relation is not None and counted and relation.name in HEADS and "/" not in one.family:
             # "340 people", "340 employees", "a workforce of 340" are told of the same.
             one = replace(one, family="number")  # noqa: PLW2901
-        yield Fact(entity, label, plain(one.told), unit, period, one, clause, relation)
+        planned = is_planned(clause.text, one.start)
+        told = f"planned {label}" if planned else label
+        yield Fact(entity, told, plain(one.told), unit, period, one, clause, relation, planned=planned)
 
 
 def _dated(entity: Entity, relation: Relation, clause: Clause) -> Iterator[Fact]:

@@ -11,13 +11,14 @@ from examples.research_agents.retrieval.text import stem
 from .agreement import agree, comparable
 from .attributes import attribute_in, same_value
 from .entities import Entity
-from .facts import Fact, related, shown_value
+from .facts import Fact, of_somebody, related, shown_value
 from .meant import meant_by, which_ones, with_parts
 from .moments import at_its_time, holds_times
 from .numbers import quantities_in
 from .ownership import owned_by
 from .periods import is_earlier, of_other_year, period_before
 from .polarity import denies, hedges
+from .roles import turned_round
 from .vocabulary import content_keys, key_of
 from .voices import Voice
 from .wording import says_more
@@ -50,7 +51,12 @@ def on_value(ask: Ask, relation: Relation, claimed: Quantity, clauses: Sequence[
     part = f"{relation.name} {claimed.text}"
     for entity in ask.entities:
         for fact in related(entity, relation, _asked_for(ask, relation), clauses):
-            if fact.quantity is None or hedges(fact.clause.text) or not _holds_rest(ask, fact.clause):
+            if (
+                fact.quantity is None
+                or fact.planned
+                or hedges(fact.clause.text)
+                or not _holds_rest(ask, fact.clause)
+            ):
                 continue
             if not _is_meant(ask, claimed, fact):
                 continue
@@ -135,7 +141,12 @@ def _whose(
         return None
     first, other = entities[0], claimed[0]
     before = ask.text[max(0, other.start - _REACH) : other.start]
-    if relation.wants == "place" or _OF_FIRST.search(before):
+    # "Velkor is a subsidiary of Morvik": Morvik is whose owner.
+    if (
+        relation.wants == "place"
+        or _OF_FIRST.search(before)
+        or turned_round(ask.text, str(other), first.text)
+    ):
         return first, str(other), other.key
     # "Ida Holm leads Velkor", "Ida Holm is the head of Velkor".
     return Entity(str(other), other.key), first.text, first.key
@@ -182,9 +193,14 @@ def on_count(ask: Ask, claimed: Quantity, clauses: Sequence[Clause]) -> Iterator
     if not ask.entities and not wanted and not claimed.counts:
         return
     for clause in clauses:
-        if denies(clause.text) or says_more(ask, clause) or not holds_times(ask.text, clause):
-            continue
         if ask.entities and not any(owned_by(entity, clause) for entity in ask.entities):
+            continue
+        if (
+            of_somebody(clause)
+            or denies(clause.text)
+            or says_more(ask, clause)
+            or not holds_times(ask.text, clause)
+        ):
             continue
         around = content_keys(clause.quote) if clause.inherited else content_keys(clause.sentence)
         if (

@@ -40,7 +40,8 @@ def hear_comparison(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list
 
 
 def _compared(ask: Ask, relation: Relation, sign: int, clauses: Sequence[Clause]) -> Iterator[Voice]:
-    sides = [best_facts(related(entity, relation, ask, clauses)) for entity in ask.entities[:2]]
+    told = [related(entity, relation, ask, clauses) for entity in ask.entities[:2]]
+    sides = [best_facts([fact for fact in facts if not fact.planned]) for facts in told]
     if not all(sides):
         return
     one, other = sides[0][0], sides[1][0]
@@ -49,9 +50,9 @@ def _compared(ask: Ask, relation: Relation, sign: int, clauses: Sequence[Clause]
     if one.period and other.period and one.period[:4] != other.period[:4]:
         return  # values of different times do not tell who has more
     apart = one.quantity.value - other.quantity.value
-    right = (apart * sign > 0) is not ask.negated
     if apart == 0:
-        right = ask.negated
+        return  # what one measure leaves even, another may decide: "larger" has several
+    right = (apart * sign > 0) is not ask.negated
     reason = f"{relation.label.capitalize()}: {one.entity.text} {one.told}, {other.entity.text} {other.told}."
     for fact in (one, other):
         yield Voice("comparison", "supports" if right else "contradicts", reason, fact.clause)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .agreement import agree
@@ -72,6 +73,13 @@ def _dates(text: str) -> list[Quantity]:
 
 def holds_times(asked: str, clause: Clause) -> bool:
     """Whether the clause is of the month that *asked* names, if it names one: of January nothing follows for February."""
-    months = set(_MONTH.findall(asked))
-    told = set(_MONTH.findall(f"{clause.sentence} {clause.title}"))
-    return not months or not told or months <= told or bool(months & told and len(told) > 1)
+    months = _months(asked)
+    if not months:
+        return True
+    told = _months(f"{clause.sentence} {clause.title}")
+    return not told or months <= told or bool(months & told and len(told) > 1)
+
+
+@lru_cache(maxsize=8192)
+def _months(text: str) -> frozenset[str]:
+    return frozenset(_MONTH.findall(text))

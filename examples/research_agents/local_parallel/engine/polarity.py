@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 __all__ = [
@@ -67,7 +68,10 @@ _STRONG: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("least", re.compile(r"(?<!at\s)\b(?:least|smallest|lowest|shortest|fewest|worst)\b", re.IGNORECASE)),
 )  # fmt: skip
 
+_KEPT = 8192  # texts whose answer is remembered: a claim is asked about beside every sentence
 
+
+@lru_cache(maxsize=_KEPT)
 def denies(text: str) -> bool:
     """Whether *text* holds a negation."""
     return _NOT.search(text) is not None
@@ -100,22 +104,26 @@ def is_still_to_come(claim: str, told: str) -> bool:
     )
 
 
+@lru_cache(maxsize=_KEPT)
 def hedges(text: str) -> bool:
     """Whether *text* says only that something can be so, or is planned to be."""
     return _HEDGED.search(text) is not None
 
 
+@lru_cache(maxsize=_KEPT)
 def intended_in(text: str) -> str:
     """What *text* says that somebody only expects or means to do: all behind "expects to"; empty without."""
     found = _INTENDED.search(text)
     return text[found.end() :] if found else ""
 
 
+@lru_cache(maxsize=_KEPT)
 def is_conditional(text: str) -> bool:
     """Whether *text* holds only under a condition it names."""
     return _CONDITIONAL.search(text) is not None
 
 
+@lru_cache(maxsize=_KEPT)
 def strength_of(text: str) -> frozenset[str]:
     """Which words that strengthen a statement *text* holds: "only", "always", "never", "must", "first", "most", "least"."""
     return frozenset(name for name, pattern in _STRONG if pattern.search(text))

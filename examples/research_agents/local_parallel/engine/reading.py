@@ -10,7 +10,7 @@ from examples.research_agents.retrieval.quoting import announces, points_back
 from examples.research_agents.retrieval.text import sentences, stem, terms
 
 from .clauses import Clause
-from .cutting import cut_clauses
+from .cutting import cut_clauses, embedded_in
 from .ownership import names_entity, owned_by
 from .tables import cells_of
 
@@ -237,17 +237,39 @@ class _Reader:
     ) -> Iterator[Clause]:
         subject = first
         before = tuple(self._told[max(0, place - _BACK) : place])
-        for text, start in cut_clauses(sentence):
-            own_names = tuple(name for name in names if start <= name.start < start + len(text))
+
+        def clause(text: str, about: Name | None, own: tuple[Name, ...], *, behind: bool) -> Clause:
+            return Clause(
+                text, sentence, quote, self._url, self._title, about, behind, own, place, self._aliases, self._context, before, apart
+            )  # fmt: skip
+
+        left, skipped = names, (len(sentence), 0)
+        embedded = None
+        if first is not None and not inherited and not _preposed(sentence, first):
+            embedded = embedded_in(sentence, first.end)
+        pieces = list(cut_clauses(sentence))
+        apart = embedded is not None or any(_RELATIVE.match(text) for text, _ in pieces)
+        if first is not None and embedded is not None:
+            inner, start, rest = embedded
+            inside = tuple(name for name in names if start <= name.start < rest)
+            relative = _RELATIVE.match(inner) is not None
+            text = inner if relative else sentence[first.start : start + len(inner)]
+            yield clause(text, first, inside if relative else (first, *inside), behind=relative)
+            whole = f"{sentence[: first.end]} {sentence[rest:]}"
+            left = tuple(name for name in names if name not in inside)
+            skipped = (first.end, rest - first.end - 1)
+            pieces = list(cut_clauses(whole))
+        for text, at in pieces:
+            start = at + skipped[1] if at > skipped[0] else at
+            end = at + len(text) + (skipped[1] if at + len(text) > skipped[0] else 0)
+            own_names = tuple(name for name in left if start <= name.start < end)
             if _RELATIVE.match(text):
-                named = [name for name in names if name.end <= start]
+                named = [name for name in left if name.end <= start]
                 subject, inherited = (named[-1], True) if named else (subject, inherited)
             elif start:
                 own = _subject(text, self._names(text))
                 subject, inherited = (own, False) if own is not None else (first, True)
-            yield Clause(
-                text, sentence, quote, self._url, self._title, subject, inherited, own_names, place, self._aliases, self._context, before
-            )  # fmt: skip
+            yield clause(text, subject, own_names, behind=inherited)
 
     def _remember(self, sentence: str, names: tuple[Name, ...], subject: Name | None) -> None:
         if subject is not None and not (_PERSONAL.match(sentence) and self._person is not None):

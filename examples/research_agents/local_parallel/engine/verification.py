@@ -13,8 +13,10 @@ from .hearing_changes import hear_comparison, hear_direction
 from .parts import readable, split_claims
 from .polarity import turns
 from .reading import common_words, gather
+from .reporting import denials_of, is_reported
 from .results import Verdict, Witness
 from .telling import chunks_of
+from .tenses import of_its_time
 from .verbatim import WHOLE, kind_named, nobody_named, verbatim
 from .voices import Voice
 from .wording import judge_words
@@ -34,6 +36,8 @@ _MOST_WITNESSES = 6
 _MOST_VALUES = 6  # values of one claim that are looked up; a claim with more is no single claim
 _MOST_OTHERS = 2  # names besides the subject that are searched for
 _LONGEST = 2000  # characters of a claim that are read
+_LONG = 600  # a claim of more characters is no single claim: it is heard by
+_FEW = 200  # clauses only, because the work grows with both
 
 
 def verify(claim: str, evidence: Evidence, depth: Depth) -> Verdict:
@@ -58,6 +62,9 @@ def verify(claim: str, evidence: Evidence, depth: Depth) -> Verdict:
     if not same and nobody_named(ask):
         reason = "The claim does not say whom it is about."
         return Verdict(claim, "not_found", "low", reason, (), (Basis("verdict", reason, (), "low"),))
+    clauses = of_its_time(ask, clauses)
+    if len(text) > _LONG:
+        clauses = clauses[:_FEW]  # the better passages come first
     if kind_named(ask):
         ask = replace(ask, entities=())  # "the company" of a claim that names only a place is not that place
     parts, voices = _hear(ask, clauses)
@@ -80,6 +87,8 @@ def verify(claim: str, evidence: Evidence, depth: Depth) -> Verdict:
         # What only words can tell of a value is that the sentence holds it.
         if not parts or all(one.stance == "supports" for one in by_words):
             parts, voices = {"words"}, by_words
+    if not is_reported(text):
+        voices = [*voices, *denials_of(voices, clauses)]
     return _verdict(claim, ask, parts, voices)
 
 
@@ -128,6 +137,9 @@ def _verdict(claim: str, ask: Ask, parts: set[str], voices: Sequence[Voice]) -> 
         about = f" about {subject.text[:80]}" if subject is not None and named else ""
         partly = "; a part of it is supported, not all" if supporting else ""
         reason = f"No passage says this{about}, or the contrary{partly}."
+    deciding = against or supporting
+    if heard and not is_reported(claim) and all(is_reported(one.clause.quote) for one in deciding):
+        confidence, reason = "low", f"{reason} The source only reports what somebody says."
     witnesses = _witnesses(heard)
     citations = tuple(Citation(one.url, one.title, (one.excerpt,)) for one in witnesses)
     basis = (Basis("verdict", reason, citations, confidence),)
@@ -156,7 +168,8 @@ def _hear(ask: Ask, clauses: Sequence[Clause]) -> tuple[set[str], list[Voice]]:
         parts, voices = {"direction"}, hear_direction(ask, clauses)
     numbers = [one for one in ask.quantities if one.family != "date"]
     dated = any(relation.wants == "date" for relation in ask.relations)
-    left = [one for one in ask.quantities if dated or one.family != "date"][:_MOST_VALUES]
+    told = {one.text: one for one in reversed(ask.quantities) if dated or one.family != "date"}
+    left = sorted(told.values(), key=lambda one: one.start)[:_MOST_VALUES]
     for relation in ask.relations if ask.entities else ():
         for one in [claimed for claimed in left if claimed.kind in relation.families]:
             heard = list(on_value(ask, relation, one, clauses))

@@ -8,12 +8,13 @@ out. It contradicts a claim only when nothing but the denial differs, or one wor
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from .agreement import agree
 from .meant import meant_by
 from .numbers import quantities_in
-from .ownership import owned_by
+from .ownership import names_entity, owned_by
 from .polarity import denies, hedges, intended_in, is_conditional, is_still_to_come, strength_of
 from .vocabulary import DEEDS, content_keys, key_of, opposed, ordered_keys
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from .asking import Ask
     from .clauses import Clause
+    from .entities import Entity
 
 __all__ = ["Stance", "held_by", "judge_words", "says_more"]
 
@@ -36,17 +38,15 @@ _EXCEPTING = re.compile(
 )
 _REACH = 60  # characters before a word in which an exception is looked for
 # Words the index does not hold, of which one must not stand for the other.
-_SIDES = tuple(
-    (re.compile(rf"\b{one}\b", re.IGNORECASE), re.compile(rf"\b{other}\b", re.IGNORECASE))
-    for one, other in (
+_SIDES = (
         ("before", "after"), ("after", "before"), ("above", "below"), ("below", "above"), ("with", "without"),
         ("without", "with"), ("inside", "outside"), ("outside", "inside"), ("more", "less"), ("less", "more"),
         ("most", "least"), ("least", "most"), ("shorter", "longer"), ("longer", "shorter"), ("within", "after"),
         ("higher", "lower"), ("lower", "higher"), ("larger", "smaller"), ("smaller", "larger"), ("earlier", "later"),
         ("later", "earlier"), ("faster", "slower"), ("slower", "faster"), ("heavier", "lighter"), ("lighter", "heavier"),
         ("fewer", "more"), ("more", "fewer"), ("better", "worse"), ("worse", "better"),
-    )
 )  # fmt: skip
+_ANY_SIDE = re.compile(rf"\b(?:{'|'.join(dict.fromkeys(one for one, _ in _SIDES))})\b", re.IGNORECASE)
 _CONTRAST = re.compile(r"\b(?:while|whereas|although|but)\b|;", re.IGNORECASE)
 _OF_ANOTHER = r"\b(?P<head>[a-z]+)\s(?:of|for|at|from)\s(?:the\s|an?\s|its\s|their\s)?(?:[a-z-]+\s)?"
 _OPENING = re.compile(r"(?:the\s|an?\s)?(?P<word>[a-z]+)\s[a-z]", re.IGNORECASE)
@@ -57,6 +57,7 @@ _NOUN_PHRASE = re.compile(
 _ADDING = re.compile(r",\s+(?=[a-z]+ing\b)")
 _ALL = re.compile(r"\b(?:all|every|each)\b(?P<rest>[^.;]{1,60})", re.IGNORECASE)
 _BY = re.compile(r"\bby\b", re.IGNORECASE)
+_DOER = re.compile(r"\bby\s(?:the\s)?([A-Z][\w-]+)")
 
 
 def held_by(wanted: Iterable[str], text: str) -> bool:
@@ -93,8 +94,21 @@ def _wanted(ask: Ask) -> frozenset[str]:
 def _is_about(ask: Ask, clause: Clause) -> bool:
     subject = ask.entities[0] if ask.entities else None
     if subject is not None and (subject.proper or subject.thing):
-        return owned_by(subject, clause)
+        return owned_by(subject, clause) and not _is_done_to(ask.text, subject, clause)
     return not _is_of_another(ask.text, clause.sentence)
+
+
+def _is_done_to(claim: str, subject: Entity, clause: Clause) -> bool:
+    """Whether *subject* is only the object of the sentence, and of the claim its subject: who did it to whom is turned round."""
+    doer = clause.subject
+    passive = bool(_BY.search(claim)) is not bool(_BY.search(clause.text))
+    if doer is None:
+        return False
+    if names_entity(subject, doer, clause):
+        # "Kestrel, owned by Norvane" does not say that Kestrel owns Norvane.
+        doers = _DOER.findall(claim) + _DOER.findall(clause.text)
+        return passive and any(one in claim and one in clause.text for one in doers)
+    return str(doer).lower() in claim.lower() and not passive
 
 
 def _is_of_another(claim: str, sentence: str) -> bool:
@@ -132,7 +146,7 @@ def _shared_with(ask: Ask, clause: Clause) -> frozenset[str]:
     "The contract begins on 1 April and ends on 31 March" does not say that it begins on 31 March.
     """
     sentence = clause.sentence
-    if clause.text == sentence:
+    if clause.text == sentence or clause.apart:
         return frozenset()
     rest = sentence.replace(clause.text, " ")
     kinds = {one.kind for one in ask.quantities}
@@ -147,7 +161,7 @@ def _shared_with(ask: Ask, clause: Clause) -> frozenset[str]:
 
 def _holds_values(ask: Ask, clause: Clause) -> bool:
     """Whether the sentence gives every quantity of the claim: words do not judge numbers."""
-    told = quantities_in(clause.sentence)
+    told = quantities_in(clause.text if clause.apart else clause.sentence)
     for claimed in ask.quantities:
         alike = [one for one in told if one.kind == claimed.kind]
         if not any(agree(claimed, one) for one in meant_by(ask.text, claimed, clause.sentence, alike)):
@@ -192,15 +206,25 @@ def says_more(ask: Ask, clause: Clause) -> bool:
         return True
     if is_conditional(_main_part(clause.text, ask)) and not is_conditional(claim):
         return True
-    return any(
-        one.search(claim) and not one.search(sentence) and other.search(sentence) for one, other in _SIDES
-    )
+    told = _sides_of(sentence)
+    return any(one in _sides_of(claim) and one not in told and other in told for one, other in _SIDES)
+
+
+@lru_cache(maxsize=8192)
+def _sides_of(text: str) -> frozenset[str]:
+    """Which words of `_SIDES` *text* holds: asked of one claim beside every sentence."""
+    return frozenset(match.group().lower() for match in _ANY_SIDE.finditer(text))
 
 
 def _narrower(claim: str, sentence: str) -> bool:
     """Whether the sentence does not say "all" of what the claim does: "some", or "all internal ones"."""
-    told = {ordered_keys(match["rest"])[:1] for match in _ALL.finditer(sentence)}
-    return any(ordered_keys(match["rest"])[:1] not in told for match in _ALL.finditer(claim))
+    return not _all_of(claim) <= _all_of(sentence)
+
+
+@lru_cache(maxsize=8192)
+def _all_of(text: str) -> frozenset[tuple[str, ...]]:
+    """Of what *text* says "all", "every" or "each"."""
+    return frozenset(ordered_keys(match["rest"])[:1] for match in _ALL.finditer(text))
 
 
 def _only_so(claim: str, sentence: str) -> bool:
