@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+import httpx
 import pytest
 from agno.agent import Agent
 from agno.models.message import Message
 from agno.models.response import ModelResponse
 from agno.run.agent import RunEvent as AgnoEvent
 from agno.tools import Toolkit
+from parallel import APIConnectionError, AsyncParallel
 
 from examples.research_agents.agents.conduct import ToolCall, ToolResult
 from examples.research_agents.agents.team import assemble
@@ -249,3 +251,40 @@ def test_every_processor_has_a_price(spec: AgentSpec) -> None:
         assert 0 < least_nano(prices, processor) <= most_nano(prices, processor)
     assert spec.processor(None) is spec.processor(spec.default) is not None
     assert spec.processor("no such processor") is None
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+async def test_without_agno_there_is_no_answer(
+    open_research: Any, monkeypatch: pytest.MonkeyPatch, agent: str
+) -> None:
+    """Nothing answers beside it: where its loop does nothing, the chat is a problem and nothing was bought."""
+
+    async def nothing(*_: object, **__: object) -> AsyncIterator[object]:
+        for event in ():
+            yield event
+
+    monkeypatch.setattr(Agent, "arun", nothing)
+    async with open_research() as ada:
+        answer = await ada.post(f"/v1/agents/{agent}/chat", json={"message": AGENTS[agent].example})
+        usage = (await ada.get("/v1/usage")).json()
+    assert answer.status_code == 502, answer.text
+    assert usage["total_usd"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("agent", "method"), [("search", "search"), ("analyst", "task_run"), ("critic", "task_run")]
+)
+async def test_without_the_sdk_there_is_no_answer(
+    open_research: Any, monkeypatch: pytest.MonkeyPatch, agent: str, method: str
+) -> None:
+    """Calls go through Parallel's own client; there is no other way to the sources."""
+
+    def gone(*_: object, **__: object) -> None:
+        message = "taken away by the test"
+        raise APIConnectionError(message=message, request=httpx.Request("POST", "http://127.0.0.1"))
+
+    monkeypatch.setattr(AsyncParallel, method, property(gone) if method == "task_run" else gone)
+    async with open_research() as ada:
+        answer = await ada.post(f"/v1/agents/{agent}/chat", json={"message": AGENTS[agent].example})
+    assert answer.status_code in {500, 502}, answer.text
+    assert "citations" not in answer.json()
