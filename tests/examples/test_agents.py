@@ -260,7 +260,8 @@ async def test_without_agno_there_is_no_answer(
     """Nothing answers beside it: where its loop does nothing, the chat is a problem and nothing was bought."""
 
     async def nothing(*_: object, **__: object) -> AsyncIterator[object]:
-        for event in ():
+        events: list[object] = []
+        for event in events:
             yield event
 
     monkeypatch.setattr(Agent, "arun", nothing)
