@@ -72,8 +72,8 @@ class ResearchSettings(BaseSettings):
         30.0,
         ge=1,
         le=600,
-        description="Seconds after which a run whose process has died shows as interrupted. Default 30: longer than a "
-        "process is ever stopped for by a busy machine.",
+        description="Seconds after which a run whose process has died shows as interrupted. Default 30: a run is not taken "
+        "from a process that a busy machine has stopped for a while.",
     )
     model_base_url: str | None = Field(
         None,

@@ -35,6 +35,18 @@ async def test_a_budget_is_seen_spent_and_used_up(open_research: Any) -> None:
     assert len(runs) == 1  # what was refused has left no conversation behind
 
 
+async def test_spending_is_recorded_under_the_key_that_spent(open_research: Any) -> None:
+    """As `attributes_of` names it, and as the budgets of keys are named."""
+    policies = [{"name": "key-day", "per": "key", "window": "day", "limit_usd": "1"}]
+    async with open_research(budgets={"policies": policies}) as ada:
+        answer = await ada.post("/v1/agents/search/chat", json=NONLOCAL)
+        [row] = (await ada.get("/v1/usage", params={"group_by": "key"})).json()["rows"]
+        [budget] = (await ada.get("/v1/budgets")).json()["budgets"]
+    assert answer.status_code == 200, answer.text
+    assert (row["group"]["key"], row["cost_usd"]) == ("ada", "0.001")
+    assert (budget["id"], budget["spent_usd"]) == ("key-day:ada", "0.001")
+
+
 async def test_a_budget_is_set_by_whom_it_belongs_to(open_research: Any) -> None:
     """Lower, and back up to what the policy says; never by another tenant, to whom it does not exist."""
     async with open_research(budgets=DAILY) as ada:

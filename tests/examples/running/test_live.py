@@ -332,3 +332,21 @@ async def test_who_follows_from_beyond_the_end_sees_the_end(live: LiveRuns, runs
     live.start(run)
     told = await asyncio.wait_for(collect(live, run.run_id, after=999), 5)
     assert told[-1].name == "run.completed"
+
+
+async def test_what_a_run_can_have_told(live: LiveRuns, runs: Runs) -> None:
+    """Beyond the end of one that ended here nothing was told; one whose process died may have told more than it wrote."""
+    whole = await begin(runs, three)
+    live.start(whole)
+    assert len(await collect(live, whole.run_id)) == 4
+    ended = await runs.get(TENANT, whole.run_id)
+    assert ended is not None
+    assert await live.may_have_told(ended, 4)
+    assert not await live.may_have_told(ended, 5)
+    dead = await begin(runs, three, 2)
+    await runs.append(dead.run_id, [(1, "token", {"text": "0"})])
+    await runs.end(dead.run_id, "interrupted", {"title": "Interrupted"})
+    interrupted = await runs.get(TENANT, dead.run_id)
+    assert interrupted is not None
+    assert await live.may_have_told(interrupted, 9)
+    assert [told.name for told in await collect(live, dead.run_id, after=9)] == ["error"]
