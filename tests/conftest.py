@@ -16,6 +16,14 @@ settings.register_profile(
 settings.load_profile("default")
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tell a failure in CI when it happens: a run that is ended from outside never comes to its summary."""
+    if report.failed and "CI" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
+        text = report.longreprtext.splitlines()
+        head = f"\n{report.outcome}: {report.nodeid} ({report.when}, {report.duration:.1f} s)"
+        print(head, *text[-25:], sep="\n")  # noqa: T201 - beside pytest's own progress
+
+
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the developer's shell reaches a test."""
