@@ -97,7 +97,7 @@ lock:
 	@PYTHON="$(PYTHON)" sh scripts/bootstrap.sh tools
 	@mkdir -p requirements
 	$(COMPILE) --output-file requirements/core.txt
-	$(COMPILE) --extra server --group demo --output-file requirements/demo.txt
+	$(COMPILE) --extra jwt --extra server --group demo --output-file requirements/demo.txt
 	$(COMPILE) --all-extras --group dev --output-file requirements/dev.txt
 
 .PHONY: lowest

@@ -169,10 +169,12 @@ def test_decisions_are_counted():
     client.get("/me")
     client.get("/open")
     (source,) = kit.all(MetricSource)
-    assert {sample.labels["outcome"]: sample.value for sample in source.samples()} == {
-        "allowed": 1,
-        "denied": 1,
-        "bypassed": 1,
+    samples = {tuple(sample.labels.values()): sample.value for sample in source.samples()}
+    assert samples == {
+        ("credential", "allowed"): 1,
+        ("credential", "denied"): 1,
+        ("credential", "bypassed"): 1,
+        ("failures", "denied"): 0,
     }
     assert {sample.name for sample in source.samples()} == {"prodkit_authentication_decisions_total"}
 
@@ -267,7 +269,6 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"mode": "keys"}, "there is no key"),
             ({"static_keys": KEYS}, "mode is off"),
             ({"mode": "keys", "static_keys": {"a": {"sha256": CANARY}}}, "static_keys.a.sha256"),
             ({"mode": "keys", "static_keys": {"a b": KEYS["ci"]}}, "an id is not"),
@@ -287,6 +288,11 @@ class TestSettings:
         with pytest.raises(SettingsError, match=message) as refused:
             Authentication(**options)
         assert not any(name in str(refused.value) for name in NAMES)
+
+    def test_keys_without_a_key_let_nobody_in_ever(self):
+        """So it does not start, whether the settings or the features were to bring one."""
+        with pytest.raises(SettingsError, match="there is no key"):
+            install(FastAPI(), Authentication(mode="keys"))
 
 
 def test_a_key_costs_few_calls():

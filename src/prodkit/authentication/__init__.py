@@ -10,8 +10,10 @@ Source: RFC 6750 (bearer tokens), RFC 9110, 11 (authentication); OWASP API Secur
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence  # noqa: TC003 - pydantic resolves annotations
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence  # noqa: TC003 - pydantic resolves annotations
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,10 +25,14 @@ from prodkit.authentication.access import (
     require_any_scope,
     require_scopes,
 )
+from prodkit.authentication.failures import Failures
 from prodkit.authentication.gate import Gate
 from prodkit.authentication.static_keys import GeneratedKey, StaticKey, StaticKeys
+from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.features import FeatureSettings, Layer, Parts
 from prodkit.core.identity import Authenticator
+from prodkit.stores import RateLimitStore
+from prodkit.stores.memory import MemoryRateLimitStore
 
 if TYPE_CHECKING:
     from prodkit.core.asgi import Scope
@@ -45,6 +51,15 @@ __all__ = [
     "require_any_scope",
     "require_scopes",
 ]
+
+LOGGER = logging.getLogger("prodkit")
+
+_NO_KEYS: Final = SettingsFault(
+    "PRODKIT_AUTHENTICATION__MODE",
+    "mode is keys and there is no key, so nobody could ever get in.",
+    "Set PRODKIT_API_KEYS__PEPPERS for keys that `prodkit keys create` makes, or PRODKIT_AUTHENTICATION__STATIC_KEYS; "
+    'a static one is made by python -c "from prodkit.authentication import StaticKeys as K; print(*K.generate())".',
+)
 
 Mode = Literal["off", "keys"]
 
@@ -82,14 +97,27 @@ class AuthenticationSettings(FeatureSettings):
         ),
     ] = "api"
 
+    failures_per_minute: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=6000,
+            description="How many wrong credentials an address may send in a minute before it gets 429 for the next; right "
+            "ones pass all the same. An IPv6 address counts with its /64. Default 10; 0 for no limit.",
+        ),
+    ] = 10
+    sockets_checked_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="How often the credential behind an open WebSocket is looked at again, in seconds. One that expired or "
+            "was revoked closes the socket; expiry is noticed at its own moment. Default 5.",
+        ),
+    ] = 5.0
+
     @model_validator(mode="after")
     def _mode_and_keys_agree(self) -> AuthenticationSettings:
-        if self.mode == "keys" and not self.static_keys:
-            message = (
-                "mode is keys and there is no key, so nobody could ever get in | Set STATIC_KEYS; make a key with "
-                'python -c "from prodkit.authentication import StaticKeys as K; print(*K.generate())"'
-            )
-            raise ValueError(message)
         if self.mode == "off" and self.static_keys:
             message = (
                 "there are static keys and mode is off, so none of them would be asked for | Set MODE=keys."
@@ -126,6 +154,8 @@ class Authentication:
         static_keys: Mapping[str, StaticKey | Mapping[str, Any]] | None = None,
         public_docs: bool = False,
         realm: str = "api",
+        failures_per_minute: int = 10,
+        sockets_checked_seconds: float = 5.0,
     ) -> None:
         self.settings = AuthenticationSettings.of(
             "Authentication",
@@ -133,12 +163,15 @@ class Authentication:
             static_keys=dict(static_keys or {}),
             public_docs=public_docs,
             realm=realm,
+            failures_per_minute=failures_per_minute,
+            sockets_checked_seconds=sockets_checked_seconds,
         )
         given = list(authenticators)
-        if self.settings.mode == "keys":
+        if self.settings.static_keys:
             given.append(StaticKeys(self.settings.static_keys))
         self._belongs_to_us: Callable[[object], bool] = lambda _: False
-        self._gate = Gate(realm, self._may_be_called_by_all)
+        failures = Failures(failures_per_minute) if failures_per_minute else None
+        self._gate = Gate(realm, self._may_be_called_by_all, failures, sockets_checked_seconds)
         self.provides: Sequence[object] = (*given, self._gate)
 
     @classmethod
@@ -150,7 +183,12 @@ class Authentication:
         """A guard in IDENTITY and the OpenAPI of it; nothing where no authenticator is known."""
         authenticators = kit.all(Authenticator)  # type: ignore[type-abstract] # looked for by protocol
         if not authenticators:
+            if self.settings.mode == "keys":
+                raise SettingsError([_NO_KEYS])
             return Parts()
+        if self._gate.failures is not None:
+            store = kit.one(RateLimitStore)  # type: ignore[type-abstract] # looked for by protocol
+            self._gate.failures.bind(store or MemoryRateLimitStore(clock=kit.clock), kit.clock)
 
         def find(scope: Scope) -> object | None:
             # The routes are known only when the application is complete; a stand-alone pipeline never knows them.
@@ -171,7 +209,20 @@ class Authentication:
             order={
                 Layer.IDENTITY: f"authentication by {schemes}; everything else is denied unless marked public"
             },
+            lifespan=lambda: self._tell_public(kit),
         )
+
+    @asynccontextmanager
+    async def _tell_public(self, kit: Kit) -> AsyncIterator[None]:
+        """Say once, at start-up, what strangers may call."""
+        found = [] if kit.routes is None else kit.routes.endpoints()
+        listed = sorted(
+            f"{'|'.join(sorted(methods)) or '*'} {template}"
+            for template, methods, endpoint in found
+            if self._may_be_called_by_all(endpoint)
+        )
+        LOGGER.info("public, for callers without a credential: %s", ", ".join(listed) or "nothing")
+        yield
 
     def _may_be_called_by_all(self, endpoint: object) -> bool:
         if is_public(endpoint):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI resolves the annotation of __call__
@@ -11,6 +11,7 @@ from prodkit.authentication.gate import Gate
 from prodkit.core.context import RequestContext, context_of
 from prodkit.core.openapi import operations_of, problem_response
 from prodkit.core.problems import INSUFFICIENT_SCOPE, Problem
+from prodkit.core.public import is_public, public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -20,41 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ScopeRule", "document_security", "is_public", "public", "require_any_scope", "require_scopes"]
 
-E = TypeVar("E")
-
-_MARK: Final = "__prodkit_public__"
 UNAUTHENTICATED: Final = "Nobody was identified; `WWW-Authenticate` says what to send."
 FORBIDDEN: Final = "The caller lacks the scopes in `required_scopes`."
-
-
-def public(endpoint: E) -> E:
-    """Let everybody call *endpoint*, also where authentication is on. Stands above or below the route's decorator.
-
-    It marks the function itself, so all routes that lead to it are public; a subclass, or a decorator's wrapper around
-    it, is another object and is not. A mounted ASGI application can be marked too: `app.mount("/static",
-    public(StaticFiles(...)))`. Of a mounted application with routes, mark the endpoints; where it has middleware of its
-    own, only the mark of the whole application counts, since the middleware may send a request to another endpoint.
-
-    Raises:
-        TypeError: *endpoint* takes no attributes, so it cannot be marked: wrap it in a function.
-    """
-    target: Any = getattr(endpoint, "__func__", endpoint)  # a bound method's mark belongs to its function
-    try:
-        setattr(target, _MARK, target)
-    except AttributeError as error:
-        message = f"{endpoint!r} cannot be marked public: wrap it in a function"
-        raise TypeError(message) from error
-    return endpoint
-
-
-def is_public(endpoint: object) -> bool:
-    """Whether *endpoint* itself was marked.
-
-    The mark names what it was put on: a subclass inherits it, `functools.wraps` copies it, a proxy object has whatever
-    attribute one asks for, and none of them is thereby public.
-    """
-    target: Any = getattr(endpoint, "__func__", endpoint)
-    return target is not None and getattr(target, _MARK, None) is target
 
 
 class ScopeRule:

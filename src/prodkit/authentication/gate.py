@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from prodkit.core.asgi import header_lines
 from prodkit.core.features import Sample
-from prodkit.core.identity import Principal
+from prodkit.core.identity import AuthenticatesByCookie, Principal, Revalidates
 from prodkit.core.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from prodkit.authentication.failures import Failures
     from prodkit.core.asgi import Scope
     from prodkit.core.context import RequestContext
     from prodkit.core.identity import Authenticator
@@ -35,18 +36,30 @@ class Gate:
     Args:
         realm: names the protected space in challenges.
         is_public: whether an endpoint may be called by everybody.
+        failures: counts wrong credentials by address; None for no limit.
+        sockets_checked_seconds: how often the credential behind an open WebSocket is looked at again.
 
     Attributes:
-        realm: see above.
+        realm, failures, sockets_checked_seconds: see above.
         allowed, denied, bypassed: decisions so far; bypassed are anonymous calls of public endpoints.
     """
 
-    def __init__(self, realm: str, is_public: Callable[[object], bool]) -> None:
+    def __init__(
+        self,
+        realm: str,
+        is_public: Callable[[object], bool],
+        failures: Failures | None = None,
+        sockets_checked_seconds: float = 5.0,
+    ) -> None:
+        self.sockets_checked_seconds = sockets_checked_seconds
         self.realm = realm
+        self.failures = failures
         self.allowed = self.denied = self.bypassed = 0
         self._is_public = is_public
         self._find: Callable[[Scope], object | None] | None = None
         self._authenticate: tuple[Callable[[RequestContext], Any], ...] = ()
+        self._by_header: tuple[Callable[[RequestContext], Any], ...] = ()
+        self._by_cookie: tuple[Callable[[RequestContext], Any], ...] = ()
         self._missing = self._invalid = ""
 
     def open(self, authenticators: Sequence[Authenticator], find: Callable[[Scope], object | None]) -> None:
@@ -58,6 +71,12 @@ class Gate:
         """
         self._find = find
         self._authenticate = tuple(authenticator.authenticate for authenticator in authenticators)
+        self._by_cookie = tuple(
+            authenticator.authenticate
+            for authenticator in authenticators
+            if isinstance(authenticator, AuthenticatesByCookie)
+        )
+        self._by_header = tuple(ask for ask in self._authenticate if ask not in self._by_cookie)
         challenges = list(dict.fromkeys(authenticator.challenge for authenticator in authenticators))
         self._missing = ", ".join(_challenge(text, self.realm) for text in challenges)
         self._invalid = ", ".join(_challenge(text, self.realm, "invalid_token") for text in challenges)
@@ -66,7 +85,8 @@ class Gate:
         """Write the principal, or refuse. An accepted key costs six function calls, the authenticator's included.
 
         Raises:
-            Problem: 401 nobody was identified; 400 two different credentials; 503 an authenticator could not decide.
+            Problem: 401 nobody was identified; 400 two different credentials; 429 too many wrong ones; 503 an authenticator
+                could not decide.
         """
         headers = context.headers
         # The headers are a mapping of the last lines, which does not show that one is repeated.
@@ -74,6 +94,12 @@ class Gate:
             context.has_repeated_headers or (b"x-api-key" in headers and b"authorization" in headers)
         ) and context.scope is not None:
             _refuse_two(context.scope)
+        if (
+            self._by_cookie
+            and b"cookie" in headers
+            and (b"authorization" in headers or b"x-api-key" in headers)
+        ):
+            return self._either(context)
         index = 0
         refused = False
         for authenticate in self._authenticate:
@@ -88,25 +114,24 @@ class Gate:
             if found is None:
                 continue
             if type(found) is not Principal:
-                return self._wait(context, found, index, refused=refused)
+                return self._wait(context, found, self._authenticate[index:], refused=refused)
             if found.kind == "anonymous":  # an authenticator's way to say None must not open the gate
                 continue
             context.principal = found
             self.allowed += 1
             return None
-        self._unidentified(context, refused=refused)
-        return None
+        return self._unidentified(context, refused=refused)
 
     async def _wait(
         self,
         context: RequestContext,
         found: Principal | Awaitable[Principal | None] | None,
-        index: int,
+        others: Sequence[Callable[[RequestContext], Any]],
         *,
         refused: bool,
     ) -> None:
-        """Go on where an authenticator has to wait; those from *index* on were not asked yet."""
-        for authenticate in (None, *self._authenticate[index:]):
+        """Go on where an authenticator has to wait; *others* were not asked yet."""
+        for authenticate in (None, *others):
             try:
                 if authenticate is not None:
                     found = authenticate(context)
@@ -120,9 +145,49 @@ class Gate:
                 context.principal = principal
                 self.allowed += 1
                 return
-        self._unidentified(context, refused=refused)
+        refusing = self._unidentified(context, refused=refused)
+        if refusing is not None:
+            await refusing
 
-    def _unidentified(self, context: RequestContext, *, refused: bool) -> None:
+    async def _either(self, context: RequestContext) -> None:
+        """A credential in a header, and a cookie that may be one: which of the two is meant is not ours to guess.
+
+        A browser sends a cookie by itself, also a stale one, which identifies nobody and does not count.
+        """
+        await self._wait(context, None, self._by_header, refused=False)
+        for authenticate in self._by_cookie:
+            try:
+                found = authenticate(context)
+                principal = await found if isinstance(found, Awaitable) else found
+            except Problem as problem:
+                # Whoever it is may not do this by cookie; that it is somebody is what matters here.
+                if problem.status_code == 403:
+                    raise _two() from None
+                if problem.status_code == 401:
+                    continue
+                raise
+            if principal is not None and not principal.is_anonymous:
+                raise _two()
+
+    async def still_holds(self, context: RequestContext) -> bool:
+        """Whether the credential that *context* came with would be accepted again, for sockets that stay open.
+
+        An authenticator that cannot decide now leaves the answer as it was.
+        """
+        principal = context.principal
+        expires_at = principal.expires_at
+        if expires_at is not None and context.kit.clock.wall() >= expires_at:
+            return False
+        try:
+            for authenticator in context.kit.all(Revalidates):  # type: ignore[type-abstract] # looked for by protocol
+                verdict = await authenticator.is_still_valid(principal)
+                if verdict is not None:
+                    return verdict
+        except Problem as problem:
+            return problem.status_code >= 500
+        return True
+
+    def _unidentified(self, context: RequestContext, *, refused: bool) -> Awaitable[None] | None:
         headers = context.headers
         # An authenticator may read its credential from elsewhere, and says by refusing that there was one.
         sent = refused or b"authorization" in headers or b"x-api-key" in headers
@@ -131,9 +196,17 @@ class Gate:
             if endpoint is not None and self._is_public(endpoint):
                 self.bypassed += 1
                 self._confirm_when_routed(context, endpoint)
-                return
+                return None
         self.denied += 1
+        if sent and self.failures is not None:
+            counting = self.failures.count(context)
+            if counting is not None:
+                return self._refuse_after(counting)
         raise self.refusal(sent=sent)
+
+    async def _refuse_after(self, counting: Awaitable[None]) -> None:
+        await counting
+        raise self.refusal(sent=True)
 
     def _confirm_when_routed(self, context: RequestContext, endpoint: object) -> None:
         """A middleware of the user's may rewrite the path after us: what was decided holds for one endpoint only."""
@@ -169,6 +242,14 @@ class Gate:
                 "counter",
                 "Who was let in: identified, refused, or anonymous at a public endpoint.",
             )
+        if self.failures is not None:
+            yield Sample(
+                "prodkit_authentication_decisions_total",
+                {"policy": "failures", "outcome": "denied"},
+                self.failures.denied,
+                "counter",
+                "Who was let in: identified, refused, or anonymous at a public endpoint.",
+            )
 
 
 def _refuse_two(scope: Scope) -> None:
@@ -177,7 +258,11 @@ def _refuse_two(scope: Scope) -> None:
     keys = header_lines(scope["headers"], b"x-api-key")
     values = {line[7:] if line[:7].lower() == b"bearer " else line for line in bearer} | set(keys)
     if len(values) > 1:
-        raise Problem(400, "The request carries two different credentials. Send one.")
+        raise _two()
+
+
+def _two() -> Problem:
+    return Problem(400, "The request carries two different credentials. Send one.")
 
 
 def _challenge(text: str, realm: str, error: str = "") -> str:

@@ -10,7 +10,14 @@ if TYPE_CHECKING:
 
     from prodkit.core.context import RequestContext
 
-__all__ = ["ANONYMOUS", "Authenticator", "Principal"]
+__all__ = [
+    "ANONYMOUS",
+    "AuthenticatesByCookie",
+    "Authenticator",
+    "Principal",
+    "Revalidates",
+    "WatchesSockets",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +71,40 @@ class Authenticator(Protocol):
         Raises:
             Problem: a credential of this kind is there and is not good (401), or could not be checked (503).
         """
+
+
+@runtime_checkable
+class AuthenticatesByCookie(Protocol):
+    """An `Authenticator` whose credential a browser sends by itself, also beside one that somebody chose to send.
+
+    Attributes:
+        cookie_name: the cookie that holds the credential.
+    """
+
+    cookie_name: str
+
+
+@runtime_checkable
+class Revalidates(Protocol):
+    """Knows whether a principal that was identified earlier would still be: for sessions and open WebSockets."""
+
+    async def is_still_valid(self, principal: Principal) -> bool | None:
+        """Whether the credential behind *principal* still holds; None when it was not one of this kind.
+
+        Raises:
+            Problem: 503, it could not be found out.
+        """
+
+
+@runtime_checkable
+class WatchesSockets(Protocol):
+    """Says whether an open WebSocket may stay open.
+
+    Attributes:
+        sockets_checked_seconds: how often it wants to be asked.
+    """
+
+    sockets_checked_seconds: float
+
+    async def still_holds(self, context: RequestContext) -> bool:
+        """Whether the credential that the handshake of *context* came with still holds."""

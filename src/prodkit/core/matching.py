@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from prodkit.core.asgi import Scope
 
-__all__ = ["find_route"]
+__all__ = ["find_route", "is_opaque"]
 
 
 def find_route(
@@ -41,18 +41,23 @@ def find_route(
         effective = context._route_context or context.original_route  # noqa: SLF001 - see RouteTable
         if isinstance(context.original_route, (Mount, Host)):
             mounted: Any = getattr(context, "starlette_route", None) or context.original_route
-            subroutes = getattr(mounted, "routes", None)
-            if (
-                subroutes
-                and isinstance(subroutes, (list, tuple))
-                and (into_wrapped or not _has_middleware(mounted))
-            ):
-                return find_route(subroutes, {**scope, **child_scope}, into_wrapped=into_wrapped)
+            if not is_opaque(mounted, into_wrapped=into_wrapped):
+                return find_route(mounted.routes, {**scope, **child_scope}, into_wrapped=into_wrapped)
             return endpoint, effective
         if match is Match.FULL:
             return endpoint, effective
         partial = partial or (endpoint, effective)
     return partial
+
+
+def is_opaque(
+    mounted: Any, *, into_wrapped: bool = False
+) -> bool:  # Any: a Mount, a Host, or FastAPI's own of either
+    """Whether nobody outside can know which route behind *mounted* a request would come to."""
+    subroutes = getattr(mounted, "routes", None)
+    if not subroutes or not isinstance(subroutes, (list, tuple)):
+        return True
+    return not into_wrapped and _has_middleware(mounted)
 
 
 def _has_middleware(mounted: Any) -> bool:

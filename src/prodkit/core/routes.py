@@ -18,7 +18,7 @@ from starlette.routing import Host, Mount
 
 from prodkit.core.declared import declared_names
 from prodkit.core.features import RouteRule
-from prodkit.core.matching import find_route
+from prodkit.core.matching import find_route, is_opaque
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -151,6 +151,13 @@ class RouteTable:
                 methods = frozenset(getattr(context, "methods", None) or ())
                 yield Operation(path, methods, context.endpoint, rules_of(effective))
 
+    def endpoints(self) -> Iterator[tuple[str, frozenset[str], object]]:
+        """Template, methods (none for a WebSocket) and endpoint of everything there is, mounts included, in no promised order.
+
+        As for `find`, a mounted application that has no routes, or middleware of its own, is an endpoint itself.
+        """
+        return _endpoints(self._routes(), "", 0)
+
     def rules_at(self, scope: Scope) -> tuple[RouteRule, ...]:
         """The rules of the route that would take *scope*; for guards, which run before routing."""
         found = find_route(self._routes(), dict(scope), into_wrapped=True)
@@ -267,6 +274,25 @@ def _walk(
         for subject in (effective, route, context.endpoint):
             if subject is not None:
                 yield template, mount, subject
+
+
+def _endpoints(
+    routes: Sequence[BaseRoute], prefix: str, depth: int
+) -> Iterator[tuple[str, frozenset[str], object]]:
+    if depth > 16:  # as in _walk
+        return
+    for context in iter_route_contexts(routes):
+        route = context.original_route
+        if isinstance(route, (Mount, Host)):
+            inner = prefix if isinstance(route, Host) else prefix + (context.path or "")
+            mounted: Any = getattr(context, "starlette_route", None) or route
+            if is_opaque(mounted):
+                yield f"{inner}/{{path}}", frozenset(), route.app
+            else:
+                yield from _endpoints(mounted.routes, inner, depth + 1)
+        elif context.path_format is not None and context.endpoint is not None:
+            methods = frozenset(getattr(context, "methods", None) or ())
+            yield prefix + context.path_format, methods, context.endpoint
 
 
 def _pattern(template: str) -> re.Pattern[str]:

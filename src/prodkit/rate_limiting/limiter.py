@@ -11,7 +11,7 @@ from prodkit.core.features import Sample
 from prodkit.core.problems import STORE_UNAVAILABLE, Problem
 from prodkit.rate_limiting.answers import refusal, report, report_legacy
 from prodkit.rate_limiting.limit import Limit
-from prodkit.rate_limiting.partition import UNIDENTIFIED, Token, ipv6_token, peer_address
+from prodkit.core.partition import UNIDENTIFIED, Token, ipv6_token, peer_address
 from prodkit.stores.memory import MemoryRateLimitStore
 
 if TYPE_CHECKING:

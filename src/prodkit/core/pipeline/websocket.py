@@ -18,6 +18,7 @@ from prodkit.core.handlers import answer_of
 from prodkit.core.pipeline.ending import finish, run_callbacks
 from prodkit.core.pipeline.failures import sole
 from prodkit.core.pipeline.responses import merge_headers
+from prodkit.core.pipeline.watching import Watch, watch_of
 from prodkit.core.problems import Problem, problem_answer
 from prodkit.core.routes import UNMATCHED
 
@@ -66,6 +67,8 @@ async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, se
     finally:
         kit.in_flight -= 1
         try:
+            if socket.watch is not None:
+                await socket.watch.stop()
             if context._rare is not None and context._rare.callbacks:
                 await run_callbacks(context)
         finally:
@@ -93,9 +96,11 @@ class _Socket:
         self._root_path = root_path
         self._monotonic = pipeline.kit.clock.monotonic
         self._closed = False
+        self.watch: Watch | None = None
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        watch = self.watch
+        message = await (self._receive() if watch is None else watch.receive(self._receive))
         context = self._context
         if message["type"] == "websocket.receive":
             context.bytes_received += len(message.get("bytes") or message.get("text") or b"")
@@ -109,6 +114,10 @@ class _Socket:
         context = self._context
         kind = message["type"]
         if self._closed:
+            if self.watch is not None and self.watch.is_over:
+                # As a server says it when the client is gone: an endpoint that only sends has to learn of it.
+                message_text = "the credential that the socket was opened with has ended"
+                raise OSError(message_text)
             return
         if kind == "websocket.accept":
             context.status = 101
@@ -140,6 +149,21 @@ class _Socket:
             if not message.get("more_body"):
                 context.ended_at = self._monotonic()
         await self._pass_on(message)
+        if kind == "websocket.accept":
+            self.watch = watch_of(context, self._close_expired)
+
+    async def _close_expired(self) -> None:
+        """The credential ended while the socket was open."""
+        context = self._context
+        if self._closed or context.ended_at is not None:
+            return
+        context.outcome = "refused"
+        context.ended_at = self._monotonic()
+        self._closed = True
+        with suppress(*_GONE):
+            await self._pass_on(
+                {"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "credential ended"}
+            )
 
     async def _pass_on(self, message: Message) -> None:
         try:
