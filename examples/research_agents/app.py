@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from prodkit import harden
+from prodkit.api_keys import keys_router
 from prodkit.budgets import budgets_router
 from prodkit.metering import PriceBook, usage_router
 
@@ -69,6 +70,7 @@ def create_app(
     app.include_router(documents_router())
     app.include_router(usage_router(is_known=is_of_the_tenant))
     app.include_router(budgets_router(owns=owns))
+    app.include_router(keys_router(scope="admin"))
     app.include_router(page_router())
     kit = harden(app, settings=prodkit_settings)
     return app

@@ -1,14 +1,15 @@
 """`python -m examples.research_agents.demo`, which is what `make demo` runs: the application and its sources, ready to try.
 
 Two processes: the hardened application here, and the local Parallel server as a child that ends when this process does,
-however it does. Sessions, documents and the ledger are kept in `.data`, so that the next demo finds them; the key dies with
-the process. Whatever `PRODKIT_*` and `RESEARCH_*` are set in the environment are honoured; with
+however it does. Sessions, documents, keys and the ledger are kept in `.data`, so that the next demo finds them; the key that is
+made for this run is revoked at its end. Whatever `PRODKIT_*` and `RESEARCH_*` are set in the environment are honoured; with
 `RESEARCH_PARALLEL_API_KEY` the sources are Parallel's (or those of `RESEARCH_PARALLEL_BASE_URL`), no child is started, and
 the budget is what real money allows.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import json
@@ -24,26 +25,32 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Coroutine, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import uvicorn
 from dotenv import dotenv_values
+from fastapi import FastAPI
 from pydantic import ValidationError
 
-from prodkit.authentication import StaticKeys
+from prodkit import kit_of
+from prodkit.api_keys import KeyRegistry
 from prodkit.core.exceptions import ProdkitError
 
 from .serving import AnnouncingServer, bind
 
 _START_SECONDS = 60.0  # a cold machine compiles everything it imports
 _KEY_LIFETIME = timedelta(hours=12)
+_SCOPES = ("agents:run", "usage:read", "budgets:write")
 _TO_TRY = (
     ("search", "chat", "What does the nonlocal statement do?"),
     ("critic", "chat", "The package fastapi requires Python 2. Python has a with statement."),
     ("deep_research", "stream", "What is the difference between the global and nonlocal statements?"),
 )
+T = TypeVar("T")
+
 _DATA = Path(".data")  # what `make clean` removes
 
 
@@ -85,8 +92,8 @@ def main() -> int:
     try:
         given = dict(os.environ)
         with tempfile.TemporaryDirectory(prefix="prodkit-demo-") as folder, _sources(folder):
-            key = _hardening_defaults(simulated="RESEARCH_PARALLEL_API_KEY" not in given)
-            return _serve(listener, host, key, serving)
+            makes_key = _hardening_defaults(simulated="RESEARCH_PARALLEL_API_KEY" not in given)
+            return _serve(listener, host, serving, makes_key=makes_key)
     except (DemoError, ProdkitError, ValidationError) as error:
         return _refuse(str(error))
     finally:
@@ -162,14 +169,14 @@ def _port_of(child: subprocess.Popen[bytes]) -> int:
     raise DemoError(message)
 
 
-def _hardening_defaults(*, simulated: bool) -> str:
+def _hardening_defaults(*, simulated: bool) -> bool:
     """Put what the demo needs into the environment, where neither it nor `.env` says anything.
 
     Args:
         simulated: whether nothing is really billed, so that the budget may be one nobody reaches by trying.
 
     Returns:
-        the key made for this run; empty when authentication is configured already.
+        whether a key shall be made for this run: not where who may call is configured already.
     """
     given = {**dotenv_values(".env"), **os.environ}
     defaults = {
@@ -183,33 +190,79 @@ def _hardening_defaults(*, simulated: bool) -> str:
     }
     if "PRODKIT_STORE" not in given:
         _DATA.mkdir(mode=0o700, exist_ok=True)
-    shown = ""
-    if not any(name.startswith("PRODKIT_AUTHENTICATION__") for name in given):
-        shown, digest = StaticKeys.generate()
-        expires_at = datetime.now(UTC) + _KEY_LIFETIME
-        key = {
-            "sha256": digest,
-            "scopes": ["agents:run", "usage:read", "budgets:write"],
-            "tenant": "demo",
-            "expires_at": expires_at.isoformat(),
+    makes_key = not any(
+        name.startswith(("PRODKIT_AUTHENTICATION__", "PRODKIT_API_KEYS__", "PRODKIT_WEB_SESSIONS__"))
+        for name in given
+    )
+    if makes_key:
+        defaults |= {
+            "PRODKIT_API_KEYS__PEPPERS": _pepper(),
+            # The key a session is opened with ends with this run, and the session with it: so may the secret.
+            "PRODKIT_WEB_SESSIONS__SECRETS": json.dumps({"run": secrets.token_urlsafe(48)}),
+            # Without TLS only some browsers take the cookie otherwise, and only from this machine itself.
+            "PRODKIT_WEB_SESSIONS__SECURE": "false",
+            "PRODKIT_AUTHENTICATION__PUBLIC_DOCS": "true",
         }
-        defaults["PRODKIT_AUTHENTICATION__MODE"] = "keys"
-        defaults["PRODKIT_AUTHENTICATION__STATIC_KEYS"] = json.dumps({"demo": key})
-        defaults["PRODKIT_AUTHENTICATION__PUBLIC_DOCS"] = "true"
     for name, value in defaults.items():
         if name not in given:
             os.environ[name] = value
-    return shown
+    return makes_key
 
 
-def _serve(listener: socket.socket, host: str, key: str, serving: threading.Event) -> int:
+def _pepper() -> str:
+    """The pepper of the keys in `.data`, as its setting; made by the first demo, readable by its user only."""
+    folder = _DATA / "secrets"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / "PRODKIT_API_KEYS__PEPPERS"
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as opened:
+            opened.write(json.dumps({"demo": secrets.token_urlsafe(48)}))
+    return file.read_text().strip()
+
+
+def _serve(listener: socket.socket, host: str, serving: threading.Event, *, makes_key: bool) -> int:
     """Serve until a signal; 1 when the application refused to start."""
     from .app import create_app  # noqa: PLC0415 - slow to import; the child is started first
+
+    app = create_app()
+    with _key_for_this_run(app) if makes_key else contextlib.nullcontext("") as key:
+        return _serve_until_signal(app, listener, host, key, serving)
+
+
+@contextlib.contextmanager
+def _key_for_this_run(app: FastAPI) -> Iterator[str]:
+    """A key of a normal user; revoked at the end, and expired not much later where this process is killed."""
+    registry = kit_of(app).one(KeyRegistry)
+    if registry is None:
+        message = "there is nothing that makes keys"
+        raise DemoError(message)
+
+    async def once(work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await work
+        finally:
+            # The next use, from the server's own loop, opens it again.
+            await registry.store.aclose()
+
+    issuing = registry.issue(
+        "demo", tenant="demo", scopes=_SCOPES, expires_in=_KEY_LIFETIME, name="made by make demo"
+    )
+    issued = asyncio.run(once(issuing))
+    try:
+        yield issued.secret
+    finally:
+        asyncio.run(once(registry.revoke(issued.record.id)))
+
+
+def _serve_until_signal(
+    app: FastAPI, listener: socket.socket, host: str, key: str, serving: threading.Event
+) -> int:
 
     port = listener.getsockname()[1]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     config = uvicorn.Config(
-        create_app(),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,

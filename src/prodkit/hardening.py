@@ -6,6 +6,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from prodkit.api_keys import APIKeys
 from prodkit.authentication import Authentication
 from prodkit.budgets import Budgets
 from prodkit.core.assembly import assemble
@@ -16,6 +17,7 @@ from prodkit.cors import CORS
 from prodkit.error_reporting import ErrorReporting
 from prodkit.health import Health
 from prodkit.installation import install, refuse_late, refuse_others
+from prodkit.jwt import JWT
 from prodkit.logs import Logs
 from prodkit.metering import Metering
 from prodkit.metrics import Metrics
@@ -26,6 +28,7 @@ from prodkit.request_limits import RequestLimits
 from prodkit.security_headers import SecurityHeaders
 from prodkit.settings import Settings
 from prodkit.shared_store import SharedStore
+from prodkit.web_sessions import WebSessions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -117,10 +120,19 @@ def _standard(settings: Settings, clock: Clock | None) -> list[tuple[str, Callab
         ("request_limits", lambda: RequestLimits.from_settings(settings.request_limits)),
         ("rate_limiting", lambda: RateLimiting.from_settings(settings.rate_limiting)),
         ("authentication", lambda: Authentication.from_settings(settings.authentication)),
+        ("api_keys", lambda: APIKeys.from_settings(settings.api_keys) if settings.api_keys.is_on else None),
+        ("jwt", lambda: JWT.from_settings(settings.jwt) if settings.jwt.is_on else None),
+        (
+            "web_sessions",
+            lambda: WebSessions.from_settings(settings.web_sessions) if settings.web_sessions.is_on else None,
+        ),
         ("metering", lambda: Metering.from_settings(settings.metering)),
         ("budgets", lambda: Budgets.from_settings(settings.budgets) if settings.budgets.is_on else None),
     ]
 
+
+_WAYS_TO_IDENTIFY = frozenset({"api_keys", "jwt", "web_sessions"})
+"""Nobody needs all of them; that there is none is said of `authentication`."""
 
 _RIVALS = {
     "CORSMiddleware": "it runs inside of prodkit, so a page cannot read refusals that are made before it (401, 429, 413 ...). "
@@ -158,7 +170,9 @@ class _Absent:
         @asynccontextmanager
         async def lifespan() -> AsyncIterator[None]:
             # Authentication is always asked, since another feature may bring an authenticator; without one it does nothing.
-            absent = self._names if kit.parts["authentication"].guards else [*self._names, "authentication"]
+            absent = [name for name in self._names if name not in _WAYS_TO_IDENTIFY]
+            if not kit.parts["authentication"].guards:
+                absent.append("authentication")
             if absent:
                 names = ", ".join(absent)
                 LOGGER.warning("not configured, hence off: %s (`prodkit config` shows the settings)", names)

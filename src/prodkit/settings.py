@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from prodkit.authentication import AuthenticationSettings
+from prodkit.api_keys import APIKeysSettings
+from prodkit.authentication import NO_KEYS, AuthenticationSettings
 from prodkit.budgets import BudgetsSettings
 from prodkit.core.environment import (
     PREFIX,
@@ -33,6 +34,7 @@ from prodkit.correlation import CorrelationSettings
 from prodkit.cors import CORSSettings
 from prodkit.error_reporting import ErrorReportingSettings
 from prodkit.health import HealthSettings
+from prodkit.jwt import JWTSettings
 from prodkit.logs import LogsSettings
 from prodkit.metering import MeteringSettings
 from prodkit.metrics import MetricsSettings
@@ -42,6 +44,7 @@ from prodkit.rate_limiting import RateLimitingSettings
 from prodkit.request_limits import RequestLimitsSettings
 from prodkit.security_headers import SecurityHeadersSettings
 from prodkit.stores.urls import check_url
+from prodkit.web_sessions import WebSessionsSettings
 
 __all__ = ["ProblemsSettings", "Settings"]
 
@@ -117,6 +120,9 @@ class Settings(BaseSettings):
     request_limits: RequestLimitsSettings = RequestLimitsSettings()
     rate_limiting: RateLimitingSettings = RateLimitingSettings()
     authentication: AuthenticationSettings = AuthenticationSettings()
+    api_keys: APIKeysSettings = APIKeysSettings()
+    jwt: JWTSettings = JWTSettings()
+    web_sessions: WebSessionsSettings = WebSessionsSettings()
     metering: MeteringSettings = MeteringSettings()
     budgets: BudgetsSettings = BudgetsSettings()
 
@@ -132,8 +138,28 @@ class Settings(BaseSettings):
             known = {fault.name for fault in faults}
             found = faults_of(error, _name_of)
             faults.extend(_in_words(fault, sources) for fault in found if fault.name not in known)
+        else:
+            faults += self._faults_between()
         if faults:
             raise SettingsError(faults) from None
+
+    def _faults_between(self) -> list[SettingsFault]:
+        """What no section can see alone."""
+        faults = []
+        sessions = self.web_sessions
+        if sessions.is_on and not sessions.secure and self.environment == "production":
+            faults.append(
+                SettingsFault(
+                    f"{PREFIX}WEB_SESSIONS__SECURE",
+                    "cookies would be sent over plain HTTP, where everybody on the way can take them.",
+                    f"Remove it, or set {PREFIX}ENVIRONMENT=development on a machine of your own.",
+                )
+            )
+        if self.authentication.mode == "keys" and not (
+            self.authentication.static_keys or self.api_keys.is_on
+        ):
+            faults.append(NO_KEYS)
+        return faults
 
     @field_validator("store")
     @classmethod

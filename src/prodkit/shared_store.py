@@ -37,7 +37,8 @@ class SharedStore:
 
     def __init__(self, url: str = "memory://", *, clock: Clock | None = None) -> None:
         self._stores = open_store(url, clock=clock or SYSTEM_CLOCK)
-        self.provides: Sequence[object] = (self._stores.limits, self._stores.keys, self._stores.ledger)
+        stores = self._stores
+        self.provides: Sequence[object] = (stores.limits, stores.keys, stores.ledger, stores.sessions)
 
     def parts(self, kit: Kit) -> Parts:
         """A health check where the store is outside this process; opening it ahead and closing it at the end."""

@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretBytes, SecretStr
 
 from prodkit.core.redaction import MASK, is_secret_name, redact, redact_text
+from tests.support.timing import cpu_within
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,9 @@ def test_harmless_names(name):
         ("/ws?KEY=kk#x", "kk"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----", "MIIabc"),
         ("-----BEGIN PRIVATE KEY-----\nMIIcut", "MIIcut"),
+        (f"found shop_live_4fKq0ZpL9xYb_{'s' * 43}CRC132 in a file", "CRC132"),
+        (f"[pk_{'t-' * 21}u]", "t-u"),
+        (f"session=k1.{'i' * 43}.{'g' * 43};", "ggg"),
     ],
 )
 def test_shapes_in_text(text, secret):
@@ -78,3 +82,21 @@ def test_bounds():
         deep = {"x": deep}
     assert MASK in str(redact(deep))
     assert len(redact(list(range(1000)))) == 200  # type: ignore[arg-type]
+
+
+def test_what_resembles_a_key_or_a_cookie_stays():
+    """Digests, dotted names and long identifiers are needed by whoever reads a log."""
+    for text in (
+        "a" * 64,
+        f"table_of_4fKq0ZpL9xYb_{'s' * 40}",
+        f"module.{'a' * 42}.{'b' * 43}",
+        "fastapi_prodkit_0123456789ab_notes",
+    ):
+        assert redact_text(text) == text
+
+
+def test_a_long_text_of_almost_credentials_takes_no_time():
+    """Every pattern is linear: a log line must not become a way to stop the process."""
+    for piece in ("a_b_0123456789ab_", "pk_", "a.", f"{'a' * 43}.", "shop_live_", "eyJaaaa."):
+        with cpu_within(2):
+            redact_text(piece * (400_000 // len(piece)))

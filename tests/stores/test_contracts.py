@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -47,8 +48,40 @@ class Revives(MemoryKeyStore):
         self._records[record.id] = record
 
 
+class ReplacesTwice(MemoryKeyStore):
+    async def deprecate(self, key_id, *, replaced_by, at, expires_at):
+        record = self._records[key_id]
+        self._write(replace(record, replaced_by=replaced_by, deprecated_at=at, expires_at=expires_at))
+        return True
+
+
+class ForgetsRevocations(MemoryKeyStore):
+    async def revoke(self, key_id, at):
+        known = await super().revoke(key_id, at)
+        self._sequence -= 1
+        self._changes.pop()
+        return known
+
+
+class ToldOfUses(MemoryKeyStore):
+    async def touch(self, key_id, at):
+        await super().touch(key_id, at)
+        self._write(self._records[key_id])
+
+
+class Overwrites(MemoryKeyStore):
+    async def redigest(self, key_id, *, known, digest, pepper_id):
+        self._write(replace(self._records[key_id], digest=digest, pepper_id=pepper_id))
+        return True
+
+
+class ListsAll(MemoryKeyStore):
+    async def list(self, *, tenant=None, after=None, limit=100):
+        return await super().list(after=after, limit=limit)
+
+
 class ListsAsPut(MemoryKeyStore):
-    async def list(self, *, after=None, limit=100):
+    async def list(self, *, tenant=None, after=None, limit=100):
         return [record for record in self._records.values() if after is None or record.id > after][:limit]
 
 
@@ -82,6 +115,11 @@ def test_a_limiter_that_breaks_a_promise_is_found(store, promise):
         (Revives, "test_a_revocation_is_final"),
         (Revives, "test_last_use_never_goes_back"),
         (ListsAsPut, "test_listing_goes_page_by_page"),
+        (ListsAll, "test_listing_can_be_of_one_tenant"),
+        (ReplacesTwice, "test_a_key_is_replaced_once"),
+        (Overwrites, "test_a_digest_is_replaced_only_where_it_is_known"),
+        (ForgetsRevocations, "test_every_change_is_told_once"),
+        (ToldOfUses, "test_every_change_is_told_once"),
     ],
 )
 def test_a_key_store_that_breaks_a_promise_is_found(store, promise):

@@ -194,7 +194,7 @@ async def test_keys_wait_for_the_disk_and_limits_do_not(path, monkeypatch):
 
     monkeypatch.setattr(SqliteRateLimitStore, "_decide_all", noting)
     monkeypatch.setattr(
-        "prodkit.stores.sqlite._write",
+        "prodkit.stores.sqlite_keys._write",
         lambda connection, record: levels.append(connection.execute("PRAGMA synchronous").fetchone()[0]),
     )
     for _ in range(2):

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from prodkit.core.features import Kit
 
 __all__ = [
+    "NO_KEYS",
     "Authentication",
     "AuthenticationSettings",
     "Gate",
@@ -54,12 +55,13 @@ __all__ = [
 
 LOGGER = logging.getLogger("prodkit")
 
-_NO_KEYS: Final = SettingsFault(
+NO_KEYS: Final = SettingsFault(
     "PRODKIT_AUTHENTICATION__MODE",
     "mode is keys and there is no key, so nobody could ever get in.",
     "Set PRODKIT_API_KEYS__PEPPERS for keys that `prodkit keys create` makes, or PRODKIT_AUTHENTICATION__STATIC_KEYS; "
     'a static one is made by python -c "from prodkit.authentication import StaticKeys as K; print(*K.generate())".',
 )
+"""Said where keys are asked for and none could ever be right."""
 
 Mode = Literal["off", "keys"]
 
@@ -184,7 +186,7 @@ class Authentication:
         authenticators = kit.all(Authenticator)  # type: ignore[type-abstract] # looked for by protocol
         if not authenticators:
             if self.settings.mode == "keys":
-                raise SettingsError([_NO_KEYS])
+                raise SettingsError([NO_KEYS])
             return Parts()
         if self._gate.failures is not None:
             store = kit.one(RateLimitStore)  # type: ignore[type-abstract] # looked for by protocol

@@ -46,10 +46,26 @@ _SHAPES: Final = (
         ),
         MASK,
     ),
+    # an API key of ours, `prefix_environment_id_secret`, and a static one
+    (
+        re.compile(
+            r"(?<![A-Za-z0-9_])(?:[a-z][a-z0-9]{0,15}_[a-z][a-z0-9]{0,15}_[A-Za-z0-9]{12}_[A-Za-z0-9]{49}|pk_[A-Za-z0-9_\-]{43})"
+            r"(?![A-Za-z0-9])"
+        ),
+        MASK,
+    ),
+    # the cookie of a session: key id, id, signature
+    (
+        re.compile(
+            r"(?<![A-Za-z0-9_\-])[A-Za-z0-9_\-]{1,32}\.[A-Za-z0-9_\-]{43}\.[A-Za-z0-9_\-]{43}(?![A-Za-z0-9_\-])"
+        ),
+        MASK,
+    ),
     # name=value and "name": "value" inside a text
     (
         re.compile(
-            r"(?P<keep>\b(?:password|passwd|secret|api[-_]?key|apikey|access_token|refresh_token|client_secret)"
+            r"(?P<keep>\b(?:password|passwd|secret|api[-_]?key|apikey|client_secret"
+            r"|(?:access|refresh|id|auth|csrf|xsrf|session)[-_]?token)"
             r"[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;]+",
             re.IGNORECASE,
         ),

@@ -15,6 +15,7 @@ from zlib import crc32
 from prodkit.core.identity import ANONYMOUS
 from prodkit.core.methods import KNOWN_METHODS
 from prodkit.core.money import format_usd
+from prodkit.core.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -31,6 +32,8 @@ ACCESS_LOGGER: Final = "prodkit.access"
 _MAX_KNOWN: Final = 2000
 _MAX_CALLERS: Final = 4096
 _MAX_PATH: Final = 2048
+# No credential that is known by its shape is as short: nearly every path is written as it is.
+_SHORT_PATH: Final = 40
 _MAX_METHOD: Final = 32
 
 _PATH: Final = '"path":'
@@ -44,6 +47,11 @@ def level_of(status: int | None, outcome: str) -> int:
     if outcome in ("error", "aborted") or (status is not None and status >= 500):
         return logging.ERROR
     return logging.INFO
+
+
+def _without_credentials(path: str) -> str:
+    """*path* as it is written: somebody puts a key into a URL sooner or later."""
+    return (redact_text(path) if len(path) > _SHORT_PATH else path)[:_MAX_PATH]
 
 
 def _spent(context: RequestContext) -> int | None:
@@ -127,8 +135,8 @@ class AccessLog:
         path = ""
         if self._with_path and context.scope is not None:
             path = quoted(context.scope["path"])
-            if len(path) > _MAX_PATH:
-                path = quoted(context.scope["path"][:_MAX_PATH])
+            if len(path) > _SHORT_PATH:
+                path = quoted(_without_credentials(context.scope["path"]))
         micros = int(duration * 1e6)
         self._write(
             f"{self._prefix}{_THOUSANDTHS[int((now - second) * 1000)]}{head}{path}{caller}"
@@ -223,7 +231,7 @@ class AccessLog:
             "correlation_id": context.correlation_id,
         }
         if self._with_path and context.scope:
-            fields["path"] = context.scope["path"][:_MAX_PATH]
+            fields["path"] = _without_credentials(context.scope["path"])
         if event.kind == "websocket":
             fields["kind"] = event.kind
         if context.trace_id is not None:

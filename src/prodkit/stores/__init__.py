@@ -197,6 +197,10 @@ class KeyRecord:
         revoked_at: not valid from this moment on; a store never forgets it.
         last_used_at: about when it was last accepted; may lag.
         networks: CIDR blocks it may be used from; empty for anywhere.
+        name: what people call it; empty for nothing.
+        created_by: the principal that issued it, or None.
+        replaced_by: the id of the key that took its place, or None.
+        deprecated_at: when it was replaced: it goes on working until it ends, and its callers are told.
     """
 
     id: str
@@ -212,6 +216,10 @@ class KeyRecord:
     revoked_at: float | None = None
     last_used_at: float | None = None
     networks: tuple[str, ...] = ()
+    name: str = ""
+    created_by: str | None = None
+    replaced_by: str | None = None
+    deprecated_at: float | None = None
 
 
 @runtime_checkable
@@ -236,12 +244,43 @@ class KeyStore(Store, Protocol):
     async def revoke(self, key_id: str, at: float) -> bool:
         """Revoke from *at* on, or earlier if it already was; return whether there is such a key."""
 
+    async def deprecate(self, key_id: str, *, replaced_by: str, at: float, expires_at: float) -> bool:
+        """Note that another key took the place of this one from *at* on, and end it at *expires_at* if not earlier.
+
+        Returns:
+            False, with nothing changed, when there is no such key, or it is revoked or replaced already: of two who
+            replace a key at once, one learns that it came too late.
+        """
+
+    async def redigest(self, key_id: str, *, known: bytes, digest: bytes, pepper_id: str) -> bool:
+        """Replace the digest if it still is *known*, and nothing else; return whether it was."""
+
     async def touch(self, key_id: str, at: float) -> None:
         """Note a use at *at*. Never goes back, ignores unknown ids; the one write that a crash may lose."""
 
-    async def list(self, *, after: str | None = None, limit: int = 100) -> Sequence[KeyRecord]:
+    async def list(
+        self, *, tenant: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Sequence[KeyRecord]:
         """Return at most *limit* records with ids above *after*, in the order of their ids (by code point).
+
+        Args:
+            tenant: only the keys of this one; None for all.
+            after: the last id of the page before.
+            limit: at least 1.
 
         Raises:
             ValueError: *limit* is under 1.
+        """
+
+    async def changes_since(self, cursor: int | None) -> tuple[int, Sequence[str] | None]:
+        """Tell which keys were written since *cursor*, in this process or in any other; uses do not count.
+
+        Cheap when nothing happened: whoever caches records asks about once a second.
+
+        Args:
+            cursor: what the last answer began with, or None for the first time.
+
+        Returns:
+            The next cursor, and the ids, which may repeat. In place of the ids None, when not everything that
+            happened since is still known: whatever was cached has to go.
         """

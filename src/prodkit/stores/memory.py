@@ -26,6 +26,8 @@ __all__ = ["MemoryKeyStore", "MemoryRateLimitStore"]
 
 _SWEPT_PER_NEW_KEY = 2
 _EVICTION_SAMPLE = 8
+# A process that caches keys asks every second; more than this in between is an import.
+_REMEMBERED_CHANGES = 1000
 
 
 class MemoryRateLimitStore:
@@ -154,6 +156,8 @@ class MemoryKeyStore:
     def __init__(self) -> None:
         """Start empty."""
         self._records: dict[str, KeyRecord] = {}
+        self._sequence = 0
+        self._changes: deque[str] = deque(maxlen=_REMEMBERED_CHANGES)
 
     async def find(self, key_id: str) -> KeyRecord | None:
         """See `KeyStore.find`."""
@@ -162,33 +166,70 @@ class MemoryKeyStore:
     async def put(self, record: KeyRecord) -> None:
         """See `KeyStore.put`."""
         known = self._records.get(record.id)
-        self._records[record.id] = record if known is None else merged(known, record)
+        self._write(record if known is None else merged(known, record))
 
     async def revoke(self, key_id: str, at: float) -> bool:
         """See `KeyStore.revoke`."""
         known = self._records.get(key_id)
         if known is None:
             return False
-        await self.put(replace(known, revoked_at=at))
+        self._write(merged(known, replace(known, revoked_at=at)))
+        return True
+
+    async def deprecate(self, key_id: str, *, replaced_by: str, at: float, expires_at: float) -> bool:
+        """See `KeyStore.deprecate`."""
+        known = self._records.get(key_id)
+        if known is None or known.revoked_at is not None or known.replaced_by is not None:
+            return False
+        end = expires_at if known.expires_at is None else min(known.expires_at, expires_at)
+        self._write(replace(known, replaced_by=replaced_by, deprecated_at=at, expires_at=end))
+        return True
+
+    async def redigest(self, key_id: str, *, known: bytes, digest: bytes, pepper_id: str) -> bool:
+        """See `KeyStore.redigest`."""
+        record = self._records.get(key_id)
+        if record is None or record.digest != known:
+            return False
+        self._write(replace(record, digest=digest, pepper_id=pepper_id))
         return True
 
     async def touch(self, key_id: str, at: float) -> None:
         """See `KeyStore.touch`."""
         known = self._records.get(key_id)
         if known is not None:
-            await self.put(replace(known, last_used_at=at))
+            self._records[key_id] = merged(known, replace(known, last_used_at=at))
 
-    async def list(self, *, after: str | None = None, limit: int = 100) -> Sequence[KeyRecord]:
+    async def list(
+        self, *, tenant: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Sequence[KeyRecord]:
         """See `KeyStore.list`."""
         if limit < 1:
             message = f"limit must be at least 1, not {limit}"
             raise ValueError(message)
-        ids = sorted(key_id for key_id in self._records if after is None or key_id > after)
-        return [self._records[key_id] for key_id in ids[:limit]]
+        found = sorted(
+            key_id
+            for key_id, record in self._records.items()
+            if (after is None or key_id > after) and (tenant is None or record.tenant == tenant)
+        )
+        return [self._records[key_id] for key_id in found[:limit]]
+
+    async def changes_since(self, cursor: int | None) -> tuple[int, Sequence[str] | None]:
+        """See `KeyStore.changes_since`; the last 1000 are known."""
+        if cursor is None or not 0 <= self._sequence - cursor <= len(self._changes):
+            return self._sequence, None
+        missed = self._sequence - cursor
+        return self._sequence, list(self._changes)[len(self._changes) - missed :]
 
     async def check(self) -> None:
         """Return: memory is always there."""
 
     async def aclose(self) -> None:
-        """Forget every key."""
+        """Forget every key; who remembers one is told to forget it too."""
         self._records.clear()
+        self._changes.clear()
+        self._sequence += 1
+
+    def _write(self, record: KeyRecord) -> None:
+        self._records[record.id] = record
+        self._sequence += 1
+        self._changes.append(record.id)

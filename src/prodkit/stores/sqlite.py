@@ -10,17 +10,14 @@ lock a caller out for at most one refill of the bucket; set forward, buckets are
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.core.exceptions import StoreError
-from prodkit.stores import KeyRecord
 from prodkit.stores.coalescing import Coalescer
 from prodkit.stores.gcra import NEGATIVE_COST, decide, look
-from prodkit.stores.records import merged
 from prodkit.stores.sqlite_file import Kind, SqliteFile
+from prodkit.stores.sqlite_keys import SqliteKeyStore, check_writable
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,7 +33,6 @@ __all__ = ["SqliteKeyStore", "SqliteRateLimitStore"]
 _SWEPT_PER_NEW_KEY = 2
 # Few enough for one sweep to cost less than the transaction it rides on.
 _MAX_SWEPT_PER_BATCH = 200
-_CHECK_KEY = "\x00check"
 
 
 class SqliteRateLimitStore:
@@ -94,7 +90,7 @@ class SqliteRateLimitStore:
 
     async def check(self) -> None:
         """Write something and delete it again; see `Store.check`."""
-        await _check(self._file, self._timeout_seconds)
+        await check_writable(self._file, self._timeout_seconds)
 
     async def aclose(self) -> None:
         """See `Store.aclose`."""
@@ -166,128 +162,7 @@ class SqliteRateLimitStore:
         self._swept_up_to = rows[-1][0] if len(rows) == count else ""
 
 
-class SqliteKeyStore:
-    """API keys in a file; issuing and revoking wait for the disk (`synchronous=FULL`).
-
-    Args:
-        path: the file; shared with other stores of this release. Its directory has to exist.
-        timeout_seconds: the longest `find`, `list` and `touch` may take.
-        durable_timeout_seconds: the longest `put` and `revoke` may take. 5: an operator rather waits for a
-            slow disk than wonders whether the key was revoked.
-
-    Raises:
-        StoreUnavailableError: the directory does not exist.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        timeout_seconds: float = 0.1,
-        durable_timeout_seconds: float = 5.0,
-    ) -> None:
-        """Open nothing yet."""
-        self._file = SqliteFile.shared(path)
-        self._timeout_seconds = timeout_seconds
-        self._durable_timeout_seconds = durable_timeout_seconds
-
-    async def find(self, key_id: str) -> KeyRecord | None:
-        """See `KeyStore.find`."""
-        return await self._file.run(
-            Kind.READ, lambda connection: _find(connection, key_id), self._timeout_seconds
-        )
-
-    async def put(self, record: KeyRecord) -> None:
-        """See `KeyStore.put`."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            known = _find(connection, record.id)
-            _write(connection, record if known is None else merged(known, record))
-
-        await self._file.run(Kind.DURABLE, work, self._durable_timeout_seconds)
-
-    async def revoke(self, key_id: str, at: float) -> bool:
-        """See `KeyStore.revoke`."""
-
-        def work(connection: sqlite3.Connection) -> bool:
-            updated = connection.execute(
-                "UPDATE api_keys SET revoked_at = min(coalesce(revoked_at, :at), :at) WHERE id = :id",
-                {"at": at, "id": key_id},
-            )
-            return updated.rowcount > 0
-
-        return await self._file.run(Kind.DURABLE, work, self._durable_timeout_seconds)
-
-    async def touch(self, key_id: str, at: float) -> None:
-        """See `KeyStore.touch`."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE api_keys SET last_used_at = max(coalesce(last_used_at, :at), :at) WHERE id = :id",
-                {"at": at, "id": key_id},
-            )
-
-        await self._file.run(Kind.WRITE, work, self._timeout_seconds)
-
-    async def list(self, *, after: str | None = None, limit: int = 100) -> Sequence[KeyRecord]:
-        """See `KeyStore.list`."""
-        if limit < 1:
-            message = f"limit must be at least 1, not {limit}"
-            raise ValueError(message)
-
-        def work(connection: sqlite3.Connection) -> Sequence[KeyRecord]:
-            rows = connection.execute(_SELECT + " WHERE id > ? ORDER BY id LIMIT ?", (after or "", limit))
-            return [_record(row) for row in rows]
-
-        return await self._file.run(Kind.READ, work, self._timeout_seconds)
-
-    async def check(self) -> None:
-        """Write something and delete it again; see `Store.check`."""
-        await _check(self._file, self._timeout_seconds)
-
-    async def aclose(self) -> None:
-        """See `Store.aclose`."""
-        await self._file.aclose()
-
-
-async def _check(file: SqliteFile, timeout_seconds: float) -> None:
-    # A real write: to take the write lock succeeds on a read-only file, and an empty write on a full disk.
-    # The row means nothing even if somebody saw it: a bucket that was full in 1970.
-    def work(connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT OR REPLACE INTO rate_limits (key, full_at) VALUES (?, 0)", (_CHECK_KEY,))
-        connection.execute("DELETE FROM rate_limits WHERE key = ?", (_CHECK_KEY,))
-
-    await file.run(Kind.WRITE, work, timeout_seconds)
-
-
-# The columns are the fields of a KeyRecord, by name and in order.
-_FIELDS = tuple(field.name for field in fields(KeyRecord))
-_COLUMNS = ", ".join(_FIELDS)
-_SELECT = f"SELECT {_COLUMNS} FROM api_keys"  # noqa: S608  our own names
-_MARKS = ", ".join("?" * len(_FIELDS))
-_INSERT = f"INSERT OR REPLACE INTO api_keys ({_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608  see above
-
-
 def _read(connection: sqlite3.Connection, keys: set[str]) -> dict[str, int]:
     marks = ",".join("?" * len(keys))
     query = f"SELECT key, full_at FROM rate_limits WHERE key IN ({marks})"  # noqa: S608  question marks
     return dict(connection.execute(query, tuple(keys)))
-
-
-def _find(connection: sqlite3.Connection, key_id: str) -> KeyRecord | None:
-    row = connection.execute(_SELECT + " WHERE id = ?", (key_id,)).fetchone()
-    return None if row is None else _record(row)
-
-
-def _record(row: tuple[Any, ...]) -> KeyRecord:  # Any: sqlite3 does not know the types of columns
-    values = dict(zip(_FIELDS, row, strict=True))
-    values["scopes"] = frozenset(json.loads(values["scopes"]))
-    values["networks"] = tuple(json.loads(values["networks"]))
-    return KeyRecord(**values)
-
-
-def _write(connection: sqlite3.Connection, record: KeyRecord) -> None:
-    values: dict[str, Any] = {name: getattr(record, name) for name in _FIELDS}
-    values["scopes"] = json.dumps(sorted(record.scopes))
-    values["networks"] = json.dumps(record.networks)
-    connection.execute(_INSERT, tuple(values.values()))

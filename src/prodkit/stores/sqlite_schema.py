@@ -57,6 +57,31 @@ UPGRADES: Sequence[Sequence[str]] = (
         """CREATE TRIGGER ledger_entries_are_not_deleted BEFORE DELETE ON ledger_entries
             BEGIN SELECT raise(ABORT, 'entries of a ledger are only added'); END""",
     ),
+    (
+        # What a key is called, and what takes its place.
+        "ALTER TABLE api_keys ADD COLUMN name TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE api_keys ADD COLUMN created_by TEXT",
+        "ALTER TABLE api_keys ADD COLUMN replaced_by TEXT",
+        "ALTER TABLE api_keys ADD COLUMN deprecated_at REAL",
+        "CREATE INDEX api_keys_by_tenant ON api_keys (tenant, id)",
+        # Which keys have changed, in order, for the caches of other processes. Uses are no change.
+        "CREATE TABLE api_key_changes (sequence INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL)",
+        """CREATE TRIGGER api_keys_inserted AFTER INSERT ON api_keys
+            BEGIN INSERT INTO api_key_changes (id) VALUES (new.id); END""",
+        """CREATE TRIGGER api_keys_updated AFTER UPDATE OF digest, pepper_id, owner, tenant, scopes, plan, not_before, expires_at,
+            revoked_at, networks, replaced_by, deprecated_at ON api_keys
+            BEGIN INSERT INTO api_key_changes (id) VALUES (new.id); END""",
+        """CREATE TRIGGER api_keys_deleted AFTER DELETE ON api_keys
+            BEGIN INSERT INTO api_key_changes (id) VALUES (old.id); END""",
+    ),
+    (
+        # Sessions of browsers. The id is a digest: the file alone is no cookie.
+        """CREATE TABLE web_sessions (id TEXT PRIMARY KEY, principal TEXT NOT NULL, created_at REAL NOT NULL, seen_at REAL NOT NULL,
+            expires_at REAL NOT NULL, revoked_at REAL, subject TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        "CREATE INDEX web_sessions_by_subject ON web_sessions (subject)",
+        "CREATE INDEX web_sessions_by_expiry ON web_sessions (expires_at)",
+    ),
 )
 """`UPGRADES[n]` leads from schema version n to n + 1. Released entries are never edited; new ones only add
 what an older release running beside the newer one can ignore."""

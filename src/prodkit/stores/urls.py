@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from prodkit.core.clock import Clock
     from prodkit.stores import KeyStore, RateLimitStore
     from prodkit.stores.ledger import LedgerStore
+    from prodkit.stores.sessions import SessionStore
 
 __all__ = ["Stores", "check_url", "open_store"]
 
@@ -29,6 +31,7 @@ class Stores:
         limits: buckets.
         keys: API keys.
         ledger: what was spent, and what is held for calls under way.
+        sessions: sessions of browsers.
     """
 
     name: str
@@ -36,22 +39,20 @@ class Stores:
     limits: RateLimitStore
     keys: KeyStore
     ledger: LedgerStore
+    sessions: SessionStore
 
     async def check(self) -> None:
         """Ask every store; see `prodkit.stores.Store.check`."""
         await self.limits.check()
         await self.keys.check()
         await self.ledger.check()
+        await self.sessions.check()
 
     async def aclose(self) -> None:
         """Close every store, also when closing one fails."""
-        try:
-            await self.ledger.aclose()
-        finally:
-            try:
-                await self.limits.aclose()
-            finally:
-                await self.keys.aclose()
+        async with AsyncExitStack() as stack:
+            for store in (self.keys, self.limits, self.sessions, self.ledger):
+                stack.push_async_callback(store.aclose)
 
 
 def open_store(url: str, *, setting: str = "PRODKIT_STORE", clock: Clock = SYSTEM_CLOCK) -> Stores:
@@ -103,6 +104,7 @@ def check_url(url: str, *, setting: str = "PRODKIT_STORE") -> tuple[str, str]:
 def _open_memory(clock: Clock) -> Stores:
     from prodkit.stores.memory import MemoryKeyStore, MemoryRateLimitStore  # noqa: PLC0415  on demand
     from prodkit.stores.memory_ledger import MemoryLedger  # noqa: PLC0415  on demand
+    from prodkit.stores.memory_sessions import MemorySessionStore  # noqa: PLC0415  on demand
 
     return Stores(
         "memory://",
@@ -110,12 +112,14 @@ def _open_memory(clock: Clock) -> Stores:
         limits=MemoryRateLimitStore(clock=clock),
         keys=MemoryKeyStore(),
         ledger=MemoryLedger(clock=clock),
+        sessions=MemorySessionStore(),
     )
 
 
 def _open_sqlite(path: str, clock: Clock) -> Stores:
     from prodkit.stores.sqlite import SqliteKeyStore, SqliteRateLimitStore  # noqa: PLC0415  on demand
     from prodkit.stores.sqlite_ledger import SqliteLedger  # noqa: PLC0415  on demand
+    from prodkit.stores.sqlite_sessions import SqliteSessionStore  # noqa: PLC0415  on demand
 
     return Stores(
         f"sqlite:///{path}",
@@ -123,6 +127,7 @@ def _open_sqlite(path: str, clock: Clock) -> Stores:
         limits=SqliteRateLimitStore(path, clock=clock),
         keys=SqliteKeyStore(path),
         ledger=SqliteLedger(path, clock=clock),
+        sessions=SqliteSessionStore(path),
     )
 
 

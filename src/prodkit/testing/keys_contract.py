@@ -114,6 +114,106 @@ class KeyStoreContract:
 
         self.run(scenario)
 
+    def test_listing_can_be_of_one_tenant(self) -> None:
+        """Its keys and no others, page by page; keys without a tenant are nobody's."""
+
+        async def scenario(store: KeyStore) -> None:
+            for key_id, tenant in (("a", "x"), ("b", "y"), ("c", None), ("d", "x"), ("e", "x")):
+                await store.put(_record(key_id, tenant=tenant))
+            first = await store.list(tenant="x", limit=2)
+            rest = await store.list(tenant="x", after=first[-1].id)
+            require([record.id for record in (*first, *rest)] == ["a", "d", "e"])
+            require(not await store.list(tenant="z"))
+
+        self.run(scenario)
+
+    def test_a_key_is_replaced_once(self) -> None:
+        """It ends when it was going to or earlier, and of two who replace it one comes too late; nothing else is written."""
+
+        async def scenario(store: KeyStore) -> None:
+            await store.put(_record("k", name="shop"))
+            await store.put(_record("ends", expires_at=100.0))
+            answers = await asyncio.gather(
+                *(store.deprecate("k", replaced_by=f"n{n}", at=5.0, expires_at=200.0) for n in range(5))
+            )
+            require(sorted(answers) == [False, False, False, False, True], answers)
+            record = await _found(store, "k")
+            require((record.deprecated_at, record.expires_at, record.name) == (5.0, 200.0, "shop"), record)
+            require((record.replaced_by or "").startswith("n"), record)
+            require(await store.deprecate("ends", replaced_by="n", at=5.0, expires_at=200.0))
+            require((await _found(store, "ends")).expires_at == 100.0)
+            await store.put(_record("gone"))
+            await store.revoke("gone", 1.0)
+            require(not await store.deprecate("gone", replaced_by="n", at=5.0, expires_at=200.0))
+            require((await _found(store, "gone")).replaced_by is None)
+            require(not await store.deprecate("unknown", replaced_by="n", at=5.0, expires_at=200.0))
+
+        self.run(scenario)
+
+    def test_a_digest_is_replaced_only_where_it_is_known(self) -> None:
+        """What was written meanwhile is kept, the digest by somebody else included."""
+
+        async def scenario(store: KeyStore) -> None:
+            await store.put(_record("k"))
+            await store.revoke("k", 7.0)
+            require(await store.redigest("k", known=b"\x00\xff", digest=b"new", pepper_id="q"))
+            record = await _found(store, "k")
+            require((record.digest, record.pepper_id, record.revoked_at) == (b"new", "q", 7.0), record)
+            require(not await store.redigest("k", known=b"\x00\xff", digest=b"late", pepper_id="z"))
+            require((await _found(store, "k")) == record)
+            require(not await store.redigest("unknown", known=b"", digest=b"", pepper_id=""))
+
+        self.run(scenario)
+
+    def test_every_change_is_told_once(self) -> None:
+        """Each kind of write is, a use is not; without a cursor, and with one from elsewhere, nothing is claimed."""
+
+        async def scenario(store: KeyStore) -> None:
+            await store.put(_record("old"))
+            start, told = await store.changes_since(None)
+            require(told is None, told)
+            require(await _nothing_since(store, start))
+            await store.touch("old", 9.0)
+            require(await _nothing_since(store, start))
+            cursor = start
+            writes: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+                ("new", lambda: store.put(_record("new"))),
+                ("old", lambda: store.put(_record("old", owner="bob"))),
+                ("old", lambda: store.redigest("old", known=b"\x00\xff", digest=b"d", pepper_id="q")),
+                ("old", lambda: store.deprecate("old", replaced_by="new", at=1.0, expires_at=2.0)),
+                ("new", lambda: store.revoke("new", 3.0)),
+            ]
+            for key_id, write in writes:
+                await write()
+                cursor, told = await store.changes_since(cursor)
+                require(told is not None and set(told) == {key_id}, (key_id, told))
+                require(await _nothing_since(store, cursor))
+            _, told = await store.changes_since(start)
+            require(told is not None and set(told) == {"new", "old"}, told)
+            _, told = await store.changes_since(cursor + 1_000_000)
+            require(told is None, told)
+
+        self.run(scenario)
+
+    def test_changes_among_concurrent_writes_are_not_lost(self) -> None:
+        """Asked all the time while twenty are written, the answers together tell all twenty."""
+
+        async def scenario(store: KeyStore) -> None:
+            cursor, _ = await store.changes_since(None)
+            seen: set[str] = set()
+            writing = asyncio.gather(*(store.put(_record(f"k{n:02}")) for n in range(20)))
+            done = False
+            while not done:
+                done = writing.done()
+                cursor, told = await store.changes_since(cursor)
+                require(told is not None)
+                seen.update(told or ())
+                await asyncio.sleep(0)
+            await writing
+            require(len(seen) == 20, seen)
+
+        self.run(scenario)
+
     def test_concurrent_writes_all_arrive(self) -> None:
         """Twenty put at once are twenty found; a revocation among touches is not lost."""
 
@@ -167,7 +267,16 @@ _FULL_RECORD = KeyRecord(
     revoked_at=1_800_000_000.0,
     last_used_at=1_790_000_000.0,
     networks=("10.0.0.0/8", "2001:db8::/32"),
+    name="the shop's",
+    created_by="ann",
+    replaced_by="full-2",
+    deprecated_at=1_780_000_000.0,
 )
+
+
+async def _nothing_since(store: KeyStore, cursor: int) -> bool:
+    after, told = await store.changes_since(cursor)
+    return after == cursor and told is not None and not told
 
 
 async def _found(store: KeyStore, key_id: str) -> KeyRecord:

@@ -105,15 +105,19 @@ async def launch(playwright: Playwright) -> Browser:
     pytest.skip(reason)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
+    """One for each module: one that has died takes no other module with it."""
     async with async_playwright() as playwright:
         browser = await launch(playwright)
         yield browser
-        await browser.close()
+        # A browser that hangs does not answer this either; leaving the context ends its driver, and so the browser.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(20):
+                await browser.close()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def served(
     browser: Browser,
 ) -> AsyncIterator[FakeApi]:  # the browser first: without it nothing is served
@@ -144,7 +148,7 @@ async def api(served: FakeApi) -> FakeApi:
 async def reading(browser: Browser, url: str, key: str = KEY, **how: object) -> AsyncIterator[Reader]:
     """The page at *url* in a browser of its own; leaving it checks what holds for every story."""
     context = await browser.new_context(**how)  # type: ignore[arg-type] # options by name
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)  # some machines are that slow
     await context.add_init_script(WATCH)
     page = await context.new_page()
     reader = Reader(page)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from examples.research_agents.local_parallel.engine import analyse, verify
 from examples.research_agents.local_parallel.engine.numbers import quantities_in
 from examples.research_agents.local_parallel.engine.parts import split_claims, split_parts
 from examples.research_agents.local_parallel.engine.reading import read_passage
+from tests.support.timing import cpu_within
 
 from .measuring import DEPTH, library_of
 from .prose import DOCUMENTS
@@ -136,17 +135,15 @@ HOSTILE = {
 def test_a_hostile_message_is_bounded(text: str) -> None:
     """Asked or claimed, 25,000 characters take no longer than a person would wait."""
     for act in (analyse, verify):
-        begin = time.process_time()
-        act(text[:LONGEST], PROSE, DEPTH)
-        assert time.process_time() - begin < SECONDS
+        with cpu_within(SECONDS):
+            act(text[:LONGEST], PROSE, DEPTH)
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_document_is_bounded(text: str) -> None:
     """Likewise as a document that a question leads to."""
-    begin = time.process_time()
-    assert sum(1 for _ in read_passage("document:x", "Velkor Dynamics", text[:LONGEST])) < LONGEST
-    library = library_of({"Velkor Dynamics": f"Velkor Dynamics has 340 employees. {text[:LONGEST]}."})
-    analyse("Compare the revenue of Velkor Dynamics and Morvik in 2020.", library, DEPTH)
-    verify("Velkor Dynamics has 340 employees.", library, DEPTH)
-    assert time.process_time() - begin < 2 * SECONDS
+    with cpu_within(2 * SECONDS):
+        assert sum(1 for _ in read_passage("document:x", "Velkor Dynamics", text[:LONGEST])) < LONGEST
+        library = library_of({"Velkor Dynamics": f"Velkor Dynamics has 340 employees. {text[:LONGEST]}."})
+        analyse("Compare the revenue of Velkor Dynamics and Morvik in 2020.", library, DEPTH)
+        verify("Velkor Dynamics has 340 employees.", library, DEPTH)

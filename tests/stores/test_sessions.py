@@ -1,0 +1,155 @@
+"""Sessions in memory and in a file keep the same promises, and the contract finds a store that does not."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+import pytest
+
+from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.stores.memory_sessions import MemorySessionStore
+from prodkit.stores.sessions import SessionRecord, SessionStore
+from prodkit.stores.sqlite_sessions import SqliteSessionStore
+from prodkit.stores.urls import open_store
+from prodkit.testing.sessions_contract import SessionStoreContract
+from tests.stores.processes import finish, script
+
+
+def record(name, **fields):
+    usual = {"subject": "ann", "principal": "{}", "created_at": 1.0, "seen_at": 1.0, "expires_at": 1e9}
+    return SessionRecord(**usual | fields, id=name)
+
+
+class TestMemory(SessionStoreContract):
+    def make_store(self):
+        return MemorySessionStore()
+
+
+class TestSqlite(SessionStoreContract):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path):
+        self.folder = tmp_path
+
+    def make_store(self):
+        return SqliteSessionStore(self.folder / "app.db", timeout_seconds=5.0)
+
+
+class Revives(MemorySessionStore):
+    async def touch(self, session_id, at):
+        await super().touch(session_id, at)
+        if session_id in self._records:
+            self._records[session_id] = record(session_id, seen_at=at)
+
+
+class Unlimited(MemorySessionStore):
+    async def open(self, record, *, most):
+        await super().open(record, most=1000)
+
+
+class EndsOthers(MemorySessionStore):
+    async def revoke_subject(self, subject, at):
+        for name in list(self._records):
+            await self.revoke(name, at)
+        return len(self._records)
+
+
+class ForgetsAll(MemorySessionStore):
+    async def purge(self, before, *, limit=100):
+        return await super().purge(before + 1, limit=10_000)
+
+
+@pytest.mark.parametrize(
+    ("store", "promise"),
+    [
+        (Revives, "test_a_revocation_is_final"),
+        (Revives, "test_last_use_never_goes_back"),
+        (Unlimited, "test_the_oldest_give_way"),
+        (EndsOthers, "test_all_of_a_subject_end_together"),
+        (ForgetsAll, "test_only_what_has_expired_is_forgotten"),
+    ],
+)
+def test_a_store_that_breaks_a_promise_is_found(store, promise):
+    """The test of that promise fails."""
+
+    class Contract(SessionStoreContract):
+        def make_store(self):
+            return store()
+
+    with pytest.raises(AssertionError, match="breaks its contract"):
+        getattr(Contract(), promise)()
+
+
+async def test_memory_is_bounded():
+    """Beyond its size it forgets what expired or ended first, then what was unused for the longest time."""
+    store = MemorySessionStore(max_sessions=3)
+    for number in range(3):
+        await store.open(record(f"s{number}", subject=f"u{number}", seen_at=10.0 - number), most=5)
+    await store.revoke("s0", 2.0)
+    for name in ("t0", "t1"):
+        await store.open(record(name, subject=name, seen_at=20.0), most=5)
+    kept = [name for name in ("s0", "s1", "s2", "t0", "t1") if await store.find(name)]
+    assert kept == ["s1", "t0", "t1"]
+    with pytest.raises(ValueError, match="at least 1"):
+        MemorySessionStore(max_sessions=0)
+
+
+async def test_both_are_stores_of_this_kind_and_no_others(tmp_path):
+    """Features find them by the protocol, and find no key store in their place."""
+    for url in ("memory://", f"sqlite:///{tmp_path}/app.db"):
+        stores = open_store(url)
+        found = (stores.limits, stores.keys, stores.ledger, stores.sessions)
+        assert [one for one in found if isinstance(one, SessionStore)] == [stores.sessions]
+        await stores.check()
+        await stores.aclose()
+
+
+async def test_a_file_that_cannot_be_used_is_unavailable(tmp_path):
+    """Every verb says so within its bound, and says nothing else."""
+    path = tmp_path / "app.db"
+    store = SqliteSessionStore(path, timeout_seconds=0.2, durable_timeout_seconds=0.2)
+    await store.open(record("s"), most=5)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    try:
+        writes = (
+            store.open(record("t"), most=5),
+            store.touch("s", 9.0),
+            store.revoke("s", 9.0),
+            store.revoke_subject("ann", 9.0),
+            store.purge(9.0),
+            store.check(),
+        )
+        for write in writes:
+            with pytest.raises(StoreUnavailableError):
+                await write
+        assert (await store.find("s")).revoked_at is None
+    finally:
+        blocker.execute("ROLLBACK")
+        blocker.close()
+    path.unlink()
+    with pytest.raises(StoreUnavailableError):
+        await store.find("s")
+    await store.aclose()
+
+
+def test_a_revocation_in_one_process_is_found_in_another(tmp_path):
+    """There is one file, and what was told to be revoked is revoked for everybody."""
+    path = tmp_path / "app.db"
+    source = """
+        from prodkit.stores.sqlite_sessions import SqliteSessionStore
+        async def main():
+            store = SqliteSessionStore(sys.argv[1], timeout_seconds=5.0)
+            print(await store.revoke("s", 5.0), (await store.find("s")).revoked_at)
+            await store.aclose()
+        asyncio.run(main())
+    """
+
+    async def main():
+        store = SqliteSessionStore(path, timeout_seconds=5.0)
+        await store.open(record("s"), most=5)
+        assert await asyncio.to_thread(finish, script(source, path)) == ["True", "5.0"]
+        assert (await store.find("s")).revoked_at == 5.0
+        await store.aclose()
+
+    asyncio.run(main())
