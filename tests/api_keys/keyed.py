@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any
 
@@ -43,10 +44,12 @@ class Breakable(MemoryKeyStore):
 
     async def find(self, key_id: str) -> KeyRecord | None:
         self._ask("find")
+        await asyncio.sleep(0)  # as every real store does, it lets others run meanwhile
         return await super().find(key_id)
 
     async def changes_since(self, cursor: int | None) -> Any:
         self._ask("look")
+        await asyncio.sleep(0)
         return await super().changes_since(cursor)
 
     async def touch(self, key_id: str, at: float) -> None:

@@ -151,7 +151,8 @@ def test_revoking_twice_is_as_once(keyed):
 def test_the_list_has_pages(keyed):
     """In the order of ids, each key once."""
     made = sorted(issue(keyed).json()["id"] for _ in range(5))
-    seen, after = [], ""
+    seen: list[str] = []
+    after: str | None = ""
     while after is not None:
         page = keyed.client.get(f"/v1/keys?limit=2&after={after}", headers=OPERATOR).json()
         assert len(page["keys"]) <= 2
@@ -185,7 +186,9 @@ def test_impossible_wishes_are_422(keyed, wanted):
     import json
 
     body = json.dumps({"owner": "shop"} | wanted)
-    response = keyed.client.post("/v1/keys", headers=OPERATOR | {"Content-Type": "application/json"}, content=body)
+    response = keyed.client.post(
+        "/v1/keys", headers=OPERATOR | {"Content-Type": "application/json"}, content=body
+    )
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
     assert keyed.client.get("/v1/keys", headers=OPERATOR).json()["keys"] == []

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from prodkit.api_keys.cache import Entry, KeyCache
+from prodkit.api_keys.format import _checksum
 from prodkit.authentication import Gate
 from prodkit.core.problems import Problem
 from prodkit.stores import KeyRecord
@@ -75,13 +76,33 @@ async def test_a_revocation_while_a_key_is_being_read_is_not_lost():
         assert await keyed.status(issued.secret) == 401
 
 
+async def test_in_a_storm_of_changes_nothing_is_kept():
+    """Where every reading is overtaken by a change, a key is read three times, used this once, and not remembered."""
+
+    class Stormy(Breakable):
+        async def find(self, key_id):
+            record = await super().find(key_id)
+            keyed.authenticator.cache.forget(["another"])
+            return record
+
+    keyed = Keyed(Stormy())
+    good, bad = (await keyed.keys.issue("shop")).secret, forged(keyed.keys.key_format)
+    for key, status in ((good, 200), (bad, 401)):
+        for uses in (1, 2):
+            assert await keyed.status(key) == status
+            assert keyed.store.count("find") == 3 * uses
+        keyed.store.asked.clear()
+    assert len(keyed.authenticator.cache.entries) == 0
+
+
 async def test_ten_thousand_wrong_keys_leave_little_behind():
     """B1: neither what is remembered nor what is asked at the second try grows with what strangers send."""
     keyed = Keyed(cache_keys=500)
     good = (await keyed.keys.issue("shop")).secret
     assert await keyed.status(good) == 200
-    for _ in range(10_001):
-        assert await keyed.status(forged(keyed.keys.key_format)) == 401
+    for number in range(10_001):
+        body = f"pk_live_{number:012}_{'a' * 43}"
+        assert await keyed.status(body + _checksum(body.encode())) == 401
     cache = keyed.authenticator.cache
     assert len(cache.refusals) == 500
     assert len(cache.entries) == 1
@@ -126,7 +147,7 @@ async def test_no_key_is_in_memory():
         if isinstance(thing, (str, bytes)):
             text = thing if isinstance(thing, str) else thing.decode("latin-1")
             assert held not in text
-        if isinstance(thing, type(sys)) or isinstance(thing, type):
+        if isinstance(thing, (type(sys), type)):
             continue
         for inner in gc.get_referents(thing):
             if id(inner) not in seen and not callable(inner):
@@ -139,7 +160,9 @@ async def test_no_key_is_in_memory():
 
 def entry(key_id: str) -> Entry:
     return Entry(
-        KeyRecord(id=key_id, digest=b"d", pepper_id="p", owner="o", created_at=0.0), good_until=9.0, touch_at=0.0
+        KeyRecord(id=key_id, digest=b"d", pepper_id="p", owner="o", created_at=0.0),
+        good_until=9.0,
+        touch_at=0.0,
     )
 
 
@@ -173,7 +196,7 @@ def test_a_change_forgets_by_id():
     assert (list(cache.entries), cache.of("b"), cache.generation) == ([], None, 2)
 
 
-async def test_a_known_key_costs_eight_calls():
+async def test_a_known_key_costs_six_calls():
     """Gate included: what is gated here is on the path of every request. Broken by any call that is added to it."""
     keyed = Keyed()
     key = (await keyed.keys.issue("shop")).secret
@@ -181,13 +204,15 @@ async def test_a_known_key_costs_eight_calls():
     gate = keyed.kit.one(Gate)
     context = keyed.context(key)
     calls = []
-    sys.setprofile(lambda frame, event, arg: calls.append((event, arg or frame)) if event in {"call", "c_call"} else None)
+    sys.setprofile(
+        lambda frame, event, arg: calls.append((event, arg or frame)) if event in {"call", "c_call"} else None
+    )
     try:
         gate.guard(context)
     finally:
         sys.setprofile(None)
     assert context.principal.id == "shop"
-    assert len(calls) - 1 <= 8, calls  # the last one is setprofile itself
+    assert len(calls) - 1 <= 6, calls  # the last one is setprofile itself
 
 
 async def test_last_use_is_noted_once_a_minute():
@@ -216,9 +241,11 @@ async def test_a_note_that_cannot_be_made_is_counted():
 
     keyed = Keyed(Full())
     key = (await keyed.keys.issue("shop")).secret
-    for _ in range(50):
+    for _ in range(59):
         assert await keyed.status(key) == 200
         await asyncio.gather(*keyed.authenticator.background, return_exceptions=True)
+        keyed.clock.advance(1)
+    assert keyed.store.count("find") > 1  # it was read again meanwhile
     assert keyed.store.count("touch") == 1
     assert keyed.authenticator.background.failures == {"touch": 1, "redigest": 0}
 
@@ -236,7 +263,9 @@ async def test_what_is_done_in_the_background_is_bounded():
     background = keyed.authenticator.background
     assert len(list(background)) == 100
     assert background.failures["touch"] == 50
-    async with keyed.kit.parts["api_keys"].lifespan():
+    lifespan = keyed.kit.parts["api_keys"].lifespan
+    assert lifespan is not None
+    async with lifespan():
         pass
     await asyncio.sleep(0)
     assert len(list(background)) == 0

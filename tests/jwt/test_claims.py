@@ -42,7 +42,7 @@ def test_four_claims_are_always_required(name):
 def test_further_claims_can_be_required():
     """Those the application names, and iat where an age is asked for."""
     assert reason_of(rules(required=["jti"]), claims()) == "missing_claim"
-    assert rules(required=["jti"]).check(claims(jti="1"), NOW)
+    rules(required=["jti"]).check(claims(jti="1"), NOW)
     assert reason_of(rules(max_age_seconds=60), claims(iat=...)) == "missing_claim"
 
 
@@ -59,17 +59,17 @@ def test_dates_are_finite_numbers(name, value):
 def test_a_token_expires_at_its_second():
     """RFC 7519, 4.1.4: on or after `exp` it must not be taken; leeway moves that moment and does not blur it."""
     strict = rules(leeway_seconds=0)
-    assert strict.check(claims(exp=NOW + 1), NOW)
+    strict.check(claims(exp=NOW + 1), NOW)
     assert reason_of(strict, claims(exp=NOW)) == "expired"
-    assert rules().check(claims(exp=NOW - 29), NOW)
+    rules().check(claims(exp=NOW - 29), NOW)
     assert reason_of(rules(), claims(exp=NOW - 30)) == "expired"
 
 
 def test_a_token_is_not_good_before_its_time():
     """nbf and iat of the future are refused, beyond the leeway."""
-    assert rules().check(claims(nbf=NOW + 30), NOW)
+    rules().check(claims(nbf=NOW + 30), NOW)
     assert reason_of(rules(), claims(nbf=NOW + 31)) == "not_yet_valid"
-    assert rules().check(claims(iat=NOW + 30), NOW)
+    rules().check(claims(iat=NOW + 30), NOW)
     assert reason_of(rules(), claims(iat=NOW + 31)) == "issued_in_future"
 
 
@@ -115,8 +115,8 @@ def test_the_audience_is_this_service(value, reason):
 def test_several_names_of_this_service():
     """One of them in `aud` is enough."""
     both = rules(audience=["a", "b"])
-    assert both.check(claims(aud="b"), NOW)
-    assert both.check(claims(aud=["x", "a"]), NOW)
+    both.check(claims(aud="b"), NOW)
+    both.check(claims(aud=["x", "a"]), NOW)
     assert reason_of(both, claims(aud="ab")) == "audience"
 
 

@@ -21,7 +21,19 @@ from prodkit.testing.identity_provider import Behaviour, LocalIdentityProvider
 from prodkit.testing.tokens import SigningKey
 
 METADATA, KEYS = "/.well-known/openid-configuration", "/jwks.json"
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
+ALGORITHMS = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "Ed25519",
+)
 BAD = sorted(set(get_args(Behaviour)) - {"well"})
 
 
@@ -173,13 +185,34 @@ def largest_set() -> bytes:
     return body
 
 
-@pytest.mark.parametrize("case", ["largest", "deep", "brackets"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "largest",
+        "deep",
+        "brackets",
+        "unclosed",
+        "strings",
+        "escapes",
+        "members",
+        "integer",
+        "fraction",
+        "text",
+    ],
+)
 async def test_loop_is_never_held_up(case: str) -> None:
     """The worst documents that are allowed to arrive are read without the loop standing still for 50 ms."""
     bodies = {
         "largest": largest_set(),
         "deep": b'{"keys":' + b"[" * 250_000 + b"]" * 250_000 + b"}",
         "brackets": b'{"keys":[' + b"[]," * 170_000 + b"[]]}",
+        "unclosed": b"[{" * 250_000,
+        "strings": b'""' * 250_000,
+        "escapes": b'{"keys":"' + b"\\ud83d\\ude00" * 42_000 + b'"}',
+        "members": b"{" + b",".join(b'"%d":1' % n for n in range(45_000)) + b"}",
+        "integer": b'{"keys":' + b"9" * 500_000 + b"}",
+        "fraction": b'{"keys":0.' + b"9" * 500_000 + b"}",
+        "text": b'{"keys":"' + "\U0001f600".encode() * 125_000 + b'"}',
     }
 
     async def fetch(url: str) -> Fetched:

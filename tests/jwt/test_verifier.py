@@ -42,6 +42,11 @@ from tests.jwt.tokens import (
 ALGORITHMS = (*ASYMMETRIC, "HS256", "HS384", "HS512")
 
 
+def named(kid: str) -> Any:
+    """The secret of these tests under a name."""
+    return key_from_jwk({"kty": "oct", "k": b64(SECRET.encode()), "kid": kid}, allow_secret=True)
+
+
 def reason_of(text: Any, **options: Any) -> str:
     with pytest.raises(InvalidTokenError) as caught:
         verified(text, **options)
@@ -165,21 +170,23 @@ class TestRefusals:
 
     def test_a_token_signed_by_an_unknown_key_is_refused(self):
         """A kid nobody knows leads to no key, not to any key."""
-        keys = StaticKeySource(
-            [key_from_jwk({"kty": "oct", "k": b64(SECRET.encode()), "kid": "a"}, allow_secret=True)]
-        )
+        keys = StaticKeySource([named("a")])
         assert verified(token(header={"kid": "a"}), keys=keys)
         assert verified(token(), keys=keys)
         assert reason_of(token(header={"kid": "b"}), keys=keys) == "unknown_key"
+
+    def test_it_shows_whose_tokens_it_takes(self):
+        """And nothing of a key."""
+        assert repr(verifier(algorithms=["HS256"])) == f"JWTVerifier({ISSUER!r}, ['HS256'])"
 
     def test_time_is_the_clocks(self):
         """The same token is good, and a while later it is not."""
         clock = FakeClock()
         checked = verifier(clock=clock)
         text = token(exp=NOW + 60)
-        assert checked.verify(text)
+        checked.verify(text)
         clock.advance(89)
-        assert checked.verify(text)
+        checked.verify(text)
         clock.advance(1)
         with pytest.raises(InvalidTokenError, match="expired"):
             checked.verify(text)
@@ -295,9 +302,9 @@ class TestSources:
                 checked.verify(token(header={"kid": f"bad-{number}"}, key=OTHER_SECRET.encode()))
         assert checked._headers == {}
         for number in range(200):
-            assert checked.verify(token(header={"kid": f"good-{number}"}))
+            checked.verify(token(header={"kid": f"good-{number}"}))
             assert len(checked._headers) <= 64
-        assert checked.verify(token(header={"kid": "good-199"}))
+        checked.verify(token(header={"kid": "good-199"}))
 
 
 class TestBackEnd:

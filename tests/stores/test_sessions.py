@@ -10,7 +10,7 @@ import pytest
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.stores.memory_sessions import MemorySessionStore
 from prodkit.stores.sessions import SessionRecord, SessionStore
-from prodkit.stores.sqlite_sessions import SqliteSessionStore
+from prodkit.stores.sqlite_sessions import _PURGE, SqliteSessionStore
 from prodkit.stores.urls import open_store
 from prodkit.testing.sessions_contract import SessionStoreContract
 from tests.stores.processes import finish, script
@@ -66,7 +66,7 @@ class ForgetsAll(MemorySessionStore):
         (Revives, "test_last_use_never_goes_back"),
         (Unlimited, "test_the_oldest_give_way"),
         (EndsOthers, "test_all_of_a_subject_end_together"),
-        (ForgetsAll, "test_only_what_has_expired_is_forgotten"),
+        (ForgetsAll, "test_only_what_is_over_is_forgotten"),
     ],
 )
 def test_a_store_that_breaks_a_promise_is_found(store, promise):
@@ -153,3 +153,13 @@ def test_a_revocation_in_one_process_is_found_in_another(tmp_path):
         await store.aclose()
 
     asyncio.run(main())
+
+
+async def test_what_is_over_is_found_by_its_index(tmp_path):
+    """Removing it does not walk through all the sessions that are open."""
+    path = tmp_path / "app.db"
+    store = SqliteSessionStore(path, timeout_seconds=5.0)
+    await store.open(record("s"), most=5)
+    plan = sqlite3.connect(path).execute(f"EXPLAIN QUERY PLAN {_PURGE}", (1.0, 5)).fetchall()
+    assert any("web_sessions_by_end" in row[3] for row in plan), plan
+    await store.aclose()

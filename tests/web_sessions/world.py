@@ -129,7 +129,14 @@ class Browser:
 class World:
     """One application, and all that a test may change about it."""
 
-    def __init__(self, store: Any = None, clock: Any = None, *features: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        store: Any = None,
+        clock: Any = None,
+        *features: Any,
+        sockets_checked_seconds: float = 5.0,
+        **options: Any,
+    ) -> None:
         self.app = FastAPI()
         self.badges = Badges()
         self.store = ShakyStore() if store is None else store
@@ -137,7 +144,7 @@ class World:
         self.kit: Kit = install(
             self.app,
             Contributes("badges", provides=[self.store, self.badges]),
-            Authentication(),
+            Authentication(sockets_checked_seconds=sockets_checked_seconds),
             self.sessions,
             *features,
             clock=clock or FakeClock(),

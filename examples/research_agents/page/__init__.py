@@ -1,7 +1,7 @@
 """The page at `/`: ask an agent and watch the answer arrive, without a build step and without anything from elsewhere.
 
-It is a client of the API like any other: what it shows, curl can get. The key is typed in and stays in the memory of the
-page. Nothing an answer, a title or a URL contains is ever parsed as HTML: texts become text nodes, and the policy of the
+It is a client of the API like any other: what it shows, curl can get. The key is sent once, to log in, and then a cookie that
+no script can read stands for it. Nothing an answer, a title or a URL contains is ever parsed as HTML: texts become text nodes, and the policy of the
 page forbids both inline code and every sink that would make code of a string.
 
 Source: Content Security Policy Level 3; Trusted Types (W3C); RFC 9110, 8.8.3 (ETag) and 13.1.2 (If-None-Match).
@@ -46,6 +46,7 @@ _FILES: Final = (
     "markdown.js",
     "money.js",
     "panels.js",
+    "session.js",
     "stream.js",
     "style.css",
 )

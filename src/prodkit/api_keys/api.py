@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Body, Depends, Path, Query, Response
 
 from prodkit.api_keys.bodies import LONGEST_NAME, Key, KeyList, KeyRequest, NewKey, RotateRequest
 from prodkit.api_keys.registry import KeyRegistry
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from prodkit.stores import KeyRecord
 
 __all__ = ["keys_router"]
+
+_A_WEEK: Final[dict[str, Any]] = {
+    "a week": {"value": {"overlap_seconds": 604_800}}
+}  # Any: as FastAPI types it
 
 T = TypeVar("T")
 
@@ -109,7 +113,10 @@ def keys_router(
         },
     )
     async def rotate_key(
-        context: CurrentContext, key_id: KeyId, response: Response, how: RotateRequest | None = None
+        context: CurrentContext,
+        key_id: KeyId,
+        response: Response,
+        how: Annotated[RotateRequest | None, Body(openapi_examples=_A_WEEK)] = None,
     ) -> NewKey:
         record = await _find(context, key_id)
         _refuse_beyond(context, record.scopes)

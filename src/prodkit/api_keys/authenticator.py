@@ -1,37 +1,34 @@
-"""From the key in a request to its holder: almost always from memory, in eight function calls.
+"""From the key in a request to its holder: almost always from memory, in six function calls with the gate.
 
 Source: RFC 6750 (bearer tokens); OWASP API Security Top 10 2023, API2.
 """
 
 from __future__ import annotations
 
-import hmac
 import logging
-import re
 import secrets
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from prodkit.api_keys.background import Background
-from prodkit.api_keys.cache import Entry, KeyCache
+from prodkit.api_keys.cache import KeyCache
 from prodkit.api_keys.freshness import PAUSE_SECONDS, Freshness
-from prodkit.api_keys.importing import imported_id, is_imported_id
+from prodkit.api_keys.importing import imported_id, is_imported_id, is_token
 from prodkit.api_keys.peppers import sha256_of
+from prodkit.api_keys.reading import TOUCH_SECONDS, CannotTellError, KeyReader
 from prodkit.core.clock import SYSTEM_CLOCK
-from prodkit.core.exceptions import StoreError
 from prodkit.core.features import Sample
 from prodkit.core.partition import peer_address
 from prodkit.core.problems import STORE_UNAVAILABLE, Problem
-from prodkit.core.single_flight import SingleFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+    from collections.abc import Awaitable, Iterator, Mapping
 
+    from prodkit.api_keys.cache import Entry
     from prodkit.api_keys.registry import KeyRegistry
     from prodkit.core.clock import Clock
     from prodkit.core.context import RequestContext
     from prodkit.core.identity import Principal
-    from prodkit.stores import KeyRecord
 
 __all__ = ["KeyAuthenticator"]
 
@@ -39,13 +36,6 @@ LOGGER = logging.getLogger("prodkit.api_keys")
 
 # Many times any key there is; what is longer is not hashed.
 _MAX_BYTES: Final = 512
-_POSITIVE_SECONDS: Final = 30.0
-_NEGATIVE_SECONDS: Final = 5.0
-_TOUCH_SECONDS: Final = 60.0
-# Between reading and keeping, a key may change: it is read again, and in a storm of changes it is used once and not kept.
-_READS: Final = 3
-_DUMMY: Final = bytes(32)
-_JWT: Final = re.compile(rb"[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*\.[A-Za-z0-9_\-]*")
 
 
 class KeyAuthenticator:
@@ -87,19 +77,16 @@ class KeyAuthenticator:
         self._registry = registry
         self._format = registry.key_format
         self._start = registry.key_format.start
-        self._peppers = registry.peppers
         self._check_seconds = check_seconds
         self._stale_seconds = stale_seconds
         self._accept_imported = accept_imported
         # Keys are found in memory by a digest that nobody outside of this process can compute, never by themselves.
         self._tag_key = secrets.token_bytes(32)
         self._entries = self.cache.entries
-        self._flights: SingleFlight[Entry | None] = SingleFlight()
-        # Peppers that a key was made with and that are not configured; told once.
-        self._missed: set[str] = set()
         self._monotonic = SYSTEM_CLOCK.monotonic
         self._wall = SYSTEM_CLOCK.wall
         self._freshness: Freshness | None = None
+        self._reader: KeyReader | None = None
         registry.on_change(lambda key_id: self.cache.forget([key_id]))
 
     def __repr__(self) -> str:
@@ -115,6 +102,15 @@ class KeyAuthenticator:
             clock,
             self.cache.forget,
             check_seconds=self._check_seconds,
+            stale_seconds=self._stale_seconds,
+        )
+        self._reader = KeyReader(
+            self._registry.store,
+            peppers=self._registry.peppers,
+            cache=self.cache,
+            background=self.background,
+            freshness=self._freshness,
+            clock=clock,
             stale_seconds=self._stale_seconds,
         )
 
@@ -166,11 +162,12 @@ class KeyAuthenticator:
         if principal.kind != "api_key" or not isinstance(key_id, str) or not self._is_our_id(key_id):
             return None
         freshness = self._freshness
-        if freshness is None or not await freshness.look():
+        if freshness is None or self._reader is None or not await freshness.look():
             raise self._cannot_tell()
-        entry = self.cache.of(key_id)
-        if entry is None or self._monotonic() >= entry.good_until:
-            entry = await self._read(freshness, entry, lambda: self._look_up(key_id), key_id)
+        try:
+            entry = await self._reader.read_again(key_id)
+        except CannotTellError as error:
+            raise self._cannot_tell() from error
         return entry is not None and entry.principal.id == principal.id and entry.fault(self._wall()) is None
 
     def samples(self) -> Iterator[Sample]:
@@ -207,7 +204,7 @@ class KeyAuthenticator:
             key_id = self._format.parse(key)
             if key_id is None:
                 raise self._refused(reason="malformed")
-        elif self._accept_imported and key and _JWT.fullmatch(key) is None:
+        elif self._accept_imported and key and not is_token(key):
             imported = sha256_of(key)
             key_id = imported_id(imported)
         else:
@@ -225,89 +222,17 @@ class KeyAuthenticator:
     async def _later(
         self, context: RequestContext, freshness: Freshness, key_id: str, tag: bytes, material: bytes
     ) -> Principal | None:
-        if not await freshness.look():
+        if self._reader is None or not await freshness.look():
             raise self._cannot_tell()
-        entry = self._entries.get(tag)
-        if entry is None or self._monotonic() >= entry.good_until:
-            entry = await self._read(freshness, entry, lambda: self._load(key_id, tag, material), tag)
+        try:
+            entry = await self._reader.read(key_id, tag, material)
+        except CannotTellError as error:
+            raise self._cannot_tell() from error
         if entry is None:
             refusal = self.cache.refusals.get(tag)
-            reason = "unknown" if refusal is None else refusal[1]
-            self._refuse_ours(reason, key_id)
+            self._refuse_ours("unknown" if refusal is None else refusal[1], key_id)
             return None
         return self._decide(entry, context)
-
-    async def _read(
-        self,
-        freshness: Freshness,
-        known: Entry | None,
-        load: Callable[[], Awaitable[Entry | None]],
-        name: Hashable,
-    ) -> Entry | None:
-        """What *load* finds, once for all who ask for *name* at the same time; what is *known* where it cannot look.
-
-        Raises:
-            Problem: 503, it cannot look, and what is known is nothing or too old.
-        """
-        cause = None
-        if not freshness.is_paused:
-            try:
-                return await self._flights.run(name, load)
-            except StoreError as error:
-                freshness.failed(error)
-                cause = error
-        if known is None or self._monotonic() >= known.good_until + self._stale_seconds:
-            raise self._cannot_tell() from cause
-        return known
-
-    async def _load(self, key_id: str, tag: bytes, material: bytes) -> Entry | None:
-        """Ask the store for *key_id*, and compare; an unknown id takes the same way as a wrong secret.
-
-        Args:
-            key_id: where to look.
-            tag: to remember the answer by.
-            material: the key, or of an imported one its SHA-256.
-        """
-        store, record, settled = self._registry.store, None, False
-        for _ in range(_READS):
-            generation = self.cache.generation
-            record = await store.find(key_id)
-            settled = generation == self.cache.generation
-            if settled:
-                break
-        pepper_id = self._peppers.current if record is None else record.pepper_id
-        if pepper_id not in self._peppers:
-            # Our mistake, not the caller's, who may well have the right key.
-            if pepper_id not in self._missed:
-                self._missed.add(pepper_id)
-                LOGGER.error("api_key_pepper_missing", extra={"key": key_id, "missing": pepper_id})
-            raise self._cannot_tell()
-        matches = hmac.compare_digest(
-            self._digest(key_id, material, pepper_id), _DUMMY if record is None else record.digest
-        )
-        now = self._monotonic()
-        if record is None or not matches:
-            reason = "unknown" if record is None else "wrong secret"
-            self.cache.refuse(tag, (now + (_NEGATIVE_SECONDS if settled else 0.0), reason))
-            return None
-        rested = self._wall() - (record.last_used_at if record.last_used_at is not None else float("-inf"))
-        touch_at = now + min(max(_TOUCH_SECONDS - rested, 0.0), _TOUCH_SECONDS)
-        entry = Entry(record, now + _POSITIVE_SECONDS, touch_at)
-        if settled:
-            self.cache.keep(tag, entry)
-        if pepper_id != self._peppers.current and entry.fault(self._wall()) is None:
-            self._renew(record, self._digest(key_id, material, self._peppers.current))
-        return entry
-
-    async def _look_up(self, key_id: str) -> Entry | None:
-        """What the store knows of *key_id*, for whoever has shown the key before."""
-        record = await self._registry.store.find(key_id)
-        return None if record is None else Entry(record, 0.0, 0.0)
-
-    def _digest(self, key_id: str, material: bytes, pepper_id: str) -> bytes:
-        if is_imported_id(key_id):
-            return self._peppers.digest_of_imported(material, pepper_id)
-        return self._peppers.digest(material, pepper_id)
 
     def _is_our_id(self, key_id: str) -> bool:
         return self._format.is_id(key_id) or is_imported_id(key_id)
@@ -354,14 +279,6 @@ class KeyAuthenticator:
         )
 
     def _touch(self, entry: Entry, now: float) -> None:
-        entry.touch_at = now + _TOUCH_SECONDS
+        entry.touch_at = now + TOUCH_SECONDS
         store, key_id, at = self._registry.store, entry.key_id, self._wall()
         self.background.start("touch", lambda: store.touch(key_id, at))
-
-    def _renew(self, record: KeyRecord, digest: bytes) -> None:
-        """Keep the digest made with the current pepper, unless somebody was quicker."""
-        store, current = self._registry.store, self._peppers.current
-        self.background.start(
-            "redigest",
-            lambda: store.redigest(record.id, known=record.digest, digest=digest, pepper_id=current),
-        )

@@ -47,19 +47,19 @@ class Key(BaseModel):
     id: str
     name: str
     owner: str = Field(description="The principal the key acts for.")
-    tenant: str | None
-    plan: str | None
+    tenant: str | None = None
+    plan: str | None = None
     scopes: list[str]
     networks: list[str] = Field(description="Where it may be used from; empty for anywhere.")
     state: State = Field(description="`replaced` and `active` are good; `pending` is not yet.")
     created_at: datetime
-    created_by: str | None
-    not_before: datetime | None
-    expires_at: datetime | None
-    last_used_at: datetime | None = Field(description="To about a minute.")
-    revoked_at: datetime | None
-    deprecated_at: datetime | None = Field(description="When it was replaced.")
-    replaced_by: str | None
+    created_by: str | None = None
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = Field(None, description="To about a minute.")
+    revoked_at: datetime | None = None
+    deprecated_at: datetime | None = Field(None, description="When it was replaced.")
+    replaced_by: str | None = None
 
     @classmethod
     def of(cls, record: KeyRecord, now: float, **more: str) -> Self:
@@ -99,7 +99,7 @@ class KeyList(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": {"keys": [_EXAMPLE], "next": None}})
 
     keys: list[Key]
-    next: str | None = Field(description="Give it as `after` for the next page; null at the end.")
+    next: str | None = Field(None, description="Give it as `after` for the next page; null at the end.")
 
 
 class KeyRequest(BaseModel):
@@ -151,7 +151,7 @@ def _moment(at: float | None) -> datetime | None:
 
 def state_of(record: KeyRecord, now: float) -> State:
     """Whether a key is good at *now*, in unix seconds, and why not."""
-    if record.revoked_at is not None and record.revoked_at <= now:
+    if record.revoked_at is not None:
         return "revoked"
     if record.expires_at is not None and record.expires_at <= now:
         return "expired"

@@ -38,9 +38,9 @@ class Entry:
     """
 
     __slots__ = (
+        "_is_revoked",
         "_networks",
         "_not_before",
-        "_revoked_at",
         "good_until",
         "is_plain",
         "key_id",
@@ -66,15 +66,16 @@ class Entry:
         self.used = False
         self.notice = _notice(record)
         self._not_before = record.not_before
-        self._revoked_at = record.revoked_at
+        # It holds from when it is known, whatever this machine's clock says of the moment at which it was made.
+        self._is_revoked = record.revoked_at is not None
         self._networks = tuple(ip_network(network) for network in record.networks)
         self.is_plain = (
-            record.not_before is None and record.revoked_at is None and not self._networks and not self.notice
+            record.not_before is None and not self._is_revoked and not self._networks and not self.notice
         )
 
     def fault(self, now: float) -> str | None:
         """Why the key is not good at *now*, in unix seconds, wherever it is used from; None when it is."""
-        if self._revoked_at is not None and now >= self._revoked_at:
+        if self._is_revoked:
             return "revoked"
         if self._not_before is not None and now < self._not_before:
             return "not valid yet"

@@ -26,7 +26,7 @@ _CHECKSUM_LENGTH: Final = 6
 
 
 class KeyFormat:
-    """Makes keys, and tells in under a microsecond what cannot be one.
+    """Makes keys, and tells in two microseconds what cannot be one.
 
     Args:
         prefix: whose keys these are, `[a-z][a-z0-9]{0,15}`.
@@ -94,10 +94,12 @@ def _random(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
+# Two digits at a time: six divisions would cost ten times as much as the CRC itself.
+_PAIRS: Final = [high + low for high in _ALPHABET for low in _ALPHABET]
+
+
 def _checksum(body: bytes) -> str:
-    number = crc32(body)
-    digits = ""
-    for _ in range(_CHECKSUM_LENGTH):
-        number, digit = divmod(number, len(_ALPHABET))
-        digits = _ALPHABET[digit] + digits
-    return digits
+    """The CRC-32 of *body*, base62 with leading zeros."""
+    number, low = divmod(crc32(body), len(_PAIRS))
+    high, middle = divmod(number, len(_PAIRS))
+    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]

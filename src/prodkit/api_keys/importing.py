@@ -20,7 +20,7 @@ from prodkit.api_keys.terms import KeyTerms, KeyTermsError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["FoundKey", "UnfitKeysError", "imported_id", "is_imported_id", "read_keys"]
+__all__ = ["FoundKey", "UnfitKeysError", "imported_id", "is_imported_id", "is_token", "read_keys"]
 
 _ID: Final = re.compile(r"imported-[0-9a-f]{32}")
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
@@ -33,6 +33,8 @@ _MOST_SHOWN: Final = 20
 _FEWEST_BITS: Final = 112
 _FEWEST_SIGNS: Final = 8
 _LONGEST_KEY: Final = 512
+# RFC 7515, 7.1; `eyJ` is how a JSON object begins in base64url
+_TOKEN: Final = re.compile(rb"eyJ[A-Za-z0-9_\-]*\.[A-Za-z0-9_\-]*\.[A-Za-z0-9_\-]*")
 _KEY: Final = re.compile(r"[!-~]+")
 
 
@@ -71,6 +73,11 @@ def imported_id(hashed: bytes) -> str:
 def is_imported_id(text: str) -> bool:
     """Whether *text* could be the id of an imported key."""
     return _ID.fullmatch(text) is not None
+
+
+def is_token(credential: bytes) -> bool:
+    """Whether *credential* is a JSON Web Token by its looks, and so no key: the store is not asked about it."""
+    return _TOKEN.fullmatch(credential) is not None
 
 
 def read_keys(lines: Iterable[str], *, is_csv: bool) -> list[FoundKey]:
@@ -179,6 +186,9 @@ def _fit(key: str) -> str:
     """*key*, if it can stand in a header and holds enough that cannot be guessed, as far as its signs tell."""
     if len(key) > _LONGEST_KEY or _KEY.fullmatch(key) is None:
         message = f"its key is not 1 to {_LONGEST_KEY} printable ASCII characters without spaces"
+        raise _FaultError(message)
+    if is_token(key.encode("ascii")):
+        message = "its key is a JSON Web Token, which is not looked for among keys"
         raise _FaultError(message)
     signs = set(key)
     # Dashes and dots separate; what stands between them was drawn from the smallest alphabet that has it all.

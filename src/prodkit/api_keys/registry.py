@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from prodkit.api_keys.importing import imported_id
 from prodkit.api_keys.terms import (
+    LONGEST_LIFETIME,
     LONGEST_OVERLAP,
     SHORTEST_LIFETIME,
     IssuedKey,
@@ -179,9 +180,9 @@ class KeyRegistry:
     async def rotate(
         self, key_id: str, overlap: timedelta = DEFAULT_OVERLAP, *, created_by: str | None = None
     ) -> IssuedKey:
-        """Make a key with the same rights and the same length of life; the old one ends after *overlap*, or as it was going to.
+        """Make a key with the same rights; the old one ends after *overlap*, or as it was going to.
 
-        Until then the old one works, and its callers are told by `Deprecation` and `Sunset`.
+        The new one lives as long as the old one was meant to, at most ten years. Until then the old one works, and its callers are told by `Deprecation` and `Sunset`.
 
         Args:
             key_id: of the key to replace.
@@ -207,6 +208,7 @@ class KeyRegistry:
         if old.expires_at is not None:
             began = old.created_at if old.not_before is None else max(old.created_at, old.not_before)
             lifetime = max(SHORTEST_LIFETIME.total_seconds(), old.expires_at - began)
+            lifetime = min(lifetime, LONGEST_LIFETIME.total_seconds())  # an imported key may have had any end
             expires_at = (now if not_before is None else not_before) + lifetime
         issued = await self._make(
             replace(

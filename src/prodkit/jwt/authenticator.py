@@ -120,18 +120,22 @@ class JWTAuthenticator:
         """
         headers = context.headers
         token: bytes | None
-        if b"authorization" in headers and not self._accept_subprotocol:
+        if self._accept_subprotocol:
+            token = self._token_of(context)
+        elif b"authorization" in headers:
             value = headers[b"authorization"]
             if value[:7] != b"Bearer " and value[:7].lower() != b"bearer ":
                 return None
             token = value[7:]
         else:
-            token = self._token_of(context)
-        # Without two dots it is another kind of credential, an API key for instance.
-        if token is None or token.count(b".") != 2:
+            return None
+        if token is None:
             return None
         if len(token) > MAX_TOKEN_BYTES:
             raise self._refusal(reason="too_long", kind=_UNKNOWN if self._only is None else self._only.kind)
+        # Without two dots it is another kind of credential, an API key for instance.
+        if token.count(b".") != 2:
+            return None
         digest = sha256(token).digest()
         cache = self._cache
         if digest in cache:
@@ -174,7 +178,7 @@ class JWTAuthenticator:
                 return self._verify_later(kit, digest, issuer, generation, verified)
             principal = self._remember(kit, digest, issuer, generation, verified)
         except (InvalidTokenError, KeysUnavailableError) as error:
-            failure = error
+            failure = error.with_traceback(None)  # which knows this frame, and would make a circle
         except Exception as error:  # noqa: BLE001 - no token may end in a 500
             failure = internal_failure(error)
         else:
@@ -194,7 +198,7 @@ class JWTAuthenticator:
         try:
             principal = self._remember(kit, digest, issuer, generation, await pending)
         except (InvalidTokenError, KeysUnavailableError) as error:
-            failure = error
+            failure = error.with_traceback(None)  # which knows this frame, and would make a circle
         except Exception as error:  # noqa: BLE001 - see _verify
             failure = internal_failure(error)
         else:
@@ -240,13 +244,12 @@ class JWTAuthenticator:
         try:
             revoked = await told(answer)
         except Exception as error:  # noqa: BLE001 - the hook is not ours: whatever it raises, it did not say "good"
-            failure = error
+            kit.failed("token revocation hook", error)
         else:
             if revoked:
                 raise self._refusal(reason="revoked", kind=principal.kind)
             self._decisions[principal.kind, "allowed"] += 1
             return principal
-        kit.failed("token revocation hook", failure)
         raise self._unavailable(principal.kind, 1.0)
 
     async def is_still_valid(self, principal: Principal) -> bool | None:

@@ -10,8 +10,8 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from prodkit.jwt.documents import read_document
 from prodkit.jwt.fetching import FetchError, Reason
-from prodkit.jwt.parsing import InvalidTokenError, parse_object
 
 __all__ = ["fault_of_url", "is_loopback", "jwks_uri_of", "metadata_urls"]
 
@@ -75,12 +75,9 @@ def jwks_uri_of(document: bytes, issuer: str) -> str:
     lead to http, nor to this machine.
 
     Raises:
-        FetchError: `malformed`; or `issuer`, the document speaks for somebody else (OpenID Connect Discovery, 4.3).
+        FetchError: see `read_document`; or `issuer`, the document speaks for somebody else (OpenID Connect Discovery, 4.3).
     """
-    try:
-        metadata = parse_object(document, "malformed")
-    except InvalidTokenError:
-        raise FetchError(Reason.MALFORMED, "the metadata is not JSON as it should be") from None
+    metadata = read_document(document)
     # Compared as it stands: no normalisation, no slash more or less.
     if metadata.get("issuer") != issuer:
         raise FetchError(Reason.ISSUER, "the metadata is of another issuer")

@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from prodkit.jwt.documents import read_document
 from prodkit.jwt.fetching import FetchError, Reason
 from prodkit.jwt.keys import key_from_jwk
-from prodkit.jwt.parsing import InvalidTokenError, parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,13 +57,10 @@ def read_key_set(body: bytes) -> KeySet:
     Takes up to some 20 ms for what is allowed at most, so it is called in a thread.
 
     Raises:
-        FetchError: `malformed` it is no key set, `too_large` it holds more than 64 keys, `unusable` it holds none that
+        FetchError: `malformed` it is no key set, `too_large` it holds too much or more than 64 keys, `unusable` it holds none that
             may verify a signature.
     """
-    try:
-        entries = parse_object(body, "malformed").get("keys")
-    except InvalidTokenError:
-        raise FetchError(Reason.MALFORMED, "the key set is not JSON as it should be") from None
+    entries = read_document(body).get("keys")
     if not isinstance(entries, list):
         raise FetchError(Reason.MALFORMED, "the key set has no list of keys")
     if len(entries) > MAX_KEYS:

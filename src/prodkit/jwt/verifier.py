@@ -161,5 +161,6 @@ def internal_failure(error: Exception) -> InvalidTokenError:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     place = "?" if frame is None else f"{PurePath(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
+    error.__traceback__ = None  # it knows the frame that keeps it
     LOGGER.error("token_verification_failed", extra={"error_type": type(error).__name__, "place": place})
     return InvalidTokenError(reason="internal_error")

@@ -194,7 +194,7 @@ class KeyRecord:
         created_at: when it was issued.
         not_before: not valid before this moment.
         expires_at: not valid from this moment on.
-        revoked_at: not valid from this moment on; a store never forgets it.
+        revoked_at: when it was revoked: not valid any more; a store never forgets it.
         last_used_at: about when it was last accepted; may lag.
         networks: CIDR blocks it may be used from; empty for anywhere.
         name: what people call it; empty for nothing.

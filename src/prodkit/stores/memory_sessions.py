@@ -86,11 +86,10 @@ class MemorySessionStore:
         if limit < 1:
             message = f"limit must be at least 1, not {limit}"
             raise ValueError(message)
-        expired = [one for one in self._records.values() if one.expires_at < before]
-        expired.sort(key=attrgetter("expires_at", "id"))
-        for one in expired[:limit]:
-            del self._records[one.id]
-        return len(expired[:limit])
+        over = sorted((_end(one), one.id) for one in self._records.values() if _end(one) < before)[:limit]
+        for _, session_id in over:
+            del self._records[session_id]
+        return len(over)
 
     async def check(self) -> None:
         """Return: memory is always there."""
@@ -98,6 +97,10 @@ class MemorySessionStore:
     async def aclose(self) -> None:
         """Forget every session."""
         self._records.clear()
+
+
+def _end(record: SessionRecord) -> float:
+    return record.expires_at if record.revoked_at is None else min(record.expires_at, record.revoked_at)
 
 
 def _is_open(record: SessionRecord, now: float) -> bool:

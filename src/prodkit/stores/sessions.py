@@ -54,7 +54,7 @@ class SessionStore(Store, Protocol):
         """
 
     async def find(self, session_id: str) -> SessionRecord | None:
-        """Return the record of that id, also revoked or expired as long as it is kept, or None."""
+        """Return the record of that id, or None; also a revoked or expired one as long as it is kept."""
 
     async def touch(self, session_id: str, at: float) -> None:
         """Note a use at *at*. Never goes back, ignores unknown ids; a crash may lose it."""
@@ -66,7 +66,10 @@ class SessionStore(Store, Protocol):
         """End every session of *subject* that was not ended before, from *at* on; return how many those were."""
 
     async def purge(self, before: float, *, limit: int = 100) -> int:
-        """Forget at most *limit* sessions that expired before *before*, the first of them first; return how many.
+        """Forget at most *limit* sessions that were over before *before*, the first of them first; return how many.
+
+        Over are expired and revoked ones alike: what is not there is not open, and a caller who logs in and out without end
+        leaves nothing behind.
 
         Raises:
             ValueError: *limit* is under 1.

@@ -80,7 +80,8 @@ UPGRADES: Sequence[Sequence[str]] = (
             expires_at REAL NOT NULL, revoked_at REAL, subject TEXT NOT NULL
         ) WITHOUT ROWID""",
         "CREATE INDEX web_sessions_by_subject ON web_sessions (subject)",
-        "CREATE INDEX web_sessions_by_expiry ON web_sessions (expires_at)",
+        # When it is over; what is over is removed a few at a time.
+        "CREATE INDEX web_sessions_by_end ON web_sessions (min(expires_at, coalesce(revoked_at, expires_at)))",
     ),
 )
 """`UPGRADES[n]` leads from schema version n to n + 1. Released entries are never edited; new ones only add

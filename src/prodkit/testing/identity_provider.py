@@ -25,7 +25,7 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from prodkit.testing.tokens import SigningKey, mint
+from prodkit.testing.tokens import PUBLISHED_ALGORITHMS, SigningKey, mint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -257,6 +257,12 @@ class _Server(ThreadingHTTPServer):
         # Not HTTPServer's, which asks the resolver for the name of the address, and may wait long for it.
         socketserver.TCPServer.server_bind(self)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        # Clients that are tested for giving up give up; what else goes wrong here is to be seen.
+        if not isinstance(sys.exception(), OSError):
+            sys.stderr.write(f"{client_address}: {sys.exception()!r}\n")
+        del request
+
 
 def _answer(behaviour: Behaviour, document: Mapping[str, object]) -> tuple[int, bytes]:
     body = json.dumps(document).encode("ascii")
@@ -290,9 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--issuer", help="iss of the tokens (default: its own address)")
     parser.add_argument("--audience", default="api", help="aud of the tokens (default api)")
-    parser.add_argument(
-        "--algorithm", default="ES256", help="RS256, PS256, ES256, EdDSA, ... (default ES256)"
-    )
+    parser.add_argument("--algorithm", default="ES256", choices=PUBLISHED_ALGORITHMS, help="default ES256")
     parser.add_argument("--sub", default="alice", help="who the printed token is about (default alice)")
     parser.add_argument("--scopes", nargs="*", default=[], help="what that caller may do")
     parser.add_argument("--expires-in", type=float, default=3600, help="seconds (default 3600)")

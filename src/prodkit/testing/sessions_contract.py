@@ -128,20 +128,24 @@ class SessionStoreContract:
 
         self.run(scenario)
 
-    def test_only_what_has_expired_is_forgotten(self) -> None:
-        """The first to expire first, so many at a time; the others stay, revoked ones included."""
+    def test_only_what_is_over_is_forgotten(self) -> None:
+        """Expired or revoked, the first to be over first, so many at a time; the others stay."""
 
         async def scenario(store: SessionStore) -> None:
             for number in range(5):
                 await store.open(_record(f"s{number}", expires_at=100.0 + number), most=9)
-            await store.revoke("s4", 5.0)
+            await store.revoke("s4", 100.5)
             require(await store.purge(103.0, limit=2) == 2)
-            require([await store.find("s0"), await store.find("s1")] == [None, None])
-            require(await store.find("s2") is not None)
-            require(await store.purge(103.0) == 1)
+            require([await store.find("s0"), await store.find("s4")] == [None, None])
+            require(await store.find("s1") is not None)
+            require(await store.purge(103.0) == 2)
             require(await store.purge(103.0) == 0)
             require((await _found(store, "s3")).expires_at == 103.0)
-            require((await _found(store, "s4")).revoked_at == 5.0)
+            await store.revoke("s3", 500.0)
+            require(await store.purge(103.0) == 0)
+            require(await store.purge(103.5) == 1)
+            require(await store.find("s3") is None)
+            await store.open(_record("s5"), most=9)
             try:
                 await store.purge(103.0, limit=0)
             except ValueError:

@@ -18,13 +18,22 @@ from prodkit.core.extras import require
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["SigningKey", "mint", "sign"]
+__all__ = ["PUBLISHED_ALGORITHMS", "SigningKey", "mint", "sign"]
 
 _CURVES: Final = {
     "ES256": ("SECP256R1", "P-256", 32),
     "ES384": ("SECP384R1", "P-384", 48),
     "ES512": ("SECP521R1", "P-521", 66),
 }
+
+_SECRETS: Final = ("HS256", "HS384", "HS512")
+
+PUBLISHED_ALGORITHMS: Final = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *_CURVES,
+    *("EdDSA", "Ed25519"),
+)
+"""Those of key pairs, whose public half others can be shown."""
 
 # The factors of an RSA key of 2048 bits, made for this file. They are public, as every key of `SigningKey.known` is.
 _RSA_P: Final = (
@@ -72,7 +81,11 @@ class SigningKey:
             algorithm: see the class.
             kid: see the class.
             bits: size of an RSA key; at least 1024, below which `cryptography` makes none.
+
+        Raises:
+            ValueError: there is no such algorithm.
         """
+        _check(algorithm)
         if algorithm[:2] in ("RS", "PS"):
             return cls(algorithm, kid, _asymmetric("rsa").generate_private_key(65537, bits))
         if algorithm[:2] == "HS":
@@ -82,7 +95,7 @@ class SigningKey:
         if algorithm in ("EdDSA", "Ed25519"):
             return cls(algorithm, kid, _asymmetric("ed25519").Ed25519PrivateKey.generate())
         ec = _asymmetric("ec")
-        return cls(algorithm, kid, ec.generate_private_key(getattr(ec, _curve(algorithm)[0])()))
+        return cls(algorithm, kid, ec.generate_private_key(getattr(ec, _CURVES[algorithm][0])()))
 
     @classmethod
     def known(cls, algorithm: str) -> SigningKey:
@@ -119,7 +132,7 @@ class SigningKey:
             return jwk | {"kty": "RSA", "n": _integer(numbers.n), "e": _integer(numbers.e)}
         if self.algorithm in ("EdDSA", "Ed25519"):
             return jwk | {"kty": "OKP", "crv": "Ed25519", "x": _base64(public.public_bytes_raw())}
-        _, name, size = _curve(self.algorithm)
+        _, name, size = _CURVES[self.algorithm]
         numbers = public.public_numbers()
         return jwk | {
             "kty": "EC",
@@ -149,7 +162,7 @@ class SigningKey:
         hashes = require("cryptography.hazmat.primitives.hashes", extra="jwt", purpose="A test key")
         digest = getattr(hashes, f"SHA{name[2:]}")()
         if name[:2] == "ES":
-            ec, size = _asymmetric("ec"), _curve(name)[2]
+            ec, size = _asymmetric("ec"), _CURVES[name][2]
             r, s = _asymmetric("utils").decode_dss_signature(self._private.sign(data, ec.ECDSA(digest)))
             return bytes(r.to_bytes(size, "big") + s.to_bytes(size, "big"))
         padding = _asymmetric("padding")
@@ -212,6 +225,7 @@ def sign(key: SigningKey, header: bytes, payload: bytes) -> str:
 
 @cache
 def _known(algorithm: str) -> SigningKey:
+    _check(algorithm)
     kid = f"known-{algorithm.lower()}"
     seed = hashlib.sha256(b"prodkit.testing").digest()
     if algorithm[:2] == "HS":
@@ -221,10 +235,8 @@ def _known(algorithm: str) -> SigningKey:
     if algorithm[:2] == "ES":
         ec = _asymmetric("ec")
         number = int.from_bytes(seed[:-1], "big")  # below the order of each of the curves
-        return SigningKey(algorithm, kid, ec.derive_private_key(number, getattr(ec, _curve(algorithm)[0])()))
+        return SigningKey(algorithm, kid, ec.derive_private_key(number, getattr(ec, _CURVES[algorithm][0])()))
     rsa = _asymmetric("rsa")
-    if algorithm[:2] not in ("RS", "PS"):
-        raise _unknown(algorithm)
     p, q, e = int(_RSA_P, 16), int(_RSA_Q, 16), 65537
     d = rsa.rsa_recover_private_exponent(e, p, q)
     numbers = rsa.RSAPrivateNumbers(
@@ -245,15 +257,10 @@ def _asymmetric(module: str) -> Any:  # Any: a module that may not be installed
     )
 
 
-def _curve(algorithm: str) -> tuple[str, str, int]:
-    try:
-        return _CURVES[algorithm]
-    except KeyError:
-        raise _unknown(algorithm) from None
-
-
-def _unknown(algorithm: str) -> ValueError:
-    return ValueError(f"{algorithm!r} is not an algorithm to sign a token with")
+def _check(algorithm: str) -> None:
+    if algorithm not in PUBLISHED_ALGORITHMS and algorithm not in _SECRETS:
+        message = f"{algorithm!r} is not an algorithm to sign a token with"
+        raise ValueError(message)
 
 
 def _json(members: Mapping[str, object]) -> bytes:

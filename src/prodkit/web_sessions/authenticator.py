@@ -56,7 +56,7 @@ class CookieSession:
     # There is no registered scheme for cookies, and a session is opened with this one.
     challenge = "Bearer"
 
-    __slots__ = ("_raw_name", "_recognised", "_seals", "_sessions", "cookie_name", "openapi")
+    __slots__ = ("_pattern", "_recognised", "_seals", "_sessions", "cookie_name", "openapi")
 
     def __init__(self, cookie: Cookie, seals: Seals, sessions: Sessions) -> None:
         self.cookie_name = cookie.name
@@ -66,7 +66,7 @@ class CookieSession:
             "name": cookie.name,
             "description": "A session of a browser. Whatever changes something needs the header `X-CSRF-Token` too.",
         }
-        self._raw_name = cookie.raw_name
+        self._pattern = cookie.pattern
         self._seals = seals
         self._sessions = sessions
         # By a digest, so that no cookie is kept. Only good ones come in, and those stay good as long as the process has its
@@ -97,7 +97,7 @@ class CookieSession:
 
     def recognise(self, context: RequestContext) -> tuple[str, bytes] | None:
         """Reference and token of the session that the request's cookie belongs to, open or not; None without a good one."""
-        values = cookie_values(context, self._raw_name)
+        values = cookie_values(context, self._pattern)
         if not values:
             return None
         if len(values) > 1:

@@ -9,8 +9,8 @@ from prodkit.core.identity import Principal
 
 __all__ = ["read_back", "written"]
 
-# A token of an identity provider has 8 KiB at most, and its claims are what takes room.
-_LONGEST: Final = 16_384
+# A token has 8 KiB at most, and its claims are what takes room.
+_LONGEST: Final = 8192
 
 # Any: what stands in a file is known when it was looked at.
 _KINDS: Final[dict[str, tuple[type[Any], ...]]] = {
@@ -25,7 +25,7 @@ _KINDS: Final[dict[str, tuple[type[Any], ...]]] = {
 
 
 def written(principal: Principal) -> str | None:
-    """*principal* as text; None when it could not come back as it is, because its claims are no JSON or over 16 KiB."""
+    """*principal* as text; None when it could not come back as it is, because its claims are no JSON or over 8 KiB."""
     document = {
         "id": principal.id,
         "kind": principal.kind,

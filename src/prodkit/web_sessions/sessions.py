@@ -155,7 +155,7 @@ class Sessions:
         try:
             await self._store.purge(now, limit=_PURGED_PER_LOGIN)
         except StoreUnavailableError as error:
-            LOGGER.warning("expired sessions were not removed: %s", error)
+            LOGGER.warning("sessions that are over were not removed: %s", error)
         return _session(reference, principal, ends_at)
 
     def get(self, reference: str) -> Session | Awaitable[Session | None] | None:
@@ -255,7 +255,7 @@ class Sessions:
             if await revalidator.is_still_valid(principal) is False:
                 await self._outlived(record.id, now)
                 return None
-        if False:
+        if now - record.seen_at >= _TOUCHED_SECONDS:
             try:
                 await self._store.touch(record.id, now)
             except StoreUnavailableError as error:

@@ -55,9 +55,9 @@ class Reader:
     requests: list[str] = field(default_factory=list)
 
     async def enter(self, key: str = KEY) -> None:
-        """Give the key, and wait until one can ask."""
+        """Log in with the key, and wait until one can ask."""
         await self.page.get_by_label("Key", exact=True).fill(key)
-        await self.page.get_by_role("button", name="Use this key").click()
+        await self.page.get_by_role("button", name="Log in").click()
         await self.page.locator("#workbench").wait_for()
 
     async def ask(self, question: str) -> None:
@@ -175,12 +175,19 @@ async def _check(reader: Reader, url: str, key: str) -> None:
     kept = await page.evaluate(
         "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href, history.length])"
     )
+    stored = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
     assert reader.faults == []
     assert await page.evaluate("window.violations") == []
     assert await page.evaluate("window.pwned") is None
     assert key not in kept
     assert key not in await page.content()
-    assert await page.context.cookies() == []
+    assert stored == '[{},{},""]'
+    # At most the one of the session, which no script can read and no other site can send; and the key is not in it.
+    cookies = await page.context.cookies()
+    assert [cookie["name"] for cookie in cookies] in ([], ["__Host-session"])
+    for cookie in cookies:
+        assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) == (True, True, "Strict")
+        assert key not in cookie["value"]
     # Only the page's own server was asked, and the key was in no address.
     assert [one for one in reader.requests if not one.startswith(f"{url}/") or key in one] == []
 

@@ -13,6 +13,7 @@ from examples.research_agents.page import page_router
 from prodkit import Problem, harden
 from prodkit.authentication import Authentication, StaticKeys
 from prodkit.rate_limiting import RateLimiting
+from prodkit.web_sessions import WebSessions
 
 KEY, DIGEST = StaticKeys.generate()
 SESSION = "ses_1"
@@ -204,7 +205,8 @@ def application(api: FakeApi) -> FastAPI:
 
     _kept(app, api)
     keys = StaticKeys({"reader": {"sha256": DIGEST}})
-    harden(app, Authentication(keys), RateLimiting("1000/minute"))
+    sessions = WebSessions({"test": "0123456789abcdefghijklmnopqrstuvwxyz"})
+    harden(app, Authentication(keys), RateLimiting("1000/minute"), sessions)
     return app
 
 

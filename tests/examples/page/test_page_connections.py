@@ -143,7 +143,7 @@ async def test_a_run_can_be_stopped(reader: Reader, api: FakeApi, run: str, told
     await expect(reader.page.locator(".answer").last).to_have_text("Two.")
 
 
-@pytest.mark.parametrize("way", ["New session", "Forget the key"])
+@pytest.mark.parametrize("way", ["New session", "Log out"])
 async def test_a_run_that_is_left_is_cancelled(reader: Reader, api: FakeApi, way: str) -> None:
     """Whoever begins anew or leaves does not pay for what nobody reads; nothing of it appears any more."""
     api.scripts = [
@@ -156,7 +156,7 @@ async def test_a_run_that_is_left_is_cancelled(reader: Reader, api: FakeApi, way
     async with reader.page.expect_response("**/v1/runs/run_1"):
         await reader.page.get_by_role("button", name=way).click()
     assert api.cancelled == ["run_1"]
-    if way == "Forget the key":
+    if way == "Log out":
         await reader.enter()
     await reader.ask("And?")
     await reader.finished()

@@ -7,6 +7,7 @@ page speak of the same API.
 import asyncio
 import re
 
+import httpx
 import pytest
 from playwright.async_api import Page, expect
 
@@ -42,7 +43,10 @@ async def sources(page: Page) -> str:
 
 
 async def test_five_agents_answer_from_a_document_until_it_is_deleted(browser, open_research) -> None:
-    """Key, document, the five agents, citations, cost, limit and budget; then the document goes, and nothing is found."""
+    """Key, document, the five agents, citations, cost, limit and budget; then the document goes, and nothing is found.
+
+    At the end the reader logs out, and a copy of the cookie is worth nothing.
+    """
     world = make_world()
     company, title = world.second, f"Annual report of {world.second.name}"
     employed = f"How many people does {company.name} employ?"
@@ -55,8 +59,9 @@ async def test_five_agents_answer_from_a_document_until_it_is_deleted(browser, o
     }
     number = re.compile(rf"\b({company.staff}|{company.staff:,})\b")
     budgets = {"default": "5.00/day"}
+    web_sessions = {"secrets": {"test": "0123456789abcdefghijklmnopqrstuvwxyz"}}
     async with (
-        open_research(budgets=budgets) as ada,
+        open_research(budgets=budgets, web_sessions=web_sessions) as ada,
         reading(browser, str(ada.base_url).rstrip("/"), KEYS["ada"][0]) as reader,
     ):
         page = reader.page
@@ -94,3 +99,13 @@ async def test_five_agents_answer_from_a_document_until_it_is_deleted(browser, o
         assert "max_cost_usd" in told
         assert re.search(r"Request [0-9a-f-]{32,36}", told), told
         reader.expect_refusals()
+
+        await page.reload()
+        await expect(page.locator("#caller")).to_have_text("ada")
+        (cookie,) = await page.context.cookies()
+        taken = {"Cookie": f"{cookie['name']}={cookie['value']}"}
+        async with httpx.AsyncClient(base_url=ada.base_url) as thief:
+            assert (await thief.get("/v1/agents", headers=taken)).status_code == 200
+            await page.get_by_role("button", name="Log out").click()
+            await expect(page.get_by_label("Key", exact=True)).to_be_focused()
+            assert (await thief.get("/v1/agents", headers=taken)).status_code == 401

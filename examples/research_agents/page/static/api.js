@@ -1,4 +1,4 @@
-// The API as this page uses it. A client holds the key in a closure, and is dropped to forget it.
+// The API as this page uses it. The caller is in a cookie that no script can read; a client holds the token that goes with it.
 
 import { list, record, text } from "./dom.js";
 
@@ -19,6 +19,11 @@ export class ProblemError extends Error {
     this.problem = problem;
     this.retryAfterSeconds = retryAfterSeconds;
     this.correlationId = text(problem.correlation_id) || requestId;
+  }
+
+  /** Whether the cookie belongs to another session than the token: somebody has logged in anew in another tab. */
+  get isOfAnotherSession() {
+    return this.status === 403 && text(this.problem.type).endsWith("/csrf-failed");
   }
 
   /** What was wrong with which field, where the problem says so. */
@@ -53,55 +58,67 @@ export function inWords(error) {
 export const isKey = (value) => /^[\x21-\x7e]{1,512}$/.test(value);
 
 /**
- * A client that sends the key with each request.
+ * Send a request, with the cookie of the session if there is one, and wait for the head of the answer, whatever it is.
  *
- * @param {string} key
- * @param {{onLimits?: (limits: object[]) => void, onRefused?: (error: ProblemError) => void}} listeners `onLimits` is told
- *   the rate limits of an answer; `onRefused` that the key is no longer accepted.
+ * @param {string} path relative to the page
+ * @param {{method?: string, json?: object, headers?: object, signal?: AbortSignal}} options
  */
-export function createClient(key, { onLimits, onRefused } = {}) {
-  async function send(path, { method = "GET", json, headers = {}, signal } = {}) {
-    let response;
-    try {
-      response = await fetch(new URL(path, document.baseURI), {
-        method,
-        headers: {
-          Authorization: `Bearer ${key}`,
-          ...(json === undefined ? {} : { "Content-Type": "application/json" }),
-          ...headers,
-        },
-        body: json === undefined ? undefined : JSON.stringify(json),
-        signal,
-        // The key is all that is sent, and it is sent nowhere else.
-        credentials: "omit",
-        redirect: "error",
-        cache: "no-store",
-        referrerPolicy: "no-referrer",
-      });
-    } catch (error) {
-      if (signal?.aborted) throw error;
-      throw new ConnectionError("The server could not be reached.");
-    }
+export async function request(path, { method = "GET", json, headers = {}, signal } = {}) {
+  try {
+    return await fetch(new URL(path, document.baseURI), {
+      method,
+      headers: { ...(json === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
+      body: json === undefined ? undefined : JSON.stringify(json),
+      signal,
+      credentials: "same-origin",
+      redirect: "error",
+      cache: "no-store",
+      referrerPolicy: "no-referrer",
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ConnectionError("The server could not be reached.");
+  }
+}
+
+/** The error that an answer other than success is. */
+export async function refusalOf(response) {
+  const requestId = response.headers.get("X-Request-ID") ?? "";
+  return new ProblemError(response.status, await problemIn(response), retryAfter(response.headers), requestId);
+}
+
+/** The JSON of an answer, null for an empty one. */
+export async function contentOf(response, signal) {
+  if (response.status === 204) return null;
+  try {
+    return await response.json();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ConnectionError("The answer of the server could not be read.");
+  }
+}
+
+/**
+ * A client for the session that is open.
+ *
+ * @param {string} token what shows that a request comes from this page; sent with whatever changes something
+ * @param {{onLimits?: (limits: object[]) => void, onRefused?: (error: ProblemError) => void}} listeners `onLimits` is told
+ *   the rate limits of an answer; `onRefused` that the session is over, or another one than the page knows.
+ */
+export function createClient(token, { onLimits, onRefused } = {}) {
+  async function send(path, options = {}) {
+    const proof = (options.method ?? "GET") === "GET" ? {} : { "X-CSRF-Token": token };
+    const response = await request(path, { ...options, headers: { ...options.headers, ...proof } });
     const limits = rateLimits(response.headers);
     if (limits.length) onLimits?.(limits);
     if (response.ok) return response;
-    const requestId = response.headers.get("X-Request-ID") ?? "";
-    const refusal = new ProblemError(response.status, await problemIn(response), retryAfter(response.headers), requestId);
-    if (response.status === 401) onRefused?.(refusal);
+    const refusal = await refusalOf(response);
+    if (response.status === 401 || refusal.isOfAnotherSession) onRefused?.(refusal);
     throw refusal;
   }
 
   /** Send a request; the JSON of the answer, null for an empty one. */
-  async function call(path, options = {}) {
-    const response = await send(path, options);
-    if (response.status === 204) return null;
-    try {
-      return await response.json();
-    } catch (error) {
-      if (options.signal?.aborted) throw error;
-      throw new ConnectionError("The answer of the server could not be read.");
-    }
-  }
+  const call = async (path, options = {}) => contentOf(await send(path, options), options.signal);
 
   return { send, call };
 }

@@ -1,11 +1,14 @@
-// The page: the key, and what happens when one is given, refused or forgotten.
+// The page: logging in with a key, being recognised after a reload, and what happens when the session is over.
 
 import { createClient, inWords, isKey } from "./api.js";
 import { createChat } from "./chat.js";
 import { byId, list, record, text } from "./dom.js";
 import { createPanels, showLimits } from "./panels.js";
+import { currentSession, logIn, logOut } from "./session.js";
 
-// The key itself lives in the closure of this client, and nowhere else.
+const PATIENCE_MS = 2000; // with the end of a run, before one is logged out all the same
+
+let session = null;
 let client = null;
 
 const chat = createChat(() => client, { onFinished: () => client && panels.refresh() });
@@ -21,34 +24,67 @@ byId("key-form").addEventListener("submit", async (event) => {
   }
   const button = event.currentTarget.querySelector("button");
   button.disabled = true;
-  // Only a client in use may speak for the page: answers to a forgotten key come late.
-  const mine = createClient(key, {
-    onLimits: (limits) => mine === client && showLimits(limits),
-    onRefused: () => mine === client && forget("The key is no longer accepted. Enter it again, or another one."),
-  });
   try {
-    const agents = list(record(await mine.call("v1/agents")).agents).map(record).filter((agent) => text(agent.id));
-    if (!agents.length) throw new Error("The server knows no agents.");
-    client = mine;
+    const opened = await logIn(key);
     field.value = "";
-    enter(agents);
+    await enter(opened);
   } catch (error) {
-    refuse(error.status === 401 ? "That key is not accepted." : inWords(error));
+    refuse(words(error));
   } finally {
     button.disabled = false;
   }
 });
 
-byId("forget").addEventListener("click", () => forget(""));
+byId("leave").addEventListener("click", async (event) => {
+  const button = event.currentTarget;
+  const mine = client;
+  button.disabled = true;
+  byId("leave-fault").textContent = "";
+  client = null; // nothing is asked any more, and what is still answered is not shown
+  chat.begin("");
+  try {
+    // A run under way is charged until it is cancelled, and afterwards nobody may do that.
+    await Promise.race([chat.settled(), new Promise((done) => setTimeout(done, PATIENCE_MS))]);
+    await logOut(session);
+    leave("");
+  } catch (error) {
+    client = mine;
+    if (error.isOfAnotherSession) await resume();
+    else byId("leave-fault").textContent = `You are still logged in. ${inWords(error)}`;
+  } finally {
+    button.disabled = false;
+  }
+});
 
-function refuse(reason) {
-  byId("key-fault").textContent = reason;
-  byId("key").setAttribute("aria-invalid", String(Boolean(reason)));
-  byId("key").focus();
+resume();
+
+/** Go on with the session that the browser is in, or ask for the key. */
+async function resume() {
+  if (client) leave("");
+  try {
+    const found = await currentSession();
+    if (found) await enter(found);
+  } catch (error) {
+    refuse(words(error));
+  }
 }
 
-function enter(agents) {
+async function enter(opened) {
+  // Only a client in use may speak for the page: answers to an earlier session come late.
+  const mine = createClient(opened.csrf_token, {
+    onLimits: (limits) => mine === client && showLimits(limits),
+    onRefused: (error) => {
+      if (mine !== client) return;
+      if (error.isOfAnotherSession) resume();
+      else leave("Your session is over. Enter the key again, or another one.");
+    },
+  });
+  const agents = list(record(await mine.call("v1/agents")).agents).map(record).filter((agent) => text(agent.id));
+  if (!agents.length) throw new Error("The server knows no agents.");
+  session = opened;
+  client = mine;
   refuse("");
+  byId("caller").textContent = text(opened.principal);
   chat.showAgents(agents);
   chat.begin("");
   show(true);
@@ -56,17 +92,32 @@ function enter(agents) {
   byId("message").focus();
 }
 
-function forget(reason) {
+function leave(reason) {
+  session = null;
   client = null;
   chat.begin("");
   panels.clear();
   byId("ask").reset();
+  byId("caller").textContent = "";
+  byId("leave-fault").textContent = "";
   show(false);
   refuse(reason);
+}
+
+function refuse(reason) {
+  byId("key-fault").textContent = reason;
+  byId("key").setAttribute("aria-invalid", String(Boolean(reason)));
+  byId("key").focus();
+}
+
+function words(error) {
+  if (error.status === 401) return "That key is not accepted.";
+  if (error.status === 404) return "This server does not let pages log in: it has no web sessions.";
+  return inWords(error);
 }
 
 function show(inside) {
   byId("entry").hidden = inside;
   byId("workbench").hidden = !inside;
-  byId("forget").hidden = !inside;
+  byId("account").hidden = !inside;
 }

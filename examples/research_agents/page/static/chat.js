@@ -9,7 +9,7 @@ import { follow } from "./stream.js";
 const PAGES = 20; // of past messages; a longer conversation is shown from its beginning
 
 /**
- * @param {() => {send: Function, call: Function}} client the client of the key in use
+ * @param {() => {send: Function, call: Function}} client the client of the session
  * @param {{onFinished: () => void}} listeners `onFinished` when something may have been spent
  */
 export function createChat(client, { onFinished }) {
@@ -22,6 +22,7 @@ export function createChat(client, { onFinished }) {
   let session = null; // {id, agent}
   let spent = 0n;
   let watching = null; // the AbortController of the run on display
+  let last = Promise.resolve(); // done when nothing is to be said about the last run any more
 
   const chosen = () => form.querySelector("input[name=agent]:checked")?.value ?? "";
   const named = (id) => text(agents.find((agent) => agent.id === id)?.name) || id;
@@ -29,13 +30,13 @@ export function createChat(client, { onFinished }) {
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    ask();
+    start();
   });
   message.addEventListener("keydown", (event) => {
     // Enter that ends the choice of a character belongs to the input method.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    ask();
+    start();
   });
   byId("stop").addEventListener("click", () => watching?.abort());
   byId("renew").addEventListener("click", () => {
@@ -123,8 +124,11 @@ export function createChat(client, { onFinished }) {
     };
   }
 
+  function start() {
+    if (!watching) last = ask();
+  }
+
   async function ask() {
-    if (watching) return;
     const body = question();
     if (!body) return;
     const agent = chosen();
@@ -258,7 +262,7 @@ export function createChat(client, { onFinished }) {
     pending?.fail({ title: "No answer was recorded." });
   }
 
-  return { showAgents, begin, open, sessionId: () => session?.id ?? null };
+  return { showAgents, begin, open, settled: () => last, sessionId: () => session?.id ?? null };
 }
 
 const wait = (error) =>

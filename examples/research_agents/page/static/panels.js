@@ -21,7 +21,7 @@ export function showLimits(limits) {
 export function createPanels(client, { onOpen, current }) {
   const turns = {}; // how often each list was asked for: a slow old answer does not replace a new one
 
-  /** Ask the API; null where that failed, which is then told in `#<id>-fault`, and where the key has been forgotten. */
+  /** Ask the API; null where that failed, which is then told in `#<id>-fault`, and where the session is over. */
   async function ask(id, path, options) {
     const mine = client();
     const tell = (words) => (byId(`${id}-fault`).textContent = words);
@@ -111,7 +111,7 @@ export function createPanels(client, { onOpen, current }) {
   return {
     /** Load again what is open. */
     refresh: () => Promise.all(refreshers.map((refresh) => refresh())),
-    /** Leave nothing of the last key's. */
+    /** Leave nothing of the last session's. */
     clear() {
       for (const id of ["budgets", "usage", "documents", "sessions", "limits"]) byId(id).replaceChildren();
       for (const id of ["usage", "documents", "sessions"]) byId(`${id}-panel`).open = false;

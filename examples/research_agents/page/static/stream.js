@@ -1,4 +1,4 @@
-// Server-sent events over fetch: EventSource can neither POST nor send a key.
+// Server-sent events over fetch: EventSource can neither POST nor send a header.
 // Source: https://html.spec.whatwg.org/multipage/server-sent-events.html, 9.2.5 and 9.2.6
 
 import { ConnectionError, ProblemError } from "./api.js";
