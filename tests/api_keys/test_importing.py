@@ -72,6 +72,16 @@ async def test_a_token_of_somebody_else_is_not_looked_for():
     assert keyed.store.count("find") == 1  # remembered for some seconds
 
 
+async def test_what_is_longer_than_any_key_is_not_hashed():
+    """Nobody makes us work for what the server lets in."""
+    keyed = Keyed(accept_imported=True)
+    keyed.store.asked.clear()
+    assert await keyed.use("x" * 513) is None
+    assert keyed.store.asked == []
+    assert await keyed.use("x" * 512) is None
+    assert keyed.store.count("find") == 1
+
+
 async def test_an_imported_key_is_replaced_by_one_of_ours():
     """That is the way out: the new one has our shape, and the old one ends."""
     keyed = Keyed(accept_imported=True)

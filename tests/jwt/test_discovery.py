@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -154,12 +155,15 @@ def test_metadata_that_is_not_believed(body: bytes, reason: Reason) -> None:
 class Site:
     """A `Fetch` that answers by URL."""
 
-    def __init__(self, **pages: bytes | int) -> None:
+    def __init__(self) -> None:
         self.pages: dict[str, bytes | int] = {}
         self.calls: list[str] = []
+        self.hangs_at: str | None = None
 
     async def __call__(self, url: str) -> Fetched:
         self.calls.append(url)
+        if url == self.hangs_at:
+            await asyncio.Event().wait()
         page = self.pages.get(url, 404)
         return Fetched(page) if isinstance(page, int) else Fetched(200, page)
 
@@ -214,6 +218,21 @@ async def test_moved_keys_are_found_after_a_failure() -> None:
     assert len(jwks.keys_for("a", "ES256")) == 1
     await jwks.refresh()
     assert site.calls == [OPENID, KEYS, KEYS, OPENID, f"{KEYS}/v2"]
+    assert len(jwks.keys_for("b", "ES256")) == 1
+
+
+async def test_metadata_that_hang_do_not_keep_the_keys_away() -> None:
+    """After a failure discovery is repeated every other time only: the known address has its turn as well."""
+    site, clock = Site(), FakeClock()
+    site.pages = {OPENID: document(), KEYS: publish("a")}
+    jwks = JWKS(ISSUER, clock=clock, fetch=site, jitter=lambda: 0.0, timeout_seconds=0.05)
+    await jwks.refresh()
+    site.pages = {OPENID: document(), KEYS: 500}
+    await jwks.refresh()
+    site.pages, site.hangs_at = {KEYS: publish("b")}, OPENID
+    await jwks.refresh()
+    await jwks.refresh()
+    assert site.calls[2:] == [KEYS, OPENID, KEYS]
     assert len(jwks.keys_for("b", "ES256")) == 1
 
 

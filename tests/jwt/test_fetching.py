@@ -178,9 +178,9 @@ async def test_slow_server_is_left_when_the_time_is_up(make_fetch, answer) -> No
     with serving(answer) as url:
         began = time.monotonic()
         assert await refused(make_fetch(timeout_seconds=0.2), url) is Reason.TIMEOUT
-        assert time.monotonic() - began < 0.6
-        await no_fetch_threads()
         assert time.monotonic() - began < 1.5
+        await no_fetch_threads()
+        assert time.monotonic() - began < 3
 
 
 async def test_silent_tls_handshake_is_left_too() -> None:
@@ -190,7 +190,7 @@ async def test_silent_tls_handshake_is_left_too() -> None:
         fetch = StandardFetch(timeout_seconds=0.2)
         assert await refused(fetch, url.replace("http:", "https:")) is Reason.TIMEOUT
         await no_fetch_threads()
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize(
@@ -264,10 +264,10 @@ async def test_name_lookup_that_hangs_keeps_one_thread(monkeypatch: pytest.Monke
         monkeypatch.setattr(socket, "getaddrinfo", stuck)
         fetch = StandardFetch(timeout_seconds=0.1)
         assert await refused(fetch, provider.jwks_uri) is Reason.TIMEOUT
+        began = time.monotonic()
         for _ in range(20):
-            began = time.monotonic()
             assert await refused(fetch, provider.jwks_uri) is Reason.UNREACHABLE
-            assert time.monotonic() - began < 0.05
+        assert time.monotonic() - began < 1
         assert len(fetch_threads()) == 1
         release.set()
         await no_fetch_threads()

@@ -225,6 +225,18 @@ async def test_failing_provider_is_asked_less_and_less() -> None:
     assert set(gaps[6:]) == {60}
 
 
+async def test_old_keys_do_not_make_a_failing_provider_busy() -> None:
+    """Nobody waits, and still the pauses are kept: 6000 requests with old keys in ten minutes make 16 questions."""
+    world = World(key("a"))
+    await world.ask("a")
+    world.provider.fault = AWAY
+    world.clock.advance(600)
+    for _ in range(6000):
+        assert await world.ask("a") == ["a"]
+        world.clock.advance(0.1)
+    assert 12 <= world.fetches - 1 <= 17
+
+
 async def test_retries_of_workers_do_not_come_in_step() -> None:
     """Chance takes up to half of the pause away, and never all of it."""
     pauses = []

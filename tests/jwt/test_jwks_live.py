@@ -150,7 +150,7 @@ async def test_misbehaviour_costs_known_keys_nothing(
     else:
         with pytest.raises(KeysUnavailableError):
             await names(fresh, "key-1")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3
     assert await names(jwks, "key-1") == ["key-1"]
     await jwks.aclose()
 

@@ -288,6 +288,20 @@ async def _asking(sessions: Sessions, reference: str, count: int) -> list[asynci
 
 
 class TestConcurrency:
+    async def test_a_store_that_never_answers_is_away(self, monkeypatch):
+        """Within a bound, and the next question is a new one."""
+        monkeypatch.setattr("prodkit.web_sessions.sessions._PATIENCE_SECONDS", 0.02)
+        store = SlowStore()
+        sessions = sessions_over(store)
+        await sessions.open("r", ANN)
+        (asking,) = await _asking(sessions, "r", 1)
+        with pytest.raises(Problem) as problem:
+            await asking
+        assert problem.value.status_code == 503
+        store.go_on.set()
+        (again,) = await _asking(sessions, "r", 1)
+        assert (await again).principal.id == "ann"
+
     async def test_a_crowd_asks_once(self):
         """A hundred requests of one page that has just been loaded are one question."""
         store = SlowStore()

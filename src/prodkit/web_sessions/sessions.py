@@ -6,6 +6,7 @@ store does not answer. So an end that another worker made is seen here within fi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from dataclasses import dataclass, replace
@@ -41,6 +42,9 @@ TRUSTED_SECONDS: Final = 5.0
 
 _TOUCHED_SECONDS: Final = 60.0
 """How often the use of a session is written down."""
+
+_PATIENCE_SECONDS: Final = 2.0
+"""How long the store, and who may vouch for the credential behind a session, have together."""
 
 # A held session takes about 1 kB: 10 MB in all.
 _MOST_HELD: Final = 10_000
@@ -229,7 +233,13 @@ class Sessions:
 
     async def _read(self, reference: str, epoch: int) -> Session | None:
         asked_at = self._clock.monotonic()
-        session = await self._judged(await self._store.find(reference))
+        try:
+            # Stores have bounds of their own; one of somebody else's making may not.
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                session = await self._judged(await self._store.find(reference))
+        except TimeoutError as error:
+            message = f"whether a session is open was not told within {_PATIENCE_SECONDS} s"
+            raise StoreUnavailableError(message) from error
         if epoch == self._epoch:
             # Put in again at the end: those at the beginning were not asked for lately.
             self._held.pop(reference, None)
