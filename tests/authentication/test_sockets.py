@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI, WebSocket
+from fastapi.testclient import TestClient
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from prodkit.authentication import Authentication, public
+from prodkit.authentication import Authentication, StaticKeys, public
 from prodkit.core.identity import Principal
 from prodkit.core.problems import Problem
 from prodkit.installation import install
+from tests.authentication.secured import KEYS
 from tests.support.recording import Contributes, Recorder
 from tests.support.server import serving, wait_until
 
@@ -180,3 +182,57 @@ def test_nothing_runs_on_when_the_client_leaves():
         asked = credential.asked
         time.sleep(0.2)  # four times the interval
         assert credential.asked == asked
+
+
+def test_whoever_cancels_an_endpoint_is_answered_with_its_own_cancellation():
+    """Starlette's test client leaves a socket by cancelling its endpoint, and knows its own cancellation by what it says."""
+    app, _, _ = application(Credential())
+    client = TestClient(app)
+    for _ in range(30):
+        with client.websocket_connect(
+            "/echo", headers=dict(HEADERS)
+        ) as socket:  # it writes into what it is given
+            socket.send_text("x")
+            assert socket.receive_text() == "x"
+
+
+@pytest.mark.parametrize("verdicts", [(True, False), (False, True), (None, False)])
+def test_one_that_says_no_is_enough(verdicts):
+    """A session may have ended whose key is good, and the other way round."""
+    first, second = Credential(), Credential()
+    second.scheme = "second"
+    app = FastAPI()
+    others = Contributes("credentials", provides=[first, second])
+    install(app, others, Authentication(sockets_checked_seconds=0.05))
+
+    @app.websocket("/echo")
+    async def echo(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text(await socket.receive_text())
+
+    with (
+        serving(app) as served,
+        connect(f"ws://127.0.0.1:{served.port}/echo", additional_headers=HEADERS) as socket,
+    ):
+        wait_until(lambda: second.asked > 2)
+        first.verdict, second.verdict = verdicts
+        assert closed_by(socket) == 1008
+
+
+def test_a_static_key_that_is_configured_no_more_is_no_credential():
+    """Its principal may live on in a session; one with fewer scopes than it had is another one."""
+
+    def keys(**changes: Any) -> StaticKeys:
+        return StaticKeys({"ci": {**KEYS["ci"], **changes}})
+
+    async def story() -> list[bool | None]:
+        known = next(iter(keys()._known.values()))
+        return [
+            await keys().is_still_valid(known),
+            await StaticKeys({"cron": KEYS["cron"]}).is_still_valid(known),
+            await keys(scopes=["usage:read"]).is_still_valid(known),
+            await keys(tenant="other").is_still_valid(known),
+            await keys().is_still_valid(Principal(id="ci", kind="api_key")),
+        ]
+
+    assert asyncio.run(story()) == [True, False, False, False, None]

@@ -27,7 +27,7 @@ def test_help_lists_every_command(capsys):
     """What there is can be found out from the command itself."""
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert set(NAMES) == {"config", "env", "serve"}
+    assert set(NAMES) == {"config", "env", "keys", "serve"}
     assert all(name in out for name in NAMES)
 
 

@@ -103,7 +103,8 @@ async def test_we_find_the_endpoint_that_answers(seed):
         trees = Trees(seed * 1000 + number)
         app = FastAPI(openapi_url=None)
         trees.fill_router(app, 3)
-        table = RouteTable(lambda app=app: app.router.routes, FakeClock().monotonic)
+        routes = app.router.routes
+        table = RouteTable(lambda routes=routes: routes, FakeClock().monotonic)  # type: ignore[misc] # bound in the loop
         for _ in range(30):
             parts = [trees.chance.choice(PARTS) for _ in range(trees.chance.choice((1, 1, 2, 2, 3, 4)))]
             path = "/" + "/".join(parts)

@@ -125,7 +125,7 @@ class TestKeys:
             headers = with_key(issued)
             assert (await other.get("/v1/agents", headers=headers)).status_code == 200
             await one.delete(f"/v1/keys/{issued['id']}", headers=bearer("root"))
-            statuses = []
+            statuses: list[int] = []
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(5):
                     while not statuses or statuses[-1] == 200:

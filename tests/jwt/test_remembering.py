@@ -67,7 +67,7 @@ class TestMemory:
         """Bounded: the one that was not used for longest makes room."""
         authenticator, source = scripted(self.keys, self.clock, cache_size=2)
         one, two, three = (token(jti=name) for name in ("1", "2", "3"))
-        for text in (one, two, one, three, one):
+        for text in (one, two, one, three):
             ask(authenticator, self.kit, text)
         assert len(authenticator._cache) == 2
         asked = source.asked

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from prodkit.jwt import (
@@ -180,6 +180,21 @@ def test_one_rsa_scheme_is_not_the_other(name):
     forged = compact({"alg": other}, b"Test", algorithm=name)
     with pytest.raises(InvalidTokenError, match="signature"):
         verify_signature(forged, [key_from_pem(public_pem("RS256"))], ["RS256", "PS256"])
+
+
+@pytest.mark.parametrize("salt", [0, 31, 33, 64])
+def test_the_salt_of_a_pss_signature_has_the_length_of_the_hash(salt):
+    """RFC 7518, 3.5: any other length is another scheme, even where it would verify."""
+    head = ".".join(map(b64, (b'{"alg":"PS256"}', b"Test")))
+    for length, good in ((salt, False), (32, True)):
+        scheme = padding.PSS(padding.MGF1(HASHES["256"]), length)
+        signature = private_key("PS256").sign(head.encode(), scheme, HASHES["256"])
+        keys = [key_from_pem(public_pem("PS256"))]
+        if good:
+            assert verify_signature(f"{head}.{b64(signature)}", keys, ["PS256"]) == b"Test"
+            continue
+        with pytest.raises(InvalidTokenError, match="signature"):
+            verify_signature(f"{head}.{b64(signature)}", keys, ["PS256"])
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "ES512"])

@@ -16,10 +16,10 @@ from prodkit.core.clock import FakeClock
 from prodkit.core.context import RequestContext
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.core.identity import Principal
+from prodkit.core.partition import ipv6_token, store_key
 from prodkit.core.problems import Problem
 from prodkit.rate_limiting import Policy, RateLimiter, RateLimiting, parse_rate
 from prodkit.rate_limiting.limit import _MAX_REMEMBERED
-from prodkit.core.partition import ipv6_token, store_key
 from prodkit.stores.memory import MemoryRateLimitStore
 from tests.support.asgi import http_scope
 from tests.support.recording import Contributes

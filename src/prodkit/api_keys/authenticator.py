@@ -47,7 +47,7 @@ class KeyAuthenticator:
 
     Args:
         registry: whose keys they are.
-        check_seconds, stale_seconds, cache_keys, accept_imported: see `APIKeysSettings`.
+        check_seconds: see `APIKeysSettings`, as for the other arguments.
 
     Attributes:
         allowed, denied, degraded, unavailable: decisions so far; degraded were accepted from memory while the store did not

@@ -180,9 +180,9 @@ class Gate:
             return False
         try:
             for authenticator in context.kit.all(Revalidates):  # type: ignore[type-abstract] # looked for by protocol
-                verdict = await authenticator.is_still_valid(principal)
-                if verdict is not None:
-                    return verdict
+                # Several may know of it: a session, and the key it was opened with.
+                if await authenticator.is_still_valid(principal) is False:
+                    return False
         except Problem as problem:
             return problem.status_code >= 500
         return True

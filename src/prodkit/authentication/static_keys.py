@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GeneratedKey", "StaticKey", "StaticKeys"]
 
+# By it a principal is known again, also where a session has kept it over a restart.
+_CLAIM: Final = "static_key"
 _ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 # Many times any key there is. A longer one is not looked at, so that nobody makes us hash what the server lets in.
 _MAX_BYTES: Final = 512
@@ -103,6 +105,7 @@ class StaticKeys:
                 tenant=key.tenant,
                 plan=key.plan,
                 expires_at=None if key.expires_at is None else key.expires_at.timestamp(),
+                claims={_CLAIM: key_id},
             )
         if faults:
             raise SettingsError(faults)
@@ -116,6 +119,18 @@ class StaticKeys:
         """Make a key of 256 random bits, with the digest to configure."""
         key = f"pk_{token_urlsafe(32)}"
         return GeneratedKey(key, sha256(key.encode("ascii")).hexdigest())
+
+    async def is_still_valid(self, principal: Principal) -> bool | None:
+        """Whether *principal*, once identified by a key of the configuration, is what the configuration says today."""
+        key_id = principal.claims.get(_CLAIM)
+        if key_id is None:
+            return None
+        return any(
+            known.id == key_id
+            and (known.scopes, known.tenant, known.plan)
+            == (principal.scopes, principal.tenant, principal.plan)
+            for known in self._known.values()
+        )
 
     def authenticate(self, context: RequestContext) -> Principal | None:
         """The caller whose key was sent, or None: an unknown key may be another authenticator's. Never raises."""

@@ -5,6 +5,8 @@ ProdkitError                    never raised directly
 ├── SettingsError               a setting is missing, unknown, impossible or unsafe (also a ValueError)
 ├── InstallationError           installed twice, too late, or two features of one name (also a RuntimeError)
 ├── MissingExtraError           an optional dependency is needed (also an ImportError)
+├── WeakKeyError                a key of `prodkit.jwt` must not be trusted (also a ValueError; defined there)
+├── KeysUnavailableError        the keys of an issuer are not known, because it does not answer (defined there)
 └── StoreError                  shared state
     ├── StoreUnavailableError   the store did not answer within its bound; may pass by itself
     └── StoreIncompatibleError  the data belongs to somebody else or to a newer release

@@ -85,10 +85,8 @@ def rsa_fault(modulus: int, exponent: int) -> str | None:
         return f"an RSA key has {bits} bits, and more than {MAX_RSA_BITS} only cost time"
     if modulus % 2 == 0:
         return "an RSA modulus is even"
-    if exponent < 3 or exponent % 2 == 0:
-        return "an RSA exponent is not an odd number from 3 on"
-    if exponent > _MAX_EXPONENT:
-        return "an RSA exponent has more than 32 bits, which only costs time"
+    if exponent % 2 == 0 or not 3 <= exponent <= _MAX_EXPONENT:
+        return "an RSA exponent is not an odd number from 3 on of at most 32 bits, beyond which it only costs time"
     if all(modulus % prime in powers for prime, powers in _ROCA):
         return "an RSA key was made by a chip whose keys can be factored (ROCA, CVE-2017-15361)"
     return None

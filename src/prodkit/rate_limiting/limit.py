@@ -9,8 +9,8 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from prodkit.core.exceptions import StoreUnavailableError
-from prodkit.rate_limiting.answers import SLACK_SECONDS, report
 from prodkit.core.partition import UNIDENTIFIED, Token, store_key
+from prodkit.rate_limiting.answers import SLACK_SECONDS, report
 from prodkit.stores import Decision, ImmediateStore
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, Literal
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.core.exceptions import InstallationError, StoreUnavailableError
 from prodkit.core.features import Sample
+from prodkit.core.partition import UNIDENTIFIED, Token, ipv6_token, peer_address
 from prodkit.core.problems import STORE_UNAVAILABLE, Problem
 from prodkit.rate_limiting.answers import refusal, report, report_legacy
 from prodkit.rate_limiting.limit import Limit
-from prodkit.core.partition import UNIDENTIFIED, Token, ipv6_token, peer_address
 from prodkit.stores.memory import MemoryRateLimitStore
 
 if TYPE_CHECKING:

@@ -67,8 +67,10 @@ class Watch:
         running = [task for task in (self._task, self._pending) if task is not None and not task.done()]
         for task in running:
             task.cancel()
-        # Their ends are told nobody: the socket is over.
-        await asyncio.gather(*running, return_exceptions=True)
+            task.add_done_callback(_look_away)
+        if running:
+            # Not `gather`: where this is cancelled too, the reason has to stay what whoever cancelled has given.
+            await asyncio.wait(running)
 
     async def _run(self) -> None:
         context = self._context
@@ -88,6 +90,12 @@ class Watch:
                 break
         self._over.set_result(None)
         await self._close()
+
+
+def _look_away(task: asyncio.Future[Any]) -> None:
+    """How it ended is told nobody: the socket is over."""
+    if not task.cancelled():
+        task.exception()
 
 
 _GONE: Final = {"type": "websocket.disconnect", "code": 1008, "reason": ""}
