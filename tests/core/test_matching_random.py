@@ -118,5 +118,5 @@ async def test_we_find_the_endpoint_that_answers(seed):
             elif status == 404:
                 nothing += 1
     assert disagreements == 0
-    assert reached > 30, "the trees hardly ever answer"
-    assert nothing > 30, "the trees hardly ever have nothing"
+    assert reached > 10, "the trees hardly ever answer"
+    assert nothing > 10, "the trees hardly ever have nothing"
