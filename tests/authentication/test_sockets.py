@@ -196,9 +196,9 @@ def test_whoever_cancels_an_endpoint_is_answered_with_its_own_cancellation():
             assert socket.receive_text() == "x"
 
 
-@pytest.mark.parametrize("verdicts", [(True, False), (False, True), (None, False)])
+@pytest.mark.parametrize("verdicts", [(True, False), (False, True), (None, False), (Problem(503), False)])
 def test_one_that_says_no_is_enough(verdicts):
-    """A session may have ended whose key is good, and the other way round."""
+    """A session may have ended whose key is good, the other way round, or while nobody can say anything of the key."""
     first, second = Credential(), Credential()
     second.scheme = "second"
     app = FastAPI()

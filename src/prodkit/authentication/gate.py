@@ -178,13 +178,14 @@ class Gate:
         expires_at = principal.expires_at
         if expires_at is not None and context.kit.clock.wall() >= expires_at:
             return False
-        try:
-            for authenticator in context.kit.all(Revalidates):  # type: ignore[type-abstract] # looked for by protocol
+        for authenticator in context.kit.all(Revalidates):  # type: ignore[type-abstract] # looked for by protocol
+            try:
                 # Several may know of it: a session, and the key it was opened with.
                 if await authenticator.is_still_valid(principal) is False:
                     return False
-        except Problem as problem:
-            return problem.status_code >= 500
+            except Problem as problem:
+                if problem.status_code < 500:
+                    return False
         return True
 
     def _unidentified(self, context: RequestContext, *, refused: bool) -> Awaitable[None] | None:
