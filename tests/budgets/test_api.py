@@ -23,8 +23,8 @@ POLICIES = (
 READ, WRITE = "usage:read", "budgets:write"
 # Somebody else's, nobody's, no budget's, too long for any ledger, and what a path or a database could trip over.
 NOT_HERS = [
-    "own:bob",
-    "own:mallory",
+    "own:bob@acme",
+    "own:mallory@umbrella",
     "team:umbrella",
     "team:ann",
     "house:all",
@@ -35,7 +35,7 @@ NOT_HERS = [
     "chat:",
     "none:ann",
     "OWN:ann",
-    "own:ann ",
+    "own:ann@acme ",
     "own:" + "x" * 129,
     "own:" + "x" * 155,
     "chat:" + "x" * 154,
@@ -72,7 +72,7 @@ def test_a_caller_sees_its_own_budgets():
     day = int(made.clock.wall()) // 86_400 * 86_400
     own, team = answer.json()["budgets"]
     assert own | {"resets_at": None} == {
-        "id": "own:ann",
+        "id": "own:ann@acme",
         "policy": "own",
         "per": "principal",
         "window": "day",
@@ -112,7 +112,7 @@ def test_a_key_has_a_budget_too():
         client = made.client(f"ann#{key}@acme {READ}")
         assert client.get(f"/v1/budgets/by-key:{key}").json()["spent_usd"] == spent
         ids = [budget["id"] for budget in client.get("/v1/budgets").json()["budgets"]]
-        assert ids == ["own:ann", "team:acme", f"by-key:{key}"]
+        assert ids == ["own:ann@acme", "team:acme", f"by-key:{key}"]
     assert made.client(f"bob#k3@acme {READ}").get("/v1/budgets/by-key:k1").status_code == 404
 
 
@@ -120,7 +120,7 @@ def test_a_key_has_a_budget_too():
     ("budget", "scopes"),
     [(budget, "") for budget in NOT_HERS]
     # An administrator of the tenant may see those of its own people, and no others.
-    + [(budget, " admin") for budget in NOT_HERS if budget not in {"own:bob", "chat:bobs"}],
+    + [(budget, " admin") for budget in NOT_HERS if budget not in {"own:bob@acme", "chat:bobs"}],
 )
 def test_what_is_not_hers_is_not_there(budget, scopes):
     """404 for reading and for writing, alike for what there is and what there is not: nothing can be found out."""
@@ -141,7 +141,7 @@ def test_an_id_longer_than_any_is_refused():
 def test_nobody_learns_of_others_by_the_time_it_takes():
     """What another principal has spent is not looked for where the caller may not know it anyway."""
     made = shop()
-    made.client(f"ann@acme {READ}").get("/v1/budgets/own:bob")
+    made.client(f"ann@acme {READ}").get("/v1/budgets/own:bob@acme")
     assert "usage" not in made.ledger.said
 
 
@@ -151,8 +151,8 @@ def test_scopes_are_asked_for():
     for scopes, read, write in (("", 403, 403), (READ, 200, 403), (WRITE, 403, 200), ("admin", 200, 200)):
         client = made.client(f"ann@acme {scopes}".strip())
         assert client.get("/v1/budgets").status_code == read
-        assert client.get("/v1/budgets/own:ann").status_code == read
-        assert client.put("/v1/budgets/own:ann", json={"limit_usd": "0.000005"}).status_code == write
+        assert client.get("/v1/budgets/own:ann@acme").status_code == read
+        assert client.put("/v1/budgets/own:ann@acme", json={"limit_usd": "0.000005"}).status_code == write
 
 
 def test_without_identities_nobody_writes():
@@ -160,10 +160,10 @@ def test_without_identities_nobody_writes():
     made = shop(identified=False)
     client = made.client()
     assert {b["id"] for b in client.get("/v1/budgets").json()["budgets"]} == {
-        "own:anonymous",
+        "own:@anonymous:anonymous",
         "team:@anonymous:anonymous",
     }
-    assert client.put("/v1/budgets/own:anonymous", json={"limit_usd": "1"}).status_code == 403
+    assert client.put("/v1/budgets/own:@anonymous:anonymous", json={"limit_usd": "1"}).status_code == 403
 
 
 # ------------------------------------------------------------------------------------------------- writing
@@ -173,7 +173,7 @@ def test_a_limit_that_is_set_holds_from_the_next_run_on():
     """In place of the policy's, for this budget only, until it is taken back with null."""
     made = shop()
     ann, bob = made.client(f"ann@acme {READ} {WRITE}"), made.client("bob@acme")
-    changed = ann.put("/v1/budgets/own:ann", json={"limit_usd": "0.000005"})
+    changed = ann.put("/v1/budgets/own:ann@acme", json={"limit_usd": "0.000005"})
     assert (changed.status_code, changed.json()["limit_usd"], changed.json()["remaining_usd"]) == (
         200,
         "0.000005",
@@ -181,9 +181,9 @@ def test_a_limit_that_is_set_holds_from_the_next_run_on():
     )
     assert name_of(ann.post("/buy", params={"hold": 1001})) == "402 budget-exhausted"
     assert bob.post("/buy", params={"hold": 1001}).status_code == 200
-    below = ann.put("/v1/budgets/own:ann", json={"limit_usd": "0.000001"})
+    below = ann.put("/v1/budgets/own:ann@acme", json={"limit_usd": "0.000001"})
     assert (below.json()["spent_usd"], below.json()["remaining_usd"]) == ("0.000004", "0")
-    back = ann.put("/v1/budgets/own:ann", json={"limit_usd": None})
+    back = ann.put("/v1/budgets/own:ann@acme", json={"limit_usd": None})
     assert back.json()["limit_usd"] == "0.00001"
     assert ann.post("/buy", params={"hold": 1001}).status_code == 200
 
@@ -192,11 +192,11 @@ def test_nobody_raises_its_own_limit_above_the_policy():
     """403 with the most it may be; an administrator may go beyond."""
     made = shop()
     ann = made.client(f"ann@acme {WRITE}")
-    refused = ann.put("/v1/budgets/own:ann", json={"limit_usd": "0.000010001"})
+    refused = ann.put("/v1/budgets/own:ann@acme", json={"limit_usd": "0.000010001"})
     assert (refused.status_code, refused.json()["most_usd"]) == (403, "0.00001")
-    assert ann.put("/v1/budgets/own:ann", json={"limit_usd": "0.00001"}).status_code == 200
+    assert ann.put("/v1/budgets/own:ann@acme", json={"limit_usd": "0.00001"}).status_code == 200
     boss = made.client("ann@acme admin")
-    assert boss.put("/v1/budgets/own:ann", json={"limit_usd": "7"}).json()["limit_usd"] == "7"
+    assert boss.put("/v1/budgets/own:ann@acme", json={"limit_usd": "7"}).json()["limit_usd"] == "7"
 
 
 def test_the_tenants_budget_is_an_administrators():
@@ -206,17 +206,26 @@ def test_the_tenants_budget_is_an_administrators():
     assert (refused.status_code, refused.json()["required_scopes"]) == (403, ["admin"])
     boss = made.client("ann@acme admin")
     assert boss.put("/v1/budgets/team:acme", json={"limit_usd": "0.0001"}).status_code == 200
-    assert boss.put("/v1/budgets/own:bob", json={"limit_usd": "0.000002"}).status_code == 200
-    assert boss.get("/v1/budgets/own:bob").json()["limit_usd"] == "0.000002"
-    assert boss.put("/v1/budgets/own:mallory", json={"limit_usd": "0"}).status_code == 404
+    assert boss.put("/v1/budgets/own:bob@acme", json={"limit_usd": "0.000002"}).status_code == 200
+    assert boss.get("/v1/budgets/own:bob@acme").json()["limit_usd"] == "0.000002"
+    assert boss.put("/v1/budgets/own:mallory@umbrella", json={"limit_usd": "0"}).status_code == 404
 
 
-def test_who_has_spent_in_two_tenants_is_no_one_administrators():
-    """Its budget is of both; one of them alone would learn what it spends in the other."""
+def test_namesakes_of_two_tenants_have_nothing_in_common():
+    """Whoever names the callers of one tenant neither spends, reads nor limits what a caller of another one may spend."""
     made = shop()
     made.client("bob@umbrella").post("/buy", params={"nano": 1, "hold": 1})
+    seen = {}
     for tenant in ("acme", "umbrella"):
-        assert made.client(f"boss@{tenant} admin").get("/v1/budgets/own:bob").status_code == 404
+        boss = made.client(f"boss@{tenant} admin")
+        seen[tenant] = [
+            (answer.status_code, answer.json().get("spent_usd"))
+            for answer in (boss.get(f"/v1/budgets/own:bob@{one}") for one in ("acme", "umbrella"))
+        ]
+    assert seen["umbrella"] == [(404, None), (200, "0.000000001")]
+    assert seen["acme"][1] == (404, None)
+    assert seen["acme"][0][0] == 200
+    assert seen["acme"][0][1] != "0.000000001"
 
 
 def test_a_session_is_whoever_spent_in_it():
@@ -281,7 +290,7 @@ def test_what_is_no_amount_is_refused(body):
     made = shop()
     client = made.client("ann@acme admin")
     refused = client.put(
-        "/v1/budgets/own:ann", content=body.encode(), headers={"Content-Type": "application/json"}
+        "/v1/budgets/own:ann@acme", content=body.encode(), headers={"Content-Type": "application/json"}
     )
     assert name_of(refused) in {"422 unprocessable-content", "400 bad-request"}
     assert made.ledger._limits == {}
@@ -291,11 +300,11 @@ def test_who_changed_what_is_in_the_log(caplog):
     """Whose budget, by whom, from what to what: one line that an auditor finds."""
     made = shop()
     with caplog.at_level(logging.WARNING, "prodkit.budgets"):
-        made.client("ann@acme admin").put("/v1/budgets/own:bob", json={"limit_usd": "2.5"})
+        made.client("ann@acme admin").put("/v1/budgets/own:bob@acme", json={"limit_usd": "2.5"})
     (record,) = [record for record in caplog.records if record.message == "budget_limit_set"]
     told = {name: getattr(record, name) for name in ("budget", "by", "tenant", "old_usd", "new_usd")}
     assert told == {
-        "budget": "own:bob",
+        "budget": "own:bob@acme",
         "by": "ann",
         "tenant": "acme",
         "old_usd": "0.00001",
@@ -312,7 +321,7 @@ def test_a_ledger_that_is_away_is_a_503(verb):
     made = shop()
     made.ledger.down.add(verb)
     client = made.client("boss@acme admin")
-    answer = client.get("/v1/budgets/own:bob")
+    answer = client.get("/v1/budgets/own:bob@acme")
     assert name_of(answer) == "503 ledger-unavailable"
     assert answer.headers["retry-after"] == "1"
 
@@ -323,7 +332,7 @@ def test_an_application_without_budgets_has_an_empty_list():
     made.app.include_router(budgets_router())
     client = made.client(f"ann {READ}")
     assert client.get("/v1/budgets").json() == {"budgets": []}
-    assert client.get("/v1/budgets/own:ann").status_code == 404
+    assert client.get("/v1/budgets/own:ann@acme").status_code == 404
 
 
 def test_the_document_describes_it():

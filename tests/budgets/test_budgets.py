@@ -86,7 +86,7 @@ def test_a_budget_that_is_spent_refuses_before_anything_is_spent():
         name: spent.json()[name] for name in ("budget", "limit_usd", "spent_usd", "held_usd", "asked_usd")
     }
     assert told == {
-        "budget": "day:ann",
+        "budget": "day:ann@acme",
         "limit_usd": "0.00001",
         "spent_usd": "0.000009",
         "held_usd": "0",

@@ -6,7 +6,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prodkit.core.identity import Principal
-from prodkit.core.owners import LONGEST_OWNER, attributes_of, bounded, owner_of
+from prodkit.core.owners import (
+    LONGEST_OWNER,
+    attributes_of,
+    bounded,
+    identity_of,
+    owner_of,
+    principal_in,
+    principal_of,
+)
 
 NAMES = st.text(min_size=1, max_size=300)
 
@@ -50,3 +58,19 @@ def test_spending_is_recorded_under_who_spent() -> None:
     assert attributes_of(of("ada", "acme")) == {"tenant": "acme", "principal": "ada", "key": "ada"}
     person = Principal(id="ada", kind="user", tenant=None)
     assert attributes_of(person) == {"tenant": "@user:ada", "principal": "ada"}
+
+
+@given(NAMES, NAMES, NAMES, NAMES)
+@example("bob", "a@b", "bob@a", "b")
+@example("b!a", "x", "b@", "x")
+@example("@api_key:bob", "x", "bob", "y")
+def test_principals_of_all_tenants_are_told_apart(one: str, its: str, other: str, others: str) -> None:
+    """One value for each, from which the tenant's own administrator gets the name back, and nobody else's does."""
+    first, second = attributes_of(of(one, its)), attributes_of(of(other, others))
+    same = (first["tenant"], first["principal"]) == (second["tenant"], second["principal"])
+    assert (principal_of(first) == principal_of(second)) is same
+    assert principal_of(first) != principal_of(attributes_of(of(one)))
+    assert principal_in(principal_of(first), first["tenant"]) == first["principal"]
+    if first["tenant"] != second["tenant"]:
+        assert principal_in(principal_of(first), second["tenant"]) is None
+    assert (identity_of(of(one, its)) == identity_of(of(other, others))) is ((one, its) == (other, others))

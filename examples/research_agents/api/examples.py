@@ -94,7 +94,7 @@ def _problem(status: int, title: str, detail: str, **more: str) -> dict[str, Any
 _RUN = "run_c9f0f895fb98ab9159f51fd0297e236d"
 NOT_FOUND: dict[int | str, dict[str, Any]] = {404: _problem(404, "Not Found", "There is no such run.")}
 FAILURES: dict[int | str, dict[str, Any]] = {
-    402: _problem(402, "Payment Required", "A budget is used up.", budget="principal-day:demo"),
+    402: _problem(402, "Payment Required", "A budget is used up.", budget="principal-day:demo@demo"),
     404: _problem(404, "Not Found", "There is no such session."),
     409: _problem(409, "Conflict", "The session belongs to the agent writer."),
     422: _problem(

@@ -26,7 +26,7 @@ from prodkit.core.context import CurrentContext, RequestContext
 from prodkit.core.exceptions import InstallationError, StoreUnavailableError
 from prodkit.core.money import MOST_NANO, UsdString, format_usd, parse_usd
 from prodkit.core.openapi import problem_response
-from prodkit.core.owners import attributes_of, owner_of
+from prodkit.core.owners import attributes_of, owner_of, principal_in
 from prodkit.core.permission import Permission
 from prodkit.core.problems import INSUFFICIENT_SCOPE, LEDGER_UNAVAILABLE, Problem
 from prodkit.stores.ledger import LONGEST_ATTRIBUTE, LedgerStore, UsageQuery
@@ -169,10 +169,16 @@ async def _standing_by_history(context: RequestContext, per: str, value: str) ->
         # Somebody else's: to say so needs no look into the history, which has its price.
         return None
     own = attributes_of(context.principal)
+    if per == "principal":
+        name = principal_in(value, own["tenant"])
+        if name is None:
+            return None
+        value = name
     query = UsageQuery(
         since=0.0,
         until=context.kit.clock.wall() + 1,
-        where={per: value},
+        # A key or a session is one of a tenant's too, but only the history knows which.
+        where={per: value, "tenant": own["tenant"]} if per == "principal" else {per: value},
         group_by=("tenant", "principal"),
     )
     rows = await _answer(_ledger(context).usage(query))

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from prodkit.budgets.windows import WINDOWS, Window, window_at
 from prodkit.core.money import MOST_NANO, format_usd, parse_usd
-from prodkit.core.owners import bounded, digested
+from prodkit.core.owners import bounded, digested, principal_of
 from prodkit.stores.ledger import BudgetAsk
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Policy:
         """Whose budget it is; None where the policy does not apply."""
         if self.per == "application":
             return "all"
-        value = attributes.get(self.per, "")
+        value = principal_of(attributes) if self.per == "principal" else attributes.get(self.per, "")
         if not value:
             return "" if self.per in _NEVER_WITHOUT else None
         if _UNSAFE.search(value):

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prodkit.core.identity import Principal
 
-__all__ = ["LONGEST_OWNER", "attributes_of", "bounded", "digested", "owner_of"]
+__all__ = [
+    "LONGEST_OWNER",
+    "attributes_of",
+    "bounded",
+    "digested",
+    "identity_of",
+    "owner_of",
+    "principal_in",
+    "principal_of",
+]
 
 LONGEST_OWNER: Final = 128
 """Characters of a value that is kept with every line of a ledger."""
 
 _MARK: Final = "~"
 _ITSELF: Final = "@"
+_ESCAPED: Final = re.compile(r"![!a]")
 _DIGEST_BYTES: Final = 16
 _CUT: Final = 2 * _DIGEST_BYTES + len(_MARK)
 
@@ -33,6 +46,16 @@ def owner_of(principal: Principal) -> str:
     return bounded(tenant)
 
 
+def identity_of(principal: Principal) -> str:
+    """Who *principal* is among all there are, for what is counted or kept for each: kind, tenant and id, told apart safely.
+
+    An id is a name within its tenant and kind. Whoever may issue keys for one tenant chooses their owners' names, and must
+    not thereby become somebody of another tenant.
+    """
+    tenant = principal.tenant or ""
+    return f"{principal.kind}:{len(tenant)}:{tenant}:{principal.id}"
+
+
 def attributes_of(principal: Principal) -> dict[str, str]:
     """What spending is recorded under for *principal*: `tenant`, `principal`, and `key` where the credential was one.
 
@@ -43,6 +66,29 @@ def attributes_of(principal: Principal) -> dict[str, str]:
     if isinstance(key, str) and key:
         attributes["key"] = bounded(key)
     return attributes
+
+
+def principal_of(attributes: Mapping[str, str]) -> str:
+    """The one value that names a principal among those of all tenants: `ada@acme`, and `@kind:id` without a tenant.
+
+    `@` and `!` within a name are written `!a` and `!!`. Empty where *attributes* name no principal.
+    """
+    tenant, name = attributes.get("tenant", ""), attributes.get("principal", "")
+    if not name or tenant.startswith(_ITSELF):
+        return tenant if name else ""
+    return f"{_escaped(name)}{_ITSELF}{_escaped(tenant)}"
+
+
+def principal_in(value: str, tenant: str) -> str | None:
+    """The name in a *value* of `principal_of`; None where it is not one of *tenant*."""
+    name, _, of = value.partition(_ITSELF)
+    if not name or of != _escaped(tenant):
+        return None
+    return _ESCAPED.sub(lambda found: "!" if found.group() == "!!" else _ITSELF, name)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("!", "!!").replace(_ITSELF, "!a")
 
 
 def bounded(value: str, longest: int = LONGEST_OWNER) -> str:

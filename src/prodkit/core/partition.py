@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HIGHEST_IPV4", "UNIDENTIFIED", "Token", "ipv6_token", "peer_address", "store_key"]
 
-Token = int | str | tuple[str, str]
-"""A partition, cheap to look up: an address as a number, text of the developer's own, or kind and id of a principal."""
+Token = int | str | tuple[str, str] | tuple[str, str, str]
+"""A partition, cheap to look up: an address as a number, text of the developer's own, or kind, tenant and id of a principal,
+which is a name within its tenant."""
 
 HIGHEST_IPV4: Final = 0xFFFF_FFFF
 UNIDENTIFIED: Final[Token] = ("unidentified", "")
@@ -41,8 +42,8 @@ def ipv6_token(address: int, prefix_bits: int) -> int:
 def store_key(policy: str, token: Token) -> str:
     """The key of the bucket that *token* has under *policy*: about 40 characters, the same in every process."""
     if isinstance(token, tuple):
-        # The length makes ("a", "bc") and ("ab", "c") two different texts.
-        text = f"{len(token[0])}:{token[0]}:{token[1]}"
+        # The lengths make ("a", "bc") and ("ab", "c") two different texts.
+        text = "".join(f"{len(part)}:{part}:" for part in token[:-1]) + token[-1]
     else:
         text = f"i:{token}" if isinstance(token, int) else f"s:{token}"
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=15, person=b"prodkit.limits").digest()

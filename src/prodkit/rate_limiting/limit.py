@@ -89,7 +89,10 @@ class Limit:
             if token is None:
                 return self._limiter.decide((self,), context)
         else:
-            token = (principal.kind, principal.id)
+            tenant = principal.tenant
+            token = (
+                (principal.kind, principal.id) if tenant is None else (principal.kind, tenant, principal.id)
+            )
         remembered = self._by_caller
         asks = remembered[token] if token in remembered else self._remember_caller(token, context)
         limiter = self._limiter
@@ -151,7 +154,11 @@ class Limit:
                 return None
             token = found
         else:
-            token = (context.principal.kind, context.principal.id)
+            principal = context.principal
+            tenant = principal.tenant
+            token = (
+                (principal.kind, principal.id) if tenant is None else (principal.kind, tenant, principal.id)
+            )
         asks = self._asks.get(token) or self._remember(token)
         if isinstance(policy.cost, int):
             return asks[0]
