@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 from starlette.middleware import Middleware
-from starlette.routing import Mount, Route
+from starlette.routing import Host, Mount, Route, Router
 
 from prodkit.core.clock import FakeClock
 from prodkit.core.routes import RouteTable
@@ -102,6 +102,49 @@ def test_middleware_hides_who_would_be_reached():
     assert table.find(http_scope("/wrapped/x", "POST")) is wrapped
     assert table.find(http_scope("/mount/x", "POST")) is not endpoint
     assert [rule.limit for rule in table.rules_at(http_scope("/wrapped/x", "POST"))] == [7]  # type: ignore[attr-defined]
+
+
+def test_whatever_may_stand_in_between_hides_who_would_be_reached():
+    """A router with middleware, under a path or a host, and a class that does something of its own when it is called."""
+
+    class Own(FastAPI):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await super().__call__(scope, receive, send)
+
+    class Pretends:
+        """Has every attribute of the application inside it."""
+
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.app, name)
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.app(scope, receive, send)
+
+    app, own, plain, quiet = FastAPI(), Own(), FastAPI(), type("Quiet", (FastAPI,), {})()
+    for inner in (own, plain, quiet):
+        inner.get("/x")(endpoint)
+    routes = [Route("/x", endpoint)]
+    wrapped = Router(routes, middleware=[Middleware(GZipMiddleware)])
+    for path, mounted in {
+        "/wrapped": wrapped,
+        "/own": own,
+        "/pretends": Pretends(plain),
+        "/router": Router(routes),
+        "/quiet": quiet,
+    }.items():
+        app.mount(path, mounted)
+    app.router.routes.append(Host("other", app=Router([Mount("/deep", app=wrapped)])))
+    table = table_of(app)
+    found = {
+        path: table.find(http_scope(f"/{path}/x"))
+        for path in ("router", "quiet", "wrapped", "own", "pretends")
+    }
+    assert [found[name] for name in ("router", "quiet")] == [endpoint, endpoint]
+    assert [found[name] is endpoint for name in ("wrapped", "own", "pretends")] == [False] * 3
+    assert table.find(http_scope("/deep/x") | {"headers": [(b"host", b"other")]}) is wrapped
 
 
 def test_only_routes_of_the_application_itself_are_held():

@@ -60,7 +60,8 @@ class ScopeRule:
         principal = context.principal
         if self._holds(principal.scopes):
             return
-        gate = context.kit.one(Gate)
+        gates = context.provided(Gate)
+        gate = gates[-1] if gates else None
         if principal.is_anonymous:
             raise (Gate.unidentified(None) if gate is None else gate.refusal(sent=False))
         realm = "" if gate is None else f'realm="{gate.realm}", '

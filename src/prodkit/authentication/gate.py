@@ -169,24 +169,26 @@ class Gate:
             if principal is not None and not principal.is_anonymous:
                 raise _two()
 
-    async def still_holds(self, context: RequestContext) -> bool:
+    async def still_holds(self, context: RequestContext) -> bool | None:
         """Whether the credential that *context* came with would be accepted again, for sockets that stay open.
 
-        An authenticator that cannot decide now leaves the answer as it was.
+        None while an authenticator cannot say, and no other says no.
         """
         principal = context.principal
         expires_at = principal.expires_at
         if expires_at is not None and context.kit.clock.wall() >= expires_at:
             return False
-        for authenticator in context.kit.all(Revalidates):  # type: ignore[type-abstract] # looked for by protocol
+        known = True
+        # Several may know of it: a session, and the key it was opened with.
+        for authenticator in context.provided(Revalidates):  # type: ignore[type-abstract] # looked for by protocol
             try:
-                # Several may know of it: a session, and the key it was opened with.
                 if await authenticator.is_still_valid(principal) is False:
                     return False
             except Problem as problem:
                 if problem.status_code < 500:
                     return False
-        return True
+                known = False
+        return True if known else None
 
     def _unidentified(self, context: RequestContext, *, refused: bool) -> Awaitable[None] | None:
         headers = context.headers

@@ -40,13 +40,24 @@ Outcome = Literal["ok", "error", "refused", "timeout", "disconnected", "aborted"
 class Rare:
     """What only some requests have, apart, because every attribute of a context costs every request."""
 
-    __slots__ = ("asked", "callbacks", "deadline", "enforced", "parts", "route_check", "usage", "vary")
+    __slots__ = (
+        "asked",
+        "callbacks",
+        "deadline",
+        "enforced",
+        "joined",
+        "parts",
+        "route_check",
+        "usage",
+        "vary",
+    )
 
     def __init__(self) -> None:
         self.asked: list[tuple[object, asyncio.Future[None]]] = []
         self.callbacks: list[Callable[[], Awaitable[None] | None]] = []
         self.deadline: float | None = None
         self.enforced: list[object] = []
+        self.joined: tuple[Kit, ...] = ()
         self.parts: dict[type, object] = {}
         self.route_check: Callable[[Scope], None] | None = None
         self.usage: dict[str, int] = {}
@@ -264,6 +275,16 @@ class RequestContext:
 
         question.add_done_callback(settle)
         await asyncio.shield(question)
+
+    def provided(self, part_type: type[T]) -> tuple[T, ...]:
+        """Every *part_type* of the applications this request came through, the outermost first.
+
+        There is more than one application where a hardened one is mounted inside another; `kit` is the outermost's.
+        """
+        found = self.kit.all(part_type)
+        if self._rare is not None and self._rare.joined:
+            found += tuple(part for kit in self._rare.joined for part in kit.all(part_type))
+        return found
 
     def put(self, part: object) -> None:
         """Keep *part* for this request under its type, replacing an earlier one."""

@@ -106,5 +106,5 @@ class WatchesSockets(Protocol):
 
     sockets_checked_seconds: float
 
-    async def still_holds(self, context: RequestContext) -> bool:
-        """Whether the credential that the handshake of *context* came with still holds."""
+    async def still_holds(self, context: RequestContext) -> bool | None:
+        """Whether the credential that the handshake of *context* came with still holds; None while that cannot be known."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import iter_route_contexts
-from starlette.routing import Host, Match, Mount
+from starlette.applications import Starlette
+from starlette.routing import Host, Match, Mount, Router
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +63,23 @@ def is_opaque(
 
 
 def _has_middleware(mounted: Any) -> bool:
-    """Whether something of the user's stands between a mount and its routes: the mount's middleware or the application's."""
+    """Whether something of the user's stands between a mount and its routes: the mount's middleware or the application's.
+
+    What is neither Starlette's nor FastAPI's own way from an application to its routes may do anything in between.
+    """
     application = mounted.app
     if application is not getattr(mounted, "_base_app", application):
         return True
-    return bool(getattr(application, "user_middleware", None))
+    kind = type(application)
+    if isinstance(application, Starlette):
+        known = kind.__call__ in _CALLS and kind.build_middleware_stack in _STACKS
+        return not known or bool(application.user_middleware)
+    if isinstance(application, Router):
+        known = kind.__call__ in _CALLS and kind.app in _ROUTERS
+        return not known or application.middleware_stack != application.app
+    return True
+
+
+_CALLS: Final = {FastAPI.__call__, Starlette.__call__, Router.__call__, APIRouter.__call__}
+_STACKS: Final = {FastAPI.build_middleware_stack, Starlette.build_middleware_stack}
+_ROUTERS: Final = {Router.app, APIRouter.app}

@@ -47,7 +47,7 @@ class Permission:
         """
         if not self.scopes or not self.scopes.isdisjoint(context.principal.scopes):
             return
-        if not self._always and not context.kit.all(Authenticator):  # type: ignore[type-abstract] # by protocol
+        if not self._always and not context.provided(Authenticator):  # type: ignore[type-abstract] # by protocol
             return
         raise Problem(
             INSUFFICIENT_SCOPE,

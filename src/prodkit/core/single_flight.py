@@ -18,10 +18,13 @@ class SingleFlight(Generic[T]):
 
     The call runs in a task of its own, so a waiter that is cancelled, the first one included, neither stops it nor
     hurts the others. State lives only as long as the call: nothing is remembered.
+
+    It may be used from several event loops, one after the other or at once: those of different loops do not join.
     """
 
     def __init__(self) -> None:
-        self._flights: dict[Hashable, asyncio.Task[T]] = {}
+        # A task can be awaited only where it runs, and one whose loop was closed will never end.
+        self._flights: dict[asyncio.AbstractEventLoop, dict[Hashable, asyncio.Task[T]]] = {}
 
     async def run(self, key: Hashable, call: Callable[[], Awaitable[T]]) -> T:
         """Return what *call* returns, or what the call already under way for *key* returns.
@@ -29,20 +32,31 @@ class SingleFlight(Generic[T]):
         Raises:
             Exception: whatever the call raised, the same for every waiter.
         """
-        flight = self._flights.get(key)
+        loop = asyncio.get_running_loop()
+        flights = self._flights.get(loop)
+        if flights is None:
+            flights = self._of_new_loop(loop)
+        flight = flights.get(key)
         if flight is None:
-            flight = asyncio.ensure_future(self._fly(call))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda done: self._land(key, done))
+            flight = flights[key] = loop.create_task(self._fly(call))
+            flight.add_done_callback(lambda done: self._land(loop, key, done))
         return await asyncio.shield(flight)
 
     @staticmethod
     async def _fly(call: Callable[[], Awaitable[T]]) -> T:
         return await call()
 
-    def _land(self, key: Hashable, flight: asyncio.Task[T]) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+    def _of_new_loop(self, loop: asyncio.AbstractEventLoop) -> dict[Hashable, asyncio.Task[T]]:
+        for other in list(self._flights):
+            if other.is_closed():
+                self._flights.pop(other, None)
+        return self._flights.setdefault(loop, {})
+
+    def _land(self, loop: asyncio.AbstractEventLoop, key: Hashable, flight: asyncio.Task[T]) -> None:
+        flights = self._flights[loop]
+        del flights[key]
+        if not flights:
+            del self._flights[loop]
         # Retrieved here so that a failure all waiters walked away from is not reported as "never retrieved".
         if not flight.cancelled():
             flight.exception()

@@ -128,7 +128,8 @@ class CookieSession:
         reference = principal.claims.get("session")
         if not isinstance(reference, SessionReference):
             return None
-        session = self._sessions.get(reference)
+        # To look is no use: a socket that nobody writes to does not keep its session from ending.
+        session = self._sessions.get(reference, is_use=False)
         if session is None or type(session) is Session:
             return session is not None
         return await session is not None  # type: ignore[misc] # as above

@@ -26,6 +26,8 @@ async def serve_joined(pipeline: Pipeline, scope: Scope, receive: Receive, send:
     context.response_headers = {**pipeline.static_headers, **context.response_headers}
     # What a guard looks up, such as the endpoint that would be chosen, it looks up as this application sees the request.
     context.scope = scope
+    # And what it has, rules, sockets and handlers find in it.
+    context.rare.joined += (pipeline.kit,)
     try:
         for guard in pipeline.inner_guards:
             answer: Any = guard(context)

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 from prodkit.core.identity import WatchesSockets
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from prodkit.core.asgi import Message, Receive
     from prodkit.core.context import RequestContext
 
 __all__ = ["Watch", "watch_of"]
 
-_SHORTEST_SECONDS = 0.01
+_SHORTEST_SECONDS: Final = 0.01
+_UNCONFIRMED_SECONDS: Final = 30.0
+"""How long a socket stays open while nobody can say whether its credential holds: as long as keys are remembered while
+their store is away."""
 
 
 class Watch:
@@ -26,15 +29,18 @@ class Watch:
 
     Args:
         context: of the socket, accepted.
-        watcher: is asked.
+        watchers: are asked; of several applications inside one another, each has one.
         close: sends the close.
     """
 
     def __init__(
-        self, context: RequestContext, watcher: WatchesSockets, close: Callable[[], Awaitable[None]]
+        self,
+        context: RequestContext,
+        watchers: Sequence[WatchesSockets],
+        close: Callable[[], Awaitable[None]],
     ) -> None:
         self._context = context
-        self._watcher = watcher
+        self._watchers = watchers
         self._close = close
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending: asyncio.Future[Message] | None = None
@@ -76,20 +82,33 @@ class Watch:
         context = self._context
         clock = context.kit.clock
         expires_at = context.principal.expires_at
+        interval = min(watcher.sockets_checked_seconds for watcher in self._watchers)
+        confirmed_at = clock.monotonic()
         while True:
-            seconds = self._watcher.sockets_checked_seconds
-            if expires_at is not None:
-                seconds = min(seconds, expires_at - clock.wall())
+            seconds = interval if expires_at is None else min(interval, expires_at - clock.wall())
             await asyncio.sleep(max(seconds, _SHORTEST_SECONDS))
-            try:
-                holds = await self._watcher.still_holds(context)
-            except Exception as error:  # noqa: BLE001 - not to be known is no reason to close; it is counted and logged
-                context.kit.failed("socket watch", error)
-                continue
-            if not holds:
+            verdict = await self._ask()
+            if verdict:
+                confirmed_at = clock.monotonic()
+            elif verdict is False or clock.monotonic() - confirmed_at > interval + _UNCONFIRMED_SECONDS:
                 break
         self._over.set_result(None)
         await self._close()
+
+    async def _ask(self) -> bool | None:
+        """Whether all watchers say yes, one says no, or (None) nobody says no and not everybody can say."""
+        context = self._context
+        verdict: bool | None = True
+        for watcher in self._watchers:
+            try:
+                said = await watcher.still_holds(context)
+            except Exception as error:  # noqa: BLE001 - not to be known is not yet a reason to close; it is counted and logged
+                context.kit.failed("socket watch", error)
+                said = None
+            if said is False:
+                return False
+            verdict = None if said is None else verdict
+        return verdict
 
 
 def _look_away(task: asyncio.Future[Any]) -> None:
@@ -105,5 +124,5 @@ def watch_of(context: RequestContext, close: Callable[[], Awaitable[None]]) -> W
     """A watch over the socket of *context*; None where nobody was identified, or nobody watches."""
     if context.principal.is_anonymous:
         return None
-    watcher = context.kit.one(WatchesSockets)  # type: ignore[type-abstract] # looked for by protocol
-    return None if watcher is None else Watch(context, watcher, close)
+    watchers = context.provided(WatchesSockets)  # type: ignore[type-abstract] # looked for by protocol
+    return Watch(context, watchers, close) if watchers else None
