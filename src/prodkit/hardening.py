@@ -10,7 +10,7 @@ from prodkit.api_keys import APIKeys
 from prodkit.authentication import Authentication
 from prodkit.budgets import Budgets
 from prodkit.core.assembly import assemble
-from prodkit.core.exceptions import InstallationError
+from prodkit.core.exceptions import InstallationError, SettingsError
 from prodkit.core.features import Parts
 from prodkit.correlation import Correlation
 from prodkit.cors import CORS
@@ -26,7 +26,7 @@ from prodkit.proxies import Proxies
 from prodkit.rate_limiting import RateLimiting
 from prodkit.request_limits import RequestLimits
 from prodkit.security_headers import SecurityHeaders
-from prodkit.settings import Settings
+from prodkit.settings import OPEN_COOKIES, Settings
 from prodkit.shared_store import SharedStore
 from prodkit.web_sessions import WebSessions
 
@@ -79,10 +79,22 @@ def harden(
         else:
             chosen.append(feature)
     chosen.extend(given.values())
+    _refuse_open_cookies(chosen, settings)
     chosen.append(_Absent(app, absent))
     kit = install(app, *chosen, clock=clock, problem_type_base=settings.problems.type_base)
     kit.provide([settings])
     return kit
+
+
+def _refuse_open_cookies(features: Sequence[Feature], settings: Settings) -> None:
+    """`Settings` sees only what was set there; a feature may have been given in code."""
+    for feature in features:
+        if (
+            isinstance(feature, WebSessions)
+            and not feature.settings.secure
+            and settings.environment == "production"
+        ):
+            raise SettingsError([OPEN_COOKIES])
 
 
 def _refuse_other_settings(settings: object) -> None:
@@ -131,7 +143,7 @@ def _standard(settings: Settings, clock: Clock | None) -> list[tuple[str, Callab
     ]
 
 
-_WAYS_TO_IDENTIFY = frozenset({"api_keys", "jwt", "web_sessions"})
+WAYS_TO_IDENTIFY = frozenset({"api_keys", "jwt", "web_sessions"})
 """Nobody needs all of them; that there is none is said of `authentication`."""
 
 _RIVALS = {
@@ -170,7 +182,7 @@ class _Absent:
         @asynccontextmanager
         async def lifespan() -> AsyncIterator[None]:
             # Authentication is always asked, since another feature may bring an authenticator; without one it does nothing.
-            absent = [name for name in self._names if name not in _WAYS_TO_IDENTIFY]
+            absent = [name for name in self._names if name not in WAYS_TO_IDENTIFY]
             if not kit.parts["authentication"].guards:
                 absent.append("authentication")
             if absent:

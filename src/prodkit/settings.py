@@ -54,6 +54,13 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 
+OPEN_COOKIES: Final = SettingsFault(
+    f"{PREFIX}WEB_SESSIONS__SECURE",
+    "cookies would be sent over plain HTTP, where everybody on the way can take them.",
+    f"Remove it, or set {PREFIX}ENVIRONMENT=development on a machine of your own.",
+)
+"""Said where the cookies of sessions would not be `Secure` in production."""
+
 # The position in a list has fewer; more of them may be a secret made of digits.
 _DIGITS: Final = 4
 
@@ -148,17 +155,26 @@ class Settings(BaseSettings):
         faults = []
         sessions = self.web_sessions
         if sessions.is_on and not sessions.secure and self.environment == "production":
-            faults.append(
-                SettingsFault(
-                    f"{PREFIX}WEB_SESSIONS__SECURE",
-                    "cookies would be sent over plain HTTP, where everybody on the way can take them.",
-                    f"Remove it, or set {PREFIX}ENVIRONMENT=development on a machine of your own.",
-                )
-            )
+            faults.append(OPEN_COOKIES)
         if self.authentication.mode == "keys" and not (
             self.authentication.static_keys or self.api_keys.is_on
         ):
             faults.append(NO_KEYS)
+        # Whoever sets how keys shall be has meant them to be asked for.
+        for name, section, switch in (
+            ("API_KEYS", self.api_keys, "PEPPERS"),
+            ("JWT", self.jwt, "ISSUER"),
+            ("WEB_SESSIONS", sessions, "SECRETS"),
+        ):
+            if not section.is_on and section != type(section)():
+                faults.append(
+                    SettingsFault(
+                        f"{PREFIX}{name}__{switch}",
+                        "it is not set, so the other settings of its section mean nothing, and nobody is asked for these "
+                        "credentials.",
+                        "Set it, or remove the others.",
+                    )
+                )
         return faults
 
     @field_validator("store")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from prodkit.api_keys import keys_router
@@ -49,7 +51,7 @@ def test_a_key_is_shown_once(keyed):
     assert response.headers["cache-control"] == "no-store"
     assert keyed.client.get("/me", headers=bearer(body["key"])).json()["tenant"] == "acme"
     assert body["state"] == "active"
-    assert body["created_by"] == "ops"
+    assert body["created_by"] == "anyone:ops"
     assert body["expires_at"] == "2025-06-15T16:06:40Z"
     shown = keyed.client.get(f"/v1/keys/{body['id']}", headers=OPERATOR)
     assert shown.json() == {name: value for name, value in body.items() if name != "key"} | {
@@ -112,6 +114,33 @@ def test_a_tenant_has_only_its_own(keyed):
 def test_a_tenant_gives_itself_nothing_better(keyed, wanted):
     """Neither another's name nor another plan."""
     assert issue(keyed, ACME, **wanted).status_code == 403
+
+
+def test_a_tenant_replaces_no_key_of_another_plan(keyed):
+    """A plan that somebody without a tenant gave to one key is not copied by the tenant; who may give it may."""
+    special = issue(keyed, tenant="acme", plan="enterprise").json()
+    path = f"/v1/keys/{special['id']}/rotate"
+    refused = keyed.client.post(path, headers=ACME)
+    assert (refused.status_code, refused.headers["content-type"]) == (403, "application/problem+json")
+    assert keyed.client.get("/me", headers=bearer(special["key"])).status_code == 200
+    own = issue(keyed, ACME).json()
+    assert keyed.client.post(f"/v1/keys/{own['id']}/rotate", headers=ACME).status_code == 201
+    assert keyed.client.post(path, headers=OPERATOR).json()["plan"] == "enterprise"
+
+
+@pytest.mark.parametrize("at", [-62_135_683_140.0, -1e300, 253_402_387_139.0, 1e300, float("inf")], ids=str)
+def test_a_key_with_an_impossible_date_hides_no_other(keyed, at):
+    """A row that an older release or an operator wrote is listed with the nearest date there is, and can be revoked."""
+    made = issue(keyed).json()
+    record = keyed.store._records[made["id"]]
+    keyed.store._records[made["id"]] = replace(
+        record, created_at=at, not_before=at, expires_at=at, last_used_at=at, deprecated_at=at
+    )
+    issue(keyed)
+    assert len(keyed.client.get("/v1/keys", headers=OPERATOR).json()["keys"]) == 2
+    assert keyed.client.get(f"/v1/keys/{made['id']}", headers=OPERATOR).status_code == 200
+    assert keyed.client.get("/me", headers=bearer(made["key"])).status_code == 401
+    assert keyed.client.delete(f"/v1/keys/{made['id']}", headers=OPERATOR).status_code == 204
 
 
 def test_a_key_is_replaced_over_http(keyed):
@@ -177,6 +206,9 @@ def test_the_list_has_pages(keyed):
         {"expires_in_seconds": 1e400},
         {"not_before": "2025-06-15T15:00:00"},
         {"not_before": "9999-12-31T23:59:59Z"},
+        {"not_before": "9000-01-01T00:00:01Z"},
+        {"not_before": "0001-01-01T00:00:00+23:59"},
+        {"not_before": "1969-12-31T23:59:59Z"},
         {"key": "of my choice"},
     ],
     ids=str,
@@ -227,7 +259,7 @@ def test_a_key_administers_keys():
 
     admin = bearer(asyncio.run(first()).secret)
     made = keyed.client.post("/keys", headers=admin, json={"owner": "shop", "scopes": ["orders:read"]}).json()
-    assert made["created_by"] == "ops"
+    assert made["created_by"] == "api_key:ops"
     assert keyed.client.get("/keys", headers=bearer(made["key"])).status_code == 403
     response = keyed.client.post("/keys", headers=admin, json={"owner": "shop", "scopes": ["root"]})
     assert response.status_code == 403

@@ -189,6 +189,13 @@ def test_what_was_drawn_at_random_is_not(key):
         (json.dumps({"key": STRONG}), "no owner"),
         (line(key=STRONG, expires_at="tomorrow"), "ISO 8601"),
         (line(key=STRONG, expires_at="2030-01-01T00:00:00"), "ISO 8601"),
+        (line(key=STRONG, expires_at="0001-01-01T00:00:00+23:59"), "1970 and 9000"),
+        (line(key=STRONG, expires_at="9999-12-31T23:59:59Z"), "1970 and 9000"),
+        (line(key=STRONG, networks=["10.0.0.0/8", STRONG]), "network 2 of 2 is none"),
+        (line(key=STRONG, scopes=[f"{STRONG} "]), "a scope is"),
+        (line(key=STRONG, owner=f"{STRONG}\n"), "the owner is"),
+        (line(key=STRONG, expires_at=STRONG), "ISO 8601"),
+        (line(sha256=STRONG), "64 hexadecimal"),
         (line(key=STRONG, admin=True), "1 of its fields are unknown"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from fastapi import FastAPI
@@ -21,6 +21,7 @@ from prodkit.api_keys import (
     Peppers,
     read_keys,
 )
+from prodkit.authentication import Authentication
 from prodkit.core.exceptions import InstallationError, SettingsError, StoreUnavailableError
 from prodkit.installation import install
 from prodkit.stores import KeyStore
@@ -102,6 +103,9 @@ async def test_a_key_ends_unless_it_is_said_otherwise(keyed):
         {"expires_in": timedelta(days=-1)},
         {"expires_in": timedelta(days=3651)},
         {"not_before": datetime(2030, 1, 1)},
+        {"not_before": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=23)))},
+        {"not_before": datetime(1969, 12, 31, tzinfo=UTC)},
+        {"not_before": datetime(9999, 12, 31, tzinfo=UTC)},
         {"not_before": datetime(2030, 1, 1, tzinfo=UTC), "expires_in": timedelta(days=1)},
         {"created_by": "x" * 200},
     ],
@@ -143,7 +147,7 @@ async def test_a_replacement_has_the_same_rights(keyed):
 async def test_a_replacement_lives_for_ten_years_at_most(keyed):
     """An imported key may have been given any end; what is issued here may not."""
     text = json.dumps(
-        {"key": "sk_old_4eC39HqLyjWDarjtT1zdp7dc", "owner": "o", "expires_at": "9999-12-31T23:59:59Z"}
+        {"key": "sk_old_4eC39HqLyjWDarjtT1zdp7dc", "owner": "o", "expires_at": "8999-12-31T23:59:59Z"}
     )
     (found,) = read_keys([text], is_csv=False)
     await keyed.keys.adopt(found)
@@ -306,7 +310,7 @@ async def test_it_finds_its_store(tmp_path, caplog):
     caplog.clear()
     app = FastAPI()
     feature = APIKeys(peppers=PEPPERS, store=f"sqlite:///{tmp_path}/own.db")
-    kit = install(app, Contributes("store", provides=[Breakable()]), feature)
+    kit = install(app, Contributes("store", provides=[Breakable()]), Authentication(), feature)
     assert [check.name for check in kit.parts["api_keys"].health_checks] == ["api_key_store"]
     lifespan = kit.parts["api_keys"].lifespan
     assert lifespan is not None
@@ -315,7 +319,7 @@ async def test_it_finds_its_store(tmp_path, caplog):
         assert (await feature.registry.list(limit=1))[0].id == issued.record.id
     assert (tmp_path / "own.db").exists()
     assert caplog.text.count("kept in memory") == 0
-    alone = install(FastAPI(), APIKeys(peppers=PEPPERS))
+    alone = install(FastAPI(), Authentication(), APIKeys(peppers=PEPPERS))
     assert isinstance(alone.one(KeyStore), MemoryKeyStore)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from fastapi.testclient import TestClient
+from starlette.testclient import WebSocketDenialResponse
 
 from prodkit.authentication import Authentication, StaticKeys
 from prodkit.core.context import CurrentPrincipal
@@ -92,3 +93,51 @@ class TestBeside:
         """503 is 503."""
         client = client_of(later=later, status=503)
         assert client.get("/me", headers=BEARER | COOKIE).status_code == 503
+
+
+class ByProtocol:
+    """Knows whoever sends the right word where a browser lets a page put one."""
+
+    scheme = "protocol"
+    challenge = "Bearer"
+    reads_subprotocol = True
+    openapi = {"type": "http", "scheme": "bearer"}
+
+    def authenticate(self, context) -> Principal | None:
+        offered = context.headers.get(b"sec-websocket-protocol")
+        return Principal(id="socket", kind="test") if offered == b"bearer, word" else None
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, None),
+        ({"X-API-Key": CANARY}, 400),
+        ({"X-API-Key": "wrong"}, 400),
+        (BEARER, 400),
+        ({"Authorization": "Bearer word"}, None),
+        (COOKIE, 400),
+        ({"Cookie": "sid=stale"}, None),
+    ],
+)
+def test_a_credential_in_the_subprotocol_is_one_too(headers, status):
+    """Beside another one, in a header or in a cookie, it makes two; a stale cookie is none."""
+    app = FastAPI()
+    others = Contributes("others", provides=[ByProtocol(), ByCookie(later=False)])
+    install(app, others, Authentication(StaticKeys(KEYS)))
+
+    @app.websocket("/ws")
+    async def ws(socket: WebSocket, principal: CurrentPrincipal) -> None:
+        await socket.accept("bearer")
+        await socket.send_text(principal.id)
+        await socket.close()
+
+    client = TestClient(app)
+    connecting = client.websocket_connect("/ws", ["bearer", "word"], headers=dict(headers))
+    if status is None:
+        with connecting as socket:
+            assert socket.receive_text() == "socket"
+    else:
+        with pytest.raises(WebSocketDenialResponse) as refused, connecting:
+            pass
+        assert refused.value.status_code == status

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from prodkit.authentication import Authentication, StaticKeys
 from prodkit.authentication.failures import Failures
 from prodkit.core.clock import FakeClock
-from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.core.exceptions import StoreIncompatibleError, StoreUnavailableError
 from prodkit.core.features import MetricSource
 from prodkit.core.problems import Problem
 from prodkit.installation import install
@@ -25,18 +25,18 @@ WRONG = {"Authorization": "Bearer wrong"}
 
 
 class Away:
-    """A store that cannot be reached."""
+    """A store that cannot be asked."""
 
-    def __init__(self, *, later: bool) -> None:
-        self.later = later
+    def __init__(self, error: Exception, *, later: bool) -> None:
+        self.error, self.later = error, later
 
     def hit_many(self, asks):
         if not self.later:
-            raise StoreUnavailableError("away")
+            raise self.error
         return self._fail()
 
     async def _fail(self):
-        raise StoreUnavailableError("away")
+        raise self.error
 
 
 def test_the_eleventh_failure_of_a_minute_is_told_to_wait():
@@ -48,7 +48,7 @@ def test_the_eleventh_failure_of_a_minute_is_told_to_wait():
         assert refused.status_code == 429
         assert refused.json()["violated-policies"] == ["authentication-failures"]
         assert refused.headers["retry-after"] == "6"
-        assert "www-authenticate" not in refused.headers
+        assert refused.headers["www-authenticate"] == 'Bearer realm="api", error="invalid_token"'
     clock: Any = kit.clock
     clock.advance(6.0)
     assert [client.get("/me", headers=WRONG).status_code for _ in range(2)] == [401, 429]
@@ -100,10 +100,13 @@ def test_what_is_remembered_of_addresses_is_bounded():
 
 
 @pytest.mark.parametrize("later", [False, True])
-async def test_a_store_that_is_away_leaves_the_401(later):
+@pytest.mark.parametrize(
+    "error", [StoreUnavailableError("away"), StoreIncompatibleError("of a newer release")]
+)
+async def test_a_store_that_is_away_leaves_the_401(error, later):
     """The refusal stands in any case; only its number is not limited."""
     failures = Failures(1)
-    failures.bind(Away(later=later), FakeClock())
+    failures.bind(Away(error, later=later), FakeClock())
     context = type("Context", (), {"client_ip": ip_address("192.0.2.1")})()
     for _ in range(3):
         counting = failures.count(context)

@@ -232,7 +232,9 @@ def test_a_static_key_that_is_configured_no_more_is_no_credential():
             await StaticKeys({"cron": KEYS["cron"]}).is_still_valid(known),
             await keys(scopes=["usage:read"]).is_still_valid(known),
             await keys(tenant="other").is_still_valid(known),
+            await keys(sha256=KEYS["cron"]["sha256"]).is_still_valid(known),
+            await keys(expires_at="2020-01-01T00:00:00Z").is_still_valid(known),
             await keys().is_still_valid(Principal(id="ci", kind="api_key")),
         ]
 
-    assert asyncio.run(story()) == [True, False, False, False, None]
+    assert asyncio.run(story()) == [True, False, False, False, False, False, None]

@@ -42,6 +42,8 @@ def test_harmless_names(name):
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----", "MIIabc"),
         ("-----BEGIN PRIVATE KEY-----\nMIIcut", "MIIcut"),
         (f"found shop_live_4fKq0ZpL9xYb_{'s' * 43}CRC132 in a file", "CRC132"),
+        (f"GET /x/%22shop_live_4fKq0ZpL9xYb_{'s' * 43}CRC132%22", "CRC132"),
+        (f"KEY_shop_live_4fKq0ZpL9xYb_{'s' * 43}CRC132x", "CRC132"),
         (f"[pk_{'t-' * 21}u]", "t-u"),
         (f"session=k1.{'i' * 43}.{'g' * 43};", "ggg"),
     ],

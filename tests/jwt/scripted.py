@@ -74,9 +74,9 @@ class World:
 
     async def settle(self) -> None:
         """Let a fetch that is under way end, unless the provider holds it back."""
-        flight = self.jwks._flight
-        if flight is not None and self.provider.gate.is_set():
-            await asyncio.wait([flight])
+        flight = self.jwks._flights.current()
+        if flight is not None and flight.task is not None and self.provider.gate.is_set():
+            await asyncio.wait([flight.task])
 
     def sample(self, name: str, **labels: str) -> float:
         (value,) = [

@@ -32,7 +32,7 @@ def test_several_loops_one_after_the_other() -> None:
     loop = asyncio.new_event_loop()
     loop.run_until_complete(leave())
     loop.close()
-    assert not world.jwks._flight.done()
+    assert loop in world.jwks._flights._by_loop
 
     async def come() -> list[str | None]:
         world.provider.gate = asyncio.Event()

@@ -15,8 +15,8 @@ from prodkit.web_sessions.cookie import Cookie, NewSession, Seals, cookie_values
 from tests.support.asgi import http_scope
 from tests.web_sessions.world import OTHER_SECRET, SECRET, ShakyStore, World
 
-NAME = "__Host-session"
-PATTERN = Cookie("session", secure=True, same_site="strict").pattern
+NAME = "__Host-prodkit_session"
+PATTERN = Cookie("prodkit_session", secure=True, same_site="strict").pattern
 
 
 def seals(*names: str, cookie_name: str = NAME, secrets: dict[str, str] | None = None) -> Seals:
@@ -128,22 +128,22 @@ class TestFinding:
         [
             ([], []),
             ([b""], []),
-            ([b"__Host-session=v"], [b"v"]),
-            ([b"a=1; __Host-session=v; b=2"], [b"v"]),
-            ([b"a=1;__Host-session=v;b=2"], [b"v"]),
-            ([b"a=1", b"__Host-session=v"], [b"v"]),
-            ([b"__Host-session=v", b"a=1"], [b"v"]),
-            ([b"__Host-session=v=w"], [b"v=w"]),
-            ([b"x__Host-session=v; __Host-sessions=v; y=__Host-session=v"], []),
-            ([b"__host-session=v; __Host-session"], []),
-            ([b"__Host-session=v; __Host-session=w"], [b"v", b"w"]),
-            ([b"__Host-session=v; __Host-session=v"], [b"v", b"v"]),
-            ([b"__Host-session=v", b"__Host-session=w"], [b"v", b"w"]),
-            ([b'__Host-session="v"'], [b'"v"']),
-            ([b"__Host-session="], [b""]),
-            ([b" __Host-session=v ; b=2"], [b"v"]),
-            ([b"\t__Host-session=v\t"], [b"v"]),
-            ([b"__Host-session=v, __Host-session=w"], [b"v, __Host-session=w"]),
+            ([b"__Host-prodkit_session=v"], [b"v"]),
+            ([b"a=1; __Host-prodkit_session=v; b=2"], [b"v"]),
+            ([b"a=1;__Host-prodkit_session=v;b=2"], [b"v"]),
+            ([b"a=1", b"__Host-prodkit_session=v"], [b"v"]),
+            ([b"__Host-prodkit_session=v", b"a=1"], [b"v"]),
+            ([b"__Host-prodkit_session=v=w"], [b"v=w"]),
+            ([b"x__Host-prodkit_session=v; __Host-prodkit_sessions=v; y=__Host-prodkit_session=v"], []),
+            ([b"__host-session=v; __Host-prodkit_session"], []),
+            ([b"__Host-prodkit_session=v; __Host-prodkit_session=w"], [b"v", b"w"]),
+            ([b"__Host-prodkit_session=v; __Host-prodkit_session=v"], [b"v", b"v"]),
+            ([b"__Host-prodkit_session=v", b"__Host-prodkit_session=w"], [b"v", b"w"]),
+            ([b'__Host-prodkit_session="v"'], [b'"v"']),
+            ([b"__Host-prodkit_session="], [b""]),
+            ([b" __Host-prodkit_session=v ; b=2"], [b"v"]),
+            ([b"\t__Host-prodkit_session=v\t"], [b"v"]),
+            ([b"__Host-prodkit_session=v, __Host-prodkit_session=w"], [b"v, __Host-prodkit_session=w"]),
         ],
     )
     def test_every_value_of_that_name_is_found(self, lines, found):
@@ -158,10 +158,10 @@ class TestFinding:
     def test_a_thousand_cookies_cost_little(self):
         """8 KiB of cookies, with ours in between and as a flood of ours, are looked through in well under a millisecond."""
         for line in (
-            b"; ".join([b"c%d=1" % n for n in range(1000)] + [b"__Host-session=v"])[:9000],
-            b";" * 8192 + b"__Host-session=v",
-            b"__Host-session=v;" * 500,
-            b"__Host-session" * 600,
+            b"; ".join([b"c%d=1" % n for n in range(1000)] + [b"__Host-prodkit_session=v"])[:9000],
+            b";" * 8192 + b"__Host-prodkit_session=v",
+            b"__Host-prodkit_session=v;" * 500,
+            b"__Host-prodkit_session" * 600,
             b";" + b" " * 8192,
             b"; " * 4096,
         ):
@@ -178,8 +178,8 @@ def _timed(call: Any, *arguments: Any) -> float:
 
 def test_the_value_that_sets_it_is_whole():
     """What the browser is told, in full."""
-    cookie = Cookie("session", secure=True, same_site="lax")
-    assert cookie.setting("v") == "__Host-session=v; Path=/; HttpOnly; SameSite=Lax; Secure"
+    cookie = Cookie("prodkit_session", secure=True, same_site="lax")
+    assert cookie.setting("v") == "__Host-prodkit_session=v; Path=/; HttpOnly; SameSite=Lax; Secure"
     assert NewSession("c", "r", "t").cookie == "c"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 
 import pytest
@@ -35,7 +36,7 @@ class TestLogIn:
         assert response.headers["cache-control"] == "no-store"
         assert "location" not in response.headers
         cookie, *attributes = response.headers["set-cookie"].split("; ")
-        assert re.fullmatch(r"__Host-session=a\.[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}", cookie)
+        assert re.fullmatch(r"__Host-prodkit_session=a\.[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{43}", cookie)
         assert attributes == ["Path=/", "HttpOnly", "SameSite=Strict", "Secure"]
         for secret in cookie.partition("=")[2].split(".")[1:]:
             assert secret not in response.text
@@ -168,7 +169,7 @@ class TestSeeSession:
         assert response.json()["csrf_token"] == browser.token
         assert response.json()["principal"] == "ann"
 
-    @pytest.mark.parametrize("headers", [{}, ANN, {"Cookie": "__Host-session=stale"}])
+    @pytest.mark.parametrize("headers", [{}, ANN, {"Cookie": "__Host-prodkit_session=stale"}])
     def test_without_a_session_there_is_nothing_and_no_error(self, headers):
         """A page may ask before anybody has logged in."""
         response = World().client.get("/session", headers=headers)
@@ -185,7 +186,7 @@ class TestLogOut:
         response = browser.send("DELETE", "/session")
         assert response.status_code == 204
         cleared = response.headers["set-cookie"]
-        assert cleared == "__Host-session=; Max-Age=0; Path=/; HttpOnly; SameSite=Strict; Secure"
+        assert cleared == "__Host-prodkit_session=; Max-Age=0; Path=/; HttpOnly; SameSite=Strict; Secure"
         assert response.headers["clear-site-data"] == '"storage"'
         assert response.headers["cache-control"] == "no-store"
         assert not browser.is_in()
@@ -235,7 +236,7 @@ def test_another_path_and_the_document(monkeypatch):
     """The operations stand in OpenAPI with their problems, and the scheme with the cookie's real name."""
     world = World(path="/v1/session")
     document = world.app.openapi()
-    assert document["components"]["securitySchemes"]["cookieSession"]["name"] == "__Host-session"
+    assert document["components"]["securitySchemes"]["cookieSession"]["name"] == "__Host-prodkit_session"
     assert set(document["paths"]["/v1/session"]) == {"get", "post", "delete"}
     assert {"403", "409", "503"} <= set(document["paths"]["/v1/session"]["post"]["responses"])
     assert document["paths"]["/v1/session"]["get"]["security"] == []
@@ -243,8 +244,12 @@ def test_another_path_and_the_document(monkeypatch):
     assert world.client.post("/v1/session", headers=ANN).status_code == 201
 
 
-def test_memory_is_told_where_several_workers_are_meant(monkeypatch, caplog):
-    """Sessions of one worker are unknown to the others: the operator hears of it."""
-    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+@pytest.mark.parametrize("by", ["nobody", "environment", "parent"])
+def test_memory_is_told_where_several_workers_are_meant(monkeypatch, caplog, by):
+    """Sessions of one worker are unknown to the others: the operator hears of it, also under `uvicorn --workers`."""
+    if by == "environment":
+        monkeypatch.setenv("WEB_CONCURRENCY", "4")
+    elif by == "parent":
+        monkeypatch.setattr("multiprocessing.parent_process", multiprocessing.current_process)
     World()
-    assert "unknown to the others" in caplog.text
+    assert ("unknown to the others" in caplog.text) is (by != "nobody")

@@ -12,7 +12,7 @@ from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.core.identity import Principal
 from prodkit.core.problems import Problem
 from prodkit.stores.memory_sessions import MemorySessionStore
-from prodkit.web_sessions.sessions import FRESH_SECONDS, TRUSTED_SECONDS, Session, Sessions
+from prodkit.web_sessions.sessions import FRESH_SECONDS, TRUSTED_SECONDS, Session, Sessions, subject_of
 from tests.web_sessions.world import ShakyStore, World
 
 ANN = Principal(id="ann", kind="api_key")
@@ -69,7 +69,7 @@ class TestTime:
         browser = world.log_in()
         assert browser.is_in()
         world.clock.set_wall(world.clock.wall() - 1000)
-        asyncio.run(world.store.revoke_subject("api_key:ann", 0.0))
+        asyncio.run(world.store.revoke_subject(subject_of(world.badges.known["ann"]), 0.0))
         world.clock.advance(FRESH_SECONDS)
         assert not browser.is_in()
 
@@ -106,7 +106,7 @@ class TestCache:
         assert world.store.asked == ["find"]
         assert browser.is_in()
         assert world.store.asked == ["find", "find"]
-        asyncio.run(world.store.revoke_subject("api_key:ann", 0.0))
+        asyncio.run(world.store.revoke_subject(subject_of(world.badges.known["ann"]), 0.0))
         world.clock.advance(FRESH_SECONDS)
         world.store.asked.clear()
         for _ in range(5):
@@ -162,7 +162,7 @@ class TestStoreAway:
         world.store.is_away = True
         for method, path in (("GET", "/me"), ("GET", "/open"), ("GET", "/session"), ("POST", "/me")):
             assert browser.send(method, path).status_code == 503
-        assert world.client.get("/open", headers={"Cookie": "__Host-session=x"}).status_code == 200
+        assert world.client.get("/open", headers={"Cookie": "__Host-prodkit_session=x"}).status_code == 200
         assert world.client.get("/me", headers={"Authorization": "Bearer ann"}).status_code == 200
 
     def test_log_in_and_out_say_so(self):

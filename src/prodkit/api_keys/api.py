@@ -41,7 +41,8 @@ def keys_router(
     """A router with `GET` and `POST {prefix}`, `GET` and `DELETE {prefix}/{id}`, and `POST {prefix}/{id}/rotate`.
 
     A caller with a tenant sees and administers the keys of this tenant, and there are no others for it; one without a tenant
-    administers all. Nobody gives away a scope that they do not have, and a tenant no plan but its own.
+    administers all. Nobody gives away a scope that they do not have, and a tenant no plan but its own, also not by replacing a
+    key. A key may live longer than the credential it was made with, and be used from elsewhere.
 
     Args:
         prefix: of the paths.
@@ -120,6 +121,8 @@ def keys_router(
     ) -> NewKey:
         record = await _find(context, key_id)
         _refuse_beyond(context, record.scopes)
+        if context.principal.tenant is not None and record.plan != context.principal.plan:
+            raise Problem(403, "The key has another plan than its tenant; issue one in place of it.")
         overlap = timedelta(seconds=(how or RotateRequest()).overlap_seconds)
         issued = await _answer(_registry(context).rotate(key_id, overlap, created_by=_caller(context)))
         response.headers["Cache-Control"] = "no-store"
@@ -195,9 +198,12 @@ def _of_caller(context: RequestContext, wanted: KeyRequest) -> tuple[str | None,
 
 
 def _caller(context: RequestContext) -> str:
-    """The caller's id as it can be kept: another authenticator may name its principals as it likes."""
-    text = "".join(sign if sign.isprintable() else "?" for sign in context.principal.id)
-    return text[:LONGEST_NAME].strip() or "?"
+    """The caller as `kind:id`, since the subject of a token may be called as the owner of a key is.
+
+    As it can be kept: another authenticator may name its principals as it likes.
+    """
+    caller = f"{context.principal.kind}:{context.principal.id}"
+    return "".join(sign if sign.isprintable() else "?" for sign in caller)[:LONGEST_NAME].strip()
 
 
 def _seconds(number: int | None) -> timedelta | None:

@@ -155,6 +155,8 @@ class KeyAuthenticator:
     async def is_still_valid(self, principal: Principal) -> bool | None:
         """Whether the key behind *principal* would be accepted now, from wherever; None when it was no key of ours.
 
+        False too when the key has become another's, or another tenant's or plan's, or has lost a scope that *principal* has.
+
         Raises:
             Problem: 503, the store did not answer.
         """
@@ -168,10 +170,10 @@ class KeyAuthenticator:
             entry = await self._reader.read_again(key_id)
         except CannotTellError as error:
             raise self._cannot_tell() from error
-        return entry is not None and entry.principal.id == principal.id and entry.fault(self._wall()) is None
+        return entry is not None and entry.stands_behind(principal) and entry.fault(self._wall()) is None
 
     def samples(self) -> Iterator[Sample]:
-        """`prodkit_api_keys_decisions_total` by outcome, `prodkit_api_keys_background_failures_total` by task."""
+        """`prodkit_api_keys_decisions_total` by outcome, `..._background_failures_total` by task, `..._missing_peppers_total`."""
         for outcome in ("allowed", "denied", "degraded", "unavailable"):
             yield Sample(
                 "prodkit_api_keys_decisions_total",
@@ -188,6 +190,13 @@ class KeyAuthenticator:
                 "counter",
                 "Notes of a key's last use, and digests with the new pepper, that could not be written.",
             )
+        yield Sample(
+            "prodkit_api_keys_missing_peppers_total",
+            {},
+            0 if self._reader is None else self._reader.missing_peppers,
+            "counter",
+            "Keys presented, by their holders or by somebody who knows their ids, whose pepper is not configured here.",
+        )
 
     # ------------------------------------------------------------------------------- beyond the short path
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from prodkit.api_keys.registry import DEFAULT_OVERLAP
-from prodkit.api_keys.terms import LONGEST_LIFETIME, LONGEST_OVERLAP
+from prodkit.api_keys.terms import LONGEST_LIFETIME, LONGEST_OVERLAP, date_of
 
 if TYPE_CHECKING:
     from prodkit.stores import KeyRecord
@@ -28,7 +28,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
     "networks": ["192.0.2.0/24"],
     "state": "active",
     "created_at": "2026-11-22T09:00:00Z",
-    "created_by": "ann",
+    "created_by": "api_key:ann",
     "not_before": None,
     "expires_at": "2027-11-22T09:00:00Z",
     "last_used_at": "2026-11-22T10:15:00Z",
@@ -53,7 +53,7 @@ class Key(BaseModel):
     networks: list[str] = Field(description="Where it may be used from; empty for anywhere.")
     state: State = Field(description="`replaced` and `active` are good; `pending` is not yet.")
     created_at: datetime
-    created_by: str | None = None
+    created_by: str | None = Field(None, description="Who made it, as `kind:id` of a principal.")
     not_before: datetime | None = None
     expires_at: datetime | None = None
     last_used_at: datetime | None = Field(None, description="To about a minute.")
@@ -73,7 +73,7 @@ class Key(BaseModel):
             scopes=sorted(record.scopes),
             networks=list(record.networks),
             state=state_of(record, now),
-            created_at=datetime.fromtimestamp(record.created_at, UTC),
+            created_at=date_of(record.created_at),
             created_by=record.created_by,
             not_before=_moment(record.not_before),
             expires_at=_moment(record.expires_at),
@@ -128,7 +128,9 @@ class KeyRequest(BaseModel):
         le=int(LONGEST_LIFETIME.total_seconds()),
         description="Default: what the service has set.",
     )
-    not_before: AwareDatetime | None = Field(None, description="Not good before.")
+    not_before: AwareDatetime | None = Field(
+        None, description="Not good before; from 1970 to the year 9000."
+    )
     networks: list[str] = Field([], max_length=64, description="CIDR blocks; empty for anywhere.")
 
 
@@ -146,7 +148,7 @@ class RotateRequest(BaseModel):
 
 
 def _moment(at: float | None) -> datetime | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC)
+    return None if at is None else date_of(at)
 
 
 def state_of(record: KeyRecord, now: float) -> State:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from email.utils import formatdate
+from email.utils import format_datetime
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
+from prodkit.api_keys.terms import date_of
 from prodkit.core.identity import Principal
 
 if TYPE_CHECKING:
@@ -82,6 +83,13 @@ class Entry:
         if self.principal.expires_at is not None and now >= self.principal.expires_at:
             return "expired"
         return None
+
+    def stands_behind(self, principal: Principal) -> bool:
+        """Whether *principal* is what the key makes its holder, or can do less."""
+        own = self.principal
+        return (
+            (own.id, own.tenant, own.plan) == (principal.id, principal.tenant, principal.plan)
+        ) and principal.scopes <= own.scopes
 
     def is_at_home(self, address: IPv4Address | IPv6Address | None) -> bool:
         """Whether the key may be used from *address*. Nowhere is not in any network."""
@@ -176,7 +184,7 @@ def _notice(record: KeyRecord) -> Headers:
     """Headers of a key that was replaced. Source: RFC 9745 (Deprecation), RFC 8594 (Sunset)."""
     if record.deprecated_at is None:
         return []
-    notice = [(b"deprecation", b"@%d" % int(record.deprecated_at))]
+    notice = [(b"deprecation", b"@%d" % int(date_of(record.deprecated_at).timestamp()))]
     if record.expires_at is not None:
-        notice.append((b"sunset", formatdate(record.expires_at, usegmt=True).encode("ascii")))
+        notice.append((b"sunset", format_datetime(date_of(record.expires_at), usegmt=True).encode("ascii")))
     return notice

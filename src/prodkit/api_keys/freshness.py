@@ -21,13 +21,17 @@ LOGGER = logging.getLogger("prodkit.api_keys")
 PAUSE_SECONDS: Final = 1.0
 """How long a store that failed is left alone: its callers are answered at once, and it is not hammered."""
 
+_MOST_FAILED_FINDS: Final = 10
+"""In a row: a single one may be no more than a moment of much work, and ten are a store that is not to be hammered."""
+
 
 class Freshness:
     """Looks at what changed in the store, at most once per *check_seconds* and only when a key is used.
 
     A key that is revoked anywhere is refused everywhere *check_seconds* later, and by no message that could be lost: a
     process that has not looked since may not accept a key. While looking fails, what is remembered stays good for
-    *stale_seconds* after the last look that did not.
+    *stale_seconds* after the last look that did not. Only looks decide this: strangers can make look-ups of single keys late
+    by asking for many, and must not keep a revoked key alive by it.
 
     Args:
         store: where the keys are.
@@ -43,8 +47,10 @@ class Freshness:
     __slots__ = (
         "_check_seconds",
         "_cursor",
+        "_failed_finds",
         "_flights",
         "_forget",
+        "_finds_paused_until",
         "_looked_at",
         "_monotonic",
         "_paused_until",
@@ -73,22 +79,36 @@ class Freshness:
         # Before the first look nothing is remembered that could be used.
         self._looked_at = float("-inf")
         self._paused_until = float("-inf")
+        self._finds_paused_until = float("-inf")
+        self._failed_finds = 0
         self.until = float("-inf")
         self.is_failing = False
 
     @property
     def is_paused(self) -> bool:
-        """Whether the store failed a moment ago, and is not asked."""
-        return self._monotonic() < self._paused_until
+        """Whether the store failed a moment ago, and is not asked for keys."""
+        return self._monotonic() < max(self._paused_until, self._finds_paused_until)
 
     async def look(self) -> bool:
         """Look at what changed unless somebody just did; return whether what is remembered may be used now."""
-        if self._monotonic() >= self.until and not self.is_paused:
+        now = self._monotonic()
+        if now >= self.until and now >= self._paused_until:
             await self._flights.run("look", self._look)
         return self._monotonic() < self.until
 
-    def failed(self, error: StoreError) -> None:
-        """Note that the store did not answer: it is left alone for a moment."""
+    def found(self) -> None:
+        """Note that the store answered to the look-up of a key."""
+        self._failed_finds = 0
+
+    def find_failed(self) -> None:
+        """Note that it did not: after several in a row it is not asked for keys for a moment, and looked at as ever."""
+        self._failed_finds += 1
+        if self._failed_finds >= _MOST_FAILED_FINDS:
+            self._failed_finds = 0
+            self._finds_paused_until = self._monotonic() + PAUSE_SECONDS
+
+    def _failed(self, error: StoreError) -> None:
+        """Leave the store alone for a moment: it did not say what changed."""
         now = self._monotonic()
         self._paused_until = now + PAUSE_SECONDS
         self.until = min(self._paused_until, self._looked_at + self._stale_seconds)
@@ -106,7 +126,7 @@ class Freshness:
         try:
             cursor, changed = await self._store.changes_since(self._cursor)
         except StoreError as error:
-            self.failed(error)
+            self._failed(error)
             return
         self._forget(changed)
         self._cursor = cursor

@@ -15,7 +15,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from prodkit.api_keys.terms import KeyTerms, KeyTermsError
+from prodkit.api_keys.terms import EARLIEST, LATEST, KeyTerms, KeyTermsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,7 +84,8 @@ def read_keys(lines: Iterable[str], *, is_csv: bool) -> list[FoundKey]:
     """Every key in *lines*: JSON objects one a line, or CSV with a line of names.
 
     Fields: `key` (plain text) or `sha256` (64 hexadecimal digits), `owner`, and optionally `scopes`, `networks` (lists; in CSV
-    separated by spaces), `tenant`, `plan`, `name`, `expires_at` (ISO 8601 with an offset).
+    separated by spaces), `tenant`, `plan`, `name`, `expires_at` (ISO 8601 with an offset, from 1970 to
+    the year 9000).
 
     Raises:
         UnfitKeysError: with every line that is not fit; one key that can be guessed is a fault too, as far as can be told.
@@ -229,5 +230,8 @@ def _moment(text: str) -> float:
     except (ValueError, OverflowError):
         raise _FaultError(message) from None
     if moment.tzinfo is None:
+        raise _FaultError(message)
+    if not EARLIEST <= at <= LATEST:
+        message = "its expires_at is not between the years 1970 and 9000; a key without one does not end"
         raise _FaultError(message)
     return at

@@ -47,6 +47,9 @@ class KeyReader:
         freshness: knows whether the store is left alone for a moment.
         clock: for how long an answer is remembered.
         stale_seconds: how much longer than that where the store does not answer.
+
+    Attributes:
+        missing_peppers: how often a key was presented whose pepper is not configured.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class KeyReader:
         self._flights: SingleFlight[Entry | None] = SingleFlight()
         # Peppers that a key was made with and that are not configured; told once.
         self._missed: set[str] = set()
+        self.missing_peppers = 0
 
     async def read(self, key_id: str, tag: bytes, material: bytes) -> Entry | None:
         """The entry of whoever presents *material*, or None; a refusal is remembered under *tag*.
@@ -106,10 +110,13 @@ class KeyReader:
         cause = None
         if not self._freshness.is_paused:
             try:
-                return await self._flights.run(name, load)
+                found = await self._flights.run(name, load)
             except StoreError as error:
-                self._freshness.failed(error)
+                self._freshness.find_failed()
                 cause = error
+            else:
+                self._freshness.found()
+                return found
         if known is None or self._monotonic() >= known.good_until + self._stale_seconds:
             raise CannotTellError from cause
         return known
@@ -126,6 +133,7 @@ class KeyReader:
         pepper_id = self._peppers.current if record is None else record.pepper_id
         if pepper_id not in self._peppers:
             # Our mistake, not the caller's, who may well have the right key.
+            self.missing_peppers += 1
             if pepper_id not in self._missed:
                 self._missed.add(pepper_id)
                 LOGGER.error("api_key_pepper_missing", extra={"key": key_id, "missing": pepper_id})

@@ -19,7 +19,7 @@ from prodkit.api_keys.terms import (
     KeyTermsError,
 )
 from prodkit.core.clock import SYSTEM_CLOCK
-from prodkit.core.exceptions import InstallationError, StoreUnavailableError
+from prodkit.core.exceptions import InstallationError, StoreError
 from prodkit.stores import KeyRecord, KeyStore
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class KeyRegistry:
     """Issues and ends keys; a feature or a script of yours finds it with `kit.one(KeyRegistry)`.
 
     Every write is durable when its method returns, and holds in this process from then on. When one raises
-    `StoreUnavailableError` it is not known whether it was made; all of them may be repeated.
+    `StoreUnavailableError`, or is cancelled, it is not known whether it was made; all of them may be repeated. What is left
+    then is at most a key without a holder: good, never used, and nobody has its secret.
 
     Args:
         key_format: makes keys.
@@ -182,7 +183,12 @@ class KeyRegistry:
     ) -> IssuedKey:
         """Make a key with the same rights; the old one ends after *overlap*, or as it was going to.
 
-        The new one lives as long as the old one was meant to, at most ten years. Until then the old one works, and its callers are told by `Deprecation` and `Sunset`.
+        The new one lives as long as the old one was meant to, at most ten years. Until then the old one works, and its callers
+        are told by `Deprecation` and `Sunset`.
+
+        Of a rotation whose answer was lost, the new key is revoked, as nobody has it. If the old one was replaced by it all the
+        same, it still ends as it was told to, and may be replaced once more, also after its end, for as long as the lost key
+        would have lived. Where even the revocation failed, revoke the key that was never used, and repeat.
 
         Args:
             key_id: of the key to replace.
@@ -191,17 +197,15 @@ class KeyRegistry:
 
         Raises:
             KeyTermsError: the overlap is out of range.
-            KeyStateError: there is no such key, or it is revoked, expired, or replaced already.
-            StoreUnavailableError: as `issue`; the old key may go on as it was.
+            KeyStateError: there is no such key, or it is revoked, expired, or replaced already by one that was good.
+            StoreUnavailableError: the old key goes on as it was, or was replaced by a key that nobody has; do it again.
         """
         if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
             message = "keys overlap from not at all to a year"
             raise KeyTermsError(message)
         old = await self.store.find(key_id)
         now = self._wall()
-        _refuse_unfit(old, now)
-        if old is None:  # refused above; said again for the type checker
-            raise KeyStateError
+        old = await self._replaceable(old, now)
         # A key that is not good yet is replaced by one that is not either.
         not_before = old.not_before if old.not_before is not None and old.not_before > now else None
         expires_at = None
@@ -223,12 +227,12 @@ class KeyRegistry:
         end = now + overlap.total_seconds()
         done = False
         try:
-            done = await self.store.deprecate(key_id, replaced_by=issued.record.id, at=now, expires_at=end)
+            done = await self._hand_over(key_id, issued.record.id, now, end)
         finally:
             self._changed(key_id)
             if not done:
                 # Nobody will ever be given it; if even that fails, it is a key without a holder.
-                with contextlib.suppress(StoreUnavailableError):
+                with contextlib.suppress(StoreError):
                     await self.revoke(issued.record.id)
         if not done:
             message = "the key was replaced or revoked meanwhile"
@@ -256,6 +260,34 @@ class KeyRegistry:
         """A page of records in the order of their ids; see `KeyStore.list`."""
         return await self.store.list(tenant=tenant, after=after, limit=limit)
 
+    async def _replaceable(self, old: KeyRecord | None, now: float) -> KeyRecord:
+        """What *old* is replaced by the likeness of: itself, or where that was lost, what it was replaced by.
+
+        Raises:
+            KeyStateError: it cannot be replaced.
+        """
+        if old is not None and old.revoked_at is None and old.replaced_by is not None:
+            lost = await self.store.find(old.replaced_by)
+            if lost is not None and lost.revoked_at is not None and lost.last_used_at is None:
+                # Revoked for not having been told to anybody. It has the rights of the old one and, unlike it now, its lifetime.
+                old = replace(lost, revoked_at=None)
+        return _fit(old, now)
+
+    async def _hand_over(self, key_id: str, new_id: str, now: float, end: float) -> bool:
+        """Note that the one key took the place of the other; return whether it did.
+
+        Raises:
+            StoreUnavailableError: it did not, or that cannot be found out.
+        """
+        try:
+            return await self.store.deprecate(key_id, replaced_by=new_id, at=now, expires_at=end)
+        except StoreError:
+            # It may be written all the same, and then the old key has its end.
+            record = await self.store.find(key_id)
+            if record is None or record.replaced_by != new_id:
+                raise
+            return True
+
     async def _make(self, terms: KeyRecord) -> IssuedKey:
         """Give *terms* an id and a digest, and keep it."""
         key_id, secret = self.key_format.issue()
@@ -281,16 +313,16 @@ class KeyRegistry:
             forget(key_id)
 
 
-def _refuse_unfit(record: KeyRecord | None, now: float) -> None:
-    """Raise `KeyStateError` where *record* cannot be replaced."""
-    message = None
+def _fit(record: KeyRecord | None, now: float) -> KeyRecord:
+    """*record*, or `KeyStateError` where it cannot be replaced."""
     if record is None:
         message = "there is no such key"
     elif record.revoked_at is not None:
         message = "the key is revoked"
     elif record.replaced_by is not None:
-        message = f"the key was replaced by {record.replaced_by} already"
+        message = f"the key was replaced by {record.replaced_by} already; where nobody has that one, revoke it first"
     elif record.expires_at is not None and record.expires_at <= now:
         message = "the key has expired"
-    if message is not None:
-        raise KeyStateError(message)
+    else:
+        return record
+    raise KeyStateError(message)

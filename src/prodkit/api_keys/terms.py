@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
     from prodkit.stores import KeyRecord
 
 __all__ = [
+    "EARLIEST",
+    "LATEST",
     "LONGEST_LIFETIME",
     "LONGEST_OVERLAP",
     "SHORTEST_LIFETIME",
@@ -21,6 +22,7 @@ __all__ = [
     "KeyStateError",
     "KeyTerms",
     "KeyTermsError",
+    "date_of",
     "networks_of",
 ]
 
@@ -32,6 +34,16 @@ LONGEST_OVERLAP: Final = timedelta(days=366)
 
 SHORTEST_LIFETIME: Final = timedelta(minutes=1)
 """A minute: what is shorter has ended before it is where it is used."""
+
+EARLIEST: Final = 0.0
+"""1970, in unix seconds: no key is older."""
+
+LATEST: Final = 221_845_392_000.0
+"""The year 9000, in unix seconds: a lifetime later, and in every time zone, it still is a date that can be written."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_SECOND: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH).total_seconds()
+_LAST_SECOND: Final = (datetime.max.replace(tzinfo=UTC, microsecond=0) - _EPOCH).total_seconds()
 
 _MOST_SCOPES: Final = 64
 _LONGEST_SCOPE: Final = 128
@@ -56,7 +68,7 @@ class KeyTerms:
         scopes: at most 64 scope tokens (RFC 6749, 3.3) of at most 128 characters.
         tenant, plan: as the owner, or None.
         expires_in: from a minute to ten years; None for what the settings say.
-        not_before: not good before; with a time zone.
+        not_before: not good before; with a time zone, from 1970 to the year 9000.
         networks: at most 64 networks in CIDR notation, without host bits; empty for anywhere.
         name: what people call it, at most 128 printable characters.
         created_by: the principal that issues it.
@@ -100,6 +112,9 @@ class KeyTerms:
         if self.not_before is not None and self.not_before.tzinfo is None:
             message = "not_before has no time zone"
             raise KeyTermsError(message)
+        if self.not_before is not None and not EARLIEST <= self.not_before.timestamp() <= LATEST:
+            message = "not_before is not between the years 1970 and 9000"
+            raise KeyTermsError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +130,11 @@ class IssuedKey:
     secret: str = field(repr=False)
 
 
+def date_of(at: float) -> datetime:
+    """*at*, unix seconds, as a date in UTC; the nearest there is, so that one impossible row hides no other."""
+    return _EPOCH + timedelta(seconds=min(max(_FIRST_SECOND, at), _LAST_SECOND))
+
+
 def networks_of(texts: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
     """The networks that *texts* name, each once.
 
@@ -125,11 +145,18 @@ def networks_of(texts: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
     if len(listed) > _MOST_NETWORKS:
         message = f"a key has at most {_MOST_NETWORKS} networks"
         raise KeyTermsError(message)
-    try:
-        return tuple(dict.fromkeys(ip_network(text) for text in listed))
-    except ValueError as error:
-        message = f"networks are written like 192.0.2.0/24 or 2001:db8::/32, without host bits: {error}"
-        raise KeyTermsError(message) from None
+    found: dict[IPv4Network | IPv6Network, None] = {}
+    for number, text in enumerate(listed, start=1):
+        try:
+            found[ip_network(text)] = None
+        except ValueError:
+            # Not repeated: what stands here by mistake may be a key.
+            message = (
+                f"network {number} of {len(listed)} is none; "
+                "they are written like 192.0.2.0/24 or 2001:db8::/32, without host bits"
+            )
+            raise KeyTermsError(message) from None
+    return tuple(found)
 
 
 def _scopes(scopes: Iterable[str]) -> frozenset[str]:

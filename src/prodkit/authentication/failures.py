@@ -2,7 +2,8 @@
 
 A right credential passes also from an address whose failures are used up. Keys and tokens hold too much entropy to be
 found by trying, and an address is shared by everybody behind it: to shut it would hand a stranger the means to shut out
-his neighbours. What is limited is what failures cost: log lines, store calls, and the patience of operators.
+his neighbours. So each wrong one is still looked at before it is counted; what that costs is for the limits by address,
+which come earlier, to bound. This one tells who guesses, or goes on with a key that ended, to wait.
 
 Source: OWASP ASVS 5.0, 6.3.1 (credential stuffing and brute force); OWASP API Security Top 10 2023, API2.
 """
@@ -13,7 +14,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from prodkit.core.clock import SYSTEM_CLOCK
-from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.core.exceptions import StoreError
 from prodkit.core.partition import UNIDENTIFIED, Token, ipv6_token, peer_address, store_key
 from prodkit.core.problems import QUOTA_EXCEEDED, Problem
 from prodkit.stores import Rate
@@ -54,8 +55,12 @@ class Failures:
         self._store = store
         self._monotonic = clock.monotonic
 
-    def count(self, context: RequestContext) -> Awaitable[None] | None:
+    def count(self, context: RequestContext, challenge: str = "") -> Awaitable[None] | None:
         """Count a failure of the address behind *context*; done when it returns None.
+
+        Args:
+            context: of the request that failed.
+            challenge: what a 401 would say; the 429 says it too, since the credential may only have expired.
 
         A store that does not answer leaves the refusal what it would be without a limit: a 401.
 
@@ -69,25 +74,25 @@ class Failures:
             wait = self._blocked[token] - self._monotonic()
             if wait > 0:
                 self.denied += 1
-                raise _refusal(wait)
+                raise _refusal(wait, challenge)
             del self._blocked[token]
         try:
             decisions = self._store.hit_many(((store_key(POLICY, token), self._rate, 1),))
-        except StoreUnavailableError:
+        except StoreError:
             return None
         if isinstance(decisions, tuple):
-            self._conclude(token, decisions[0])
+            self._conclude(token, decisions[0], challenge)
             return None
-        return self._later(token, decisions)
+        return self._later(token, decisions, challenge)
 
-    async def _later(self, token: Token, decisions: Awaitable[tuple[Decision, ...]]) -> None:
+    async def _later(self, token: Token, decisions: Awaitable[tuple[Decision, ...]], challenge: str) -> None:
         try:
             decided = await decisions
-        except StoreUnavailableError:
+        except StoreError:
             return
-        self._conclude(token, decided[0])
+        self._conclude(token, decided[0], challenge)
 
-    def _conclude(self, token: Token, decision: Decision) -> None:
+    def _conclude(self, token: Token, decision: Decision, challenge: str) -> None:
         if decision.allowed:
             return
         if len(self._blocked) >= _MAX_BLOCKED:
@@ -95,7 +100,7 @@ class Failures:
             self._blocked.pop(next(iter(self._blocked)), None)
         self._blocked[token] = self._monotonic() + decision.retry_seconds - _SLACK_SECONDS
         self.denied += 1
-        raise _refusal(decision.retry_seconds)
+        raise _refusal(decision.retry_seconds, challenge)
 
 
 def _token(context: RequestContext) -> Token:
@@ -105,12 +110,12 @@ def _token(context: RequestContext) -> Token:
     return int(address) if address.version == 4 else ipv6_token(int(address), _IPV6_PREFIX_BITS)
 
 
-def _refusal(wait: float) -> Problem:
+def _refusal(wait: float, challenge: str) -> Problem:
     seconds = max(1, math.ceil(wait - _SLACK_SECONDS))
     extensions: dict[str, object] = {"violated-policies": [POLICY]}
     return Problem(
         QUOTA_EXCEEDED,
         f"Too many wrong credentials from this address. A right one is accepted at any time; try again in {seconds} s.",
-        headers={"Retry-After": str(seconds)},
+        headers={"Retry-After": str(seconds)} | ({"WWW-Authenticate": challenge} if challenge else {}),
         **extensions,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
 
-from prodkit.core.asgi import header_lines
+from prodkit.core.asgi import header_lines, list_members
 from prodkit.core.features import Sample
 from prodkit.core.identity import AuthenticatesByCookie, Principal, Revalidates
 from prodkit.core.problems import Problem
@@ -60,6 +60,7 @@ class Gate:
         self._authenticate: tuple[Callable[[RequestContext], Any], ...] = ()
         self._by_header: tuple[Callable[[RequestContext], Any], ...] = ()
         self._by_cookie: tuple[Callable[[RequestContext], Any], ...] = ()
+        self._reads_protocol = False
         self._missing = self._invalid = ""
 
     def open(self, authenticators: Sequence[Authenticator], find: Callable[[Scope], object | None]) -> None:
@@ -77,6 +78,7 @@ class Gate:
             if isinstance(authenticator, AuthenticatesByCookie)
         )
         self._by_header = tuple(ask for ask in self._authenticate if ask not in self._by_cookie)
+        self._reads_protocol = any(getattr(one, "reads_subprotocol", False) for one in authenticators)
         challenges = list(dict.fromkeys(authenticator.challenge for authenticator in authenticators))
         self._missing = ", ".join(_challenge(text, self.realm) for text in challenges)
         self._invalid = ", ".join(_challenge(text, self.realm, "invalid_token") for text in challenges)
@@ -94,10 +96,11 @@ class Gate:
             context.has_repeated_headers or (b"x-api-key" in headers and b"authorization" in headers)
         ) and context.scope is not None:
             _refuse_two(context.scope)
+        by_protocol = self._reads_protocol and _by_protocol(context)
         if (
             self._by_cookie
             and b"cookie" in headers
-            and (b"authorization" in headers or b"x-api-key" in headers)
+            and (b"authorization" in headers or b"x-api-key" in headers or by_protocol)
         ):
             return self._either(context)
         index = 0
@@ -202,7 +205,7 @@ class Gate:
                 return None
         self.denied += 1
         if sent and self.failures is not None:
-            counting = self.failures.count(context)
+            counting = self.failures.count(context, self._invalid)
             if counting is not None:
                 return self._refuse_after(counting)
         raise self.refusal(sent=sent)
@@ -262,6 +265,27 @@ def _refuse_two(scope: Scope) -> None:
     values = {line[7:] if line[:7].lower() == b"bearer " else line for line in bearer} | set(keys)
     if len(values) > 1:
         raise _two()
+
+
+def _by_protocol(context: RequestContext) -> bool:
+    """Whether a WebSocket brings a credential in the one header that a browser lets a page set.
+
+    Raises:
+        Problem: 400, it brings another one too.
+    """
+    headers, scope = context.headers, context.scope
+    if scope is None or scope["type"] != "websocket" or b"sec-websocket-protocol" not in headers:
+        return False
+    offered = list(list_members(header_lines(scope["headers"], b"sec-websocket-protocol")))
+    if len(offered) != 2 or offered[0] != "bearer":
+        return False
+    sent = headers.get(b"authorization", b"")
+    bearer = sent[7:] if sent[:7].lower() == b"bearer " else sent
+    if {offered[1].encode("latin-1")} | {one for one in (bearer, headers.get(b"x-api-key")) if one} != {
+        offered[1].encode("latin-1")
+    }:
+        raise _two()
+    return True
 
 
 def _two() -> Problem:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.identity import Principal
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GeneratedKey", "StaticKey", "StaticKeys"]
 
-# By it a principal is known again, also where a session has kept it over a restart.
+# By it a principal is known again, also where a session has kept it over a restart: the id, and a digest of what is
+# configured, so that another key under the same id is another one.
 _CLAIM: Final = "static_key"
 _ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 # Many times any key there is. A longer one is not looked at, so that nobody makes us hash what the server lets in.
@@ -105,7 +107,7 @@ class StaticKeys:
                 tenant=key.tenant,
                 plan=key.plan,
                 expires_at=None if key.expires_at is None else key.expires_at.timestamp(),
-                claims={_CLAIM: key_id},
+                claims={_CLAIM: f"{key_id}:{blake2s(digest, digest_size=8).hexdigest()}"},
             )
         if faults:
             raise SettingsError(faults)
@@ -122,14 +124,16 @@ class StaticKeys:
 
     async def is_still_valid(self, principal: Principal) -> bool | None:
         """Whether *principal*, once identified by a key of the configuration, is what the configuration says today."""
-        key_id = principal.claims.get(_CLAIM)
-        if key_id is None:
+        mark = principal.claims.get(_CLAIM)
+        if mark is None:
             return None
-        return any(
-            known.id == key_id
-            and (known.scopes, known.tenant, known.plan)
-            == (principal.scopes, principal.tenant, principal.plan)
-            for known in self._known.values()
+        known = next((one for one in self._known.values() if one.claims[_CLAIM] == mark), None)
+        if known is None or (known.expires_at is not None and SYSTEM_CLOCK.wall() >= known.expires_at):
+            return False
+        return (known.scopes, known.tenant, known.plan) == (
+            principal.scopes,
+            principal.tenant,
+            principal.plan,
         )
 
     def authenticate(self, context: RequestContext) -> Principal | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prodkit.core.features import Layer
+from prodkit.hardening import WAYS_TO_IDENTIFY
 from prodkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,8 +85,15 @@ def settings_of(kit: Kit) -> Settings | None:
 
 
 def absent_features(kit: Kit) -> list[str]:
-    """Standard features that are off for want of a value."""
-    return [name for name, section in _sections() if name not in kit.features or _is_idle(kit, name, section)]
+    """Standard features that are off for want of a value.
+
+    Of the ways to know callers nobody needs all: where none is on, that is said of `authentication`.
+    """
+    return [
+        name
+        for name, section in _sections()
+        if name not in WAYS_TO_IDENTIFY and (name not in kit.features or _is_idle(kit, name, section))
+    ]
 
 
 def _is_idle(kit: Kit, name: str, section: object) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prodkit.core.clock import SYSTEM_CLOCK, Clock
 from prodkit.core.exceptions import InstallationError
 from prodkit.core.features import Kit, Layer
+from prodkit.core.identity import Authenticator
 from prodkit.core.problems import TYPE_BASE
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def assemble(
     """Collect what *features* provide, then ask each for its parts.
 
     Raises:
-        InstallationError: two features of one name, or, when *standalone*, parts only an application can take.
+        InstallationError: two features of one name, credentials that nobody would ask for, or, when *standalone*, parts only
+            an application can take.
     """
     kit = Kit(clock or SYSTEM_CLOCK, problem_type_base or TYPE_BASE)
     for feature in features:
@@ -57,6 +59,7 @@ def assemble(
             raise InstallationError(message)
         kit.features[feature.name] = feature
         kit.provide(feature.provides)
+    _refuse_unasked(kit)
     for name, feature in kit.features.items():
         parts = feature.parts(kit)
         if standalone and (parts.routes or parts.exception_handlers or parts.lifespan or parts.openapi):
@@ -66,6 +69,19 @@ def assemble(
         kit.parts[name] = parts
         kit.observe(parts.observers)
     return kit
+
+
+def _refuse_unasked(kit: Kit) -> None:
+    """An authenticator that is never asked protects nothing, and looks as if it did."""
+    if "authentication" in kit.features:
+        return
+    for name, feature in kit.features.items():
+        if any(isinstance(part, Authenticator) for part in feature.provides):
+            message = (
+                f"{name} identifies callers, and nothing asks it: everybody would be let in. Add Authentication() from "
+                "prodkit.authentication, or use harden(app)"
+            )
+            raise InstallationError(message)
 
 
 def _refuse_taken_paths(kit: Kit, name: str, parts: Parts) -> None:

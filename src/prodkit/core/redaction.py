@@ -46,11 +46,10 @@ _SHAPES: Final = (
         ),
         MASK,
     ),
-    # an API key of ours, `prefix_environment_id_secret`, and a static one
+    # an API key of ours, `prefix_environment_id_secret`, and a static one; whatever stands right before it, as %22 does
     (
         re.compile(
-            r"(?<![A-Za-z0-9_])(?:[a-z][a-z0-9]{0,15}_[a-z][a-z0-9]{0,15}_[A-Za-z0-9]{12}_[A-Za-z0-9]{49}|pk_[A-Za-z0-9_\-]{43})"
-            r"(?![A-Za-z0-9])"
+            r"[a-z][a-z0-9]{0,15}_[a-z][a-z0-9]{0,15}_[A-Za-z0-9]{12}_[A-Za-z0-9]{49}|pk_[A-Za-z0-9_\-]{43}"
         ),
         MASK,
     ),

@@ -2,7 +2,7 @@
 
 A provider that is slow, away or confused costs nobody who sends a token of a known key anything: the last good set goes
 on being used, one fetch at a time tries to replace it, and nothing that an anonymous caller sends makes us ask more
-than twice a minute.
+than twice a minute, and three times at once.
 
 Source: OpenID Connect Core 1.0, 10.1.1 (rotation: an unknown key id is the signal to fetch again).
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.core.features import HealthCheck, HealthResult, Sample
 from prodkit.jwt.fetching import TIMEOUT_SECONDS, FetchError, Reason, StandardFetch
+from prodkit.jwt.flights import Flights, running_loop
 from prodkit.jwt.key_set import NO_KEYS
 from prodkit.jwt.keys import KeysUnavailableError, require_jose
 from prodkit.jwt.published import Published
@@ -40,15 +41,20 @@ class JWKS:
     """A `KeySource` of what an identity provider publishes.
 
     What is known is answered at once, without an awaitable: for as long as it is fresh (ten minutes, or what the
-    provider's `Cache-Control` says between a minute and a day), and after that while one task in the background fetches
-    it again. Only the first fetch, and the one for a key id nobody has seen yet, are waited for, *timeout_seconds* at
-    most. A key that is no longer published is no longer accepted from the next refresh on.
+    provider's `Cache-Control` says between a minute and an hour), and after that while one task in the background
+    fetches it again. Waited for are the first fetch, one after nobody has looked for twice that time, and the one for a key
+    nobody has seen yet: *timeout_seconds* at most, twice that where another fetch has to end first. A key that is no longer
+    published is no longer accepted from the next refresh on.
+
+    A token of an unknown key, or with a signature that is not that of the key it names, may cause a fetch: three at once, then
+    one every 30 s. Where none is left the key may be there, so the token is neither good nor bad: `KeysUnavailableError`.
 
     While the provider does not answer, or answers with what is no usable set, the last good one is used for
     *keep_seconds* beyond its time. Then, and for key ids that are not in it, nobody can say whether a token is good:
     that is `KeysUnavailableError`, and 503 for the client, because sending its users to log in again would not help.
 
-    It may be used from several event loops, one after the other or at once; each fetches for itself.
+    It may be used from several event loops, one after the other or at once, and in children made by `fork`; each fetches
+    for itself.
 
     Args:
         issuer: `iss`, exactly as tokens have it. Without *jwks_uri* also where discovery begins: https, or http on a
@@ -58,7 +64,8 @@ class JWKS:
         clock: the time; only its monotonic reading is used.
         fetch: gets a URL; a `StandardFetch` of its own by default.
         refresh_seconds: how old keys may be where the provider says nothing about it. Default 600: what a key that
-            leaked may still be good for after it was withdrawn, against six questions an hour.
+            leaked may still be good for after it was withdrawn, against six questions an hour. A provider that says
+            otherwise can make it an hour, and one that is away *keep_seconds* more.
         keep_seconds: how long keys are used beyond that while the provider is away. Default a day: longer than an
             outage, shorter than forgetting about one.
         timeout_seconds: the most one fetch may take, discovery included.
@@ -97,8 +104,7 @@ class JWKS:
         self._absent = AbsentKeys()
         self._set: KeySet = NO_KEYS
         self._candidates = NO_KEYS.candidates
-        # Not `core.single_flight`: here it also matters whether a fetch is under way, and most start one without waiting.
-        self._flight: asyncio.Task[None] | None = None
+        self._flights = Flights(self._attempt)
         self._last_failure = "not tried yet"
         self._outcomes = dict.fromkeys(("ok", *(reason.value for reason in Reason)), 0)
         self._unknown_key_ids = 0
@@ -120,8 +126,8 @@ class JWKS:
         now = self._clock.monotonic()
         schedule = self._schedule
         if now >= schedule.fresh_until:
-            if now >= schedule.usable_until:
-                return self._first(kid, algorithm)
+            if now >= schedule.usable_until or (now >= schedule.overdue_at and not schedule.failures):
+                return self._fetched(kid, algorithm)
             self._refresh_behind(now)
         found = self._candidates.get((kid, algorithm))
         if found is not None:
@@ -129,50 +135,83 @@ class JWKS:
         if kid is None or kid in self._set.key_ids:
             return ()
         self._unknown_key_ids += 1
+        # The last look of those that are left is for a key id that was never looked for.
         if self._absent.knows(kid, now):
-            return ()
-        if self._is_flying() or schedule.may_force(now):
+            return self._look_again(kid, algorithm) if schedule.may_force(now, spare=1) else ()
+        if self._flights.current() is not None or schedule.may_force(now):
             return self._look_again(kid, algorithm)
-        return self._not_found(now)
+        raise self._undecided(now)
+
+    def is_published(self, thumbprint: str) -> bool | None:
+        """See `WatchedKeys`. Old keys are fetched anew behind."""
+        now = self._clock.monotonic()
+        if now >= self._schedule.fresh_until:
+            self._refresh_behind(now)
+        return None if now >= self._schedule.usable_until else thumbprint in self._set.thumbprints
+
+    def usable_seconds(self) -> float:
+        """See `WatchedKeys`."""
+        return max(0.0, self._schedule.usable_until - self._clock.monotonic())
+
+    def newer_keys(self, kid: str | None, algorithm: str) -> Awaitable[Sequence[VerificationKey]] | None:
+        """See `WatchedKeys`; uses the looks that unknown key ids have, but for the last."""
+        if running_loop() is None or not self._schedule.may_force(self._clock.monotonic(), spare=1):
+            return None
+        return self._look_for_newer(kid, algorithm)
 
     async def refresh(self) -> None:
         """Fetch now, joining a fetch that is under way. Never raises for what the provider does."""
-        # Shielded: whoever stops waiting neither ends the fetch nor hurts those who wait too.
-        await asyncio.shield(self._fly())
+        await self._flights.join()
 
-    async def _first(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
-        now = self._clock.monotonic()
-        if now >= self._schedule.usable_until:
+    async def _fetched(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
+        now, schedule = self._clock.monotonic(), self._schedule
+        if now >= schedule.usable_until:
             self._forget()
-            if now >= self._schedule.retry_at or self._is_flying():
-                await self.refresh()
-                now = self._clock.monotonic()
-            if now >= self._schedule.usable_until:
-                raise self._unavailable(now)
+        if now >= schedule.fresh_until and (now >= schedule.retry_at or self._flights.current() is not None):
+            await self.refresh()
+            now = self._clock.monotonic()
+        if now >= schedule.usable_until:
+            raise self._unavailable(now)
         return self._candidates.get((kid, algorithm), ())
 
     async def _look_again(self, kid: str, algorithm: str) -> Sequence[VerificationKey]:
-        now = self._clock.monotonic()
-        joins = self._is_flying()
-        if not joins and not self._schedule.may_force(now):
-            # Others came first, between the question and this answer.
-            return self._candidates.get((kid, algorithm)) or self._not_found(now)
-        if not joins:
-            self._schedule.forced(now)
-        await self.refresh()
-        if kid in self._set.key_ids:
-            return self._candidates.get((kid, algorithm), ())
-        now = self._clock.monotonic()
-        # A fetch that began before this question may have missed a key that came in between, so it proves nothing.
-        if not joins and not self._schedule.failures:
-            self._absent.add(kid, now)
-        return self._not_found(now)
+        # A fetch that began before this question may have missed a key that came in between: then another one decides.
+        for _ in range(2):
+            flight = self._flights.current()
+            if flight is None:
+                now = self._clock.monotonic()
+                if not self._schedule.may_force(now):  # others came first, between the question and this answer
+                    break
+                self._schedule.forced(now)
+            proves = flight is None or not flight.has_begun
+            landed = await self._flights.join()
+            if kid in self._set.key_ids:
+                return self._candidates.get((kid, algorithm), ())
+            # Only a provider that answers can tell that a key is nobody's.
+            if not landed or self._schedule.failures:
+                break
+            if proves:
+                self._absent.add(kid, self._clock.monotonic())
+                return ()
+        found = self._candidates.get((kid, algorithm))
+        if found is not None:
+            return found
+        raise self._undecided(self._clock.monotonic())
 
-    def _not_found(self, now: float) -> Sequence[VerificationKey]:
-        # Only a provider that answers can tell that a key is nobody's.
+    async def _look_for_newer(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
+        if self._flights.current() is None:
+            self._schedule.forced(self._clock.monotonic())
+        await self.refresh()
+        return self._candidates.get((kid, algorithm), ())
+
+    def _undecided(self, now: float) -> KeysUnavailableError:
+        """Nobody could look whether there is such a key since a token named it."""
         if self._schedule.failures:
-            raise self._unavailable(now)
-        return ()
+            return self._unavailable(now)
+        return KeysUnavailableError(
+            "whether the issuer has such a key cannot be asked yet",
+            retry_after_seconds=max(1.0, self._schedule.seconds_to_force(now)),
+        )
 
     def _unavailable(self, now: float) -> KeysUnavailableError:
         return KeysUnavailableError(
@@ -182,21 +221,10 @@ class JWKS:
 
     # ------------------------------------------------------------------------------------------ fetching
 
-    def _is_flying(self) -> bool:
-        """Whether a fetch is under way on the running loop; one left on a closed loop never comes back."""
-        flight = self._flight
-        return flight is not None and not flight.done() and flight.get_loop() is _running_loop()
-
-    def _fly(self) -> asyncio.Task[None]:
-        flight = self._flight
-        if flight is None or not self._is_flying():
-            flight = self._flight = asyncio.get_running_loop().create_task(self._attempt())
-        return flight
-
     def _refresh_behind(self, now: float) -> None:
         # In a thread without a loop the old keys do, until somebody asks on one.
-        if now >= self._schedule.retry_at and _running_loop() is not None:
-            self._flight = self._fly()
+        if now >= self._schedule.retry_at and running_loop() is not None:
+            self._flights.start()
 
     async def _attempt(self) -> None:
         # After a failure the keys may have moved. But only every other time: discovery may be what fails.
@@ -253,7 +281,9 @@ class JWKS:
 
         An application whose provider is away starts all the same: it waits *timeout_seconds* at most.
         """
-        await self.refresh()
+        # Not again where somebody asked a moment ago, for all providers at once.
+        if self._clock.monotonic() >= max(self._schedule.fresh_until, self._schedule.retry_at):
+            await self.refresh()
         keeper = asyncio.create_task(self._keep_fresh())
         try:
             yield
@@ -264,9 +294,7 @@ class JWKS:
 
     async def aclose(self) -> None:
         """End a fetch that is under way on this loop. What is asked later starts afresh."""
-        if self._flight is not None and self._is_flying():
-            self._flight.cancel()
-            await asyncio.gather(self._flight, return_exceptions=True)
+        await self._flights.aclose()
 
     async def _keep_fresh(self) -> None:
         while True:
@@ -327,10 +355,3 @@ class JWKS:
             "counter",
             "Tokens that named a key its issuer does not have.",
         )
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -36,6 +36,7 @@ class KeySet:
     Attributes:
         candidates: by key id and algorithm, the keys to try. Without a key id only where one key alone fits.
         key_ids: every key id there is.
+        thumbprints: of all keys; see `VerificationKey`.
         size: how many keys there are.
         fingerprint: equal for sets of equal keys, in any order.
         refused: how many entries were passed over, by reason.
@@ -43,6 +44,7 @@ class KeySet:
 
     candidates: Mapping[tuple[str | None, str], Sequence[VerificationKey]] = field(default_factory=dict)
     key_ids: frozenset[str] = frozenset()
+    thumbprints: frozenset[str] = frozenset()
     size: int = 0
     fingerprint: bytes = b""
     refused: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(REFUSALS, 0))
@@ -86,6 +88,7 @@ def read_key_set(body: bytes) -> KeySet:
     return KeySet(
         candidates=_candidates(keys),
         key_ids=frozenset(kid for kid, _ in named),
+        thumbprints=frozenset(key.thumbprint for key in keys),
         size=len(keys),
         fingerprint=hashlib.sha256(b"\n".join(sorted(texts))).digest(),
         refused=refused,

@@ -6,6 +6,7 @@ Source: RFC 7517 (JWK: kty, use, key_ops, alg, kid); RFC 7518, 6; RFC 8037, 2; R
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
@@ -72,12 +73,14 @@ class VerificationKey:
         kid: what tokens call it, or None.
         family: its `kty`.
         algorithms: what it may verify; never of two families, and of a curve or a declared `alg` only what fits.
+        thumbprint: the same for the same key wherever it is read, and for no other; nothing follows from it.
     """
 
     kid: str | None
     family: Family
     algorithms: frozenset[str]
     _checks: Mapping[str, Callable[[bytes, bytes], bool]] = field(repr=False, compare=False)
+    thumbprint: str = field(default="", repr=False)
 
     def verify(self, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
         """Whether *signature* is this key's over *signing_input*; False too where *algorithm* is not one of its own."""
@@ -153,6 +156,17 @@ class StaticKeySource:
         if kid is None:
             return unnamed if unnamed or len(named) != 1 else named
         return (*(key for key in named if key.kid == kid), *unnamed)
+
+    def is_published(self, thumbprint: str) -> bool:
+        """See `WatchedKeys`: what was let in by a key that is not configured any more does not stay."""
+        return any(key.thumbprint == thumbprint for key in self._keys)
+
+    def usable_seconds(self) -> float:
+        """See `WatchedKeys`."""
+        return math.inf
+
+    def newer_keys(self, kid: str | None, algorithm: str) -> None:
+        """See `WatchedKeys`: there are none."""
 
 
 def require_jose() -> None:
@@ -330,7 +344,7 @@ def _judged(material: object, *, kid: str | None, declared: str | None) -> Verif
     """
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415  needs the extra
 
-    from prodkit.jwt.signatures import checker  # noqa: PLC0415  needs the extra
+    from prodkit.jwt.signatures import checker, thumbprint_of  # noqa: PLC0415  needs the extra
     from prodkit.jwt.strength import rsa_fault, secret_fault  # noqa: PLC0415  needs the extra
 
     family: Family
@@ -367,4 +381,4 @@ def _judged(material: object, *, kid: str | None, declared: str | None) -> Verif
         message = "a key is on a curve that no algorithm here uses"
         raise ValueError(message)
     checks = {name: checker(name, material) for name in allowed}
-    return VerificationKey(kid, family, allowed, MappingProxyType(checks))
+    return VerificationKey(kid, family, allowed, MappingProxyType(checks), thumbprint_of(material))

@@ -11,12 +11,15 @@ Source: RFC 7518, 3.3 to 3.5; RFC 8037, 3.1.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from typing import TYPE_CHECKING, Any, Final
 
 import jose.backends
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jose.backends import cryptography_backend as backend
 from jose.backends.base import Key
 
@@ -29,13 +32,16 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-__all__ = ["Ed25519Key", "RSAPSSKey", "check_backend", "checker"]
+__all__ = ["Ed25519Key", "RSAPSSKey", "check_backend", "checker", "thumbprint_of"]
 
 _HASHES: Final[Mapping[int, hashes.HashAlgorithm]] = {
     32: hashes.SHA256(),
     48: hashes.SHA384(),
     64: hashes.SHA512(),
 }
+
+# Of 128 bits: nobody makes a second key of it.
+_THUMBPRINT_DIGITS: Final = 32
 
 
 class RSAPSSKey(Key):
@@ -108,3 +114,16 @@ def checker(algorithm: str, key: Any) -> Callable[[bytes, bytes], bool]:
     else:
         kind = Ed25519Key
     return kind(key, algorithm).verify
+
+
+def thumbprint_of(key: Any) -> str:
+    """What tells *key* from every other: 32 hexadecimal digits.
+
+    Args:
+        key: as for `checker`. Of a public key the SubjectPublicKeyInfo is digested; of a secret something is signed, which
+            tells as much of it as any token does.
+    """
+    if isinstance(key, bytes):
+        return hmac.digest(key, b"prodkit: which secret this is", "sha256").hex()[:_THUMBPRINT_DIGITS]
+    encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(encoded).hexdigest()[:_THUMBPRINT_DIGITS]

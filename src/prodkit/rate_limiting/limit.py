@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.core.exceptions import StoreError
 from prodkit.core.partition import UNIDENTIFIED, Token, store_key
 from prodkit.rate_limiting.answers import SLACK_SECONDS, report
 from prodkit.stores import Decision, ImmediateStore
@@ -120,7 +120,7 @@ class Limit:
         """`guard` where the store has to be asked in full."""
         try:
             decisions = self._hit(asks)
-        except StoreUnavailableError as error:
+        except StoreError as error:
             self._limiter.unavailable((self,), asks, error)
             return None
         if type(decisions) is not tuple:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final, Literal
 
 from prodkit.core.clock import SYSTEM_CLOCK
-from prodkit.core.exceptions import InstallationError, StoreUnavailableError
+from prodkit.core.exceptions import InstallationError, StoreError
 from prodkit.core.features import Sample
 from prodkit.core.partition import UNIDENTIFIED, Token, ipv6_token, peer_address
 from prodkit.core.problems import STORE_UNAVAILABLE, Problem
@@ -146,7 +146,7 @@ class RateLimiter:
             return None
         try:
             decisions = self._bound().hit_many(asks)
-        except StoreUnavailableError as error:
+        except StoreError as error:
             self.unavailable(limits, asks, error)
             return None
         if type(decisions) is not tuple:
@@ -166,7 +166,7 @@ class RateLimiter:
             try:
                 answer = self._bound().hit_many((ask,))
                 decisions = answer if isinstance(answer, tuple) else await answer
-            except StoreUnavailableError:
+            except StoreError:
                 limit.degraded += 1
                 continue
             if decisions[0].allowed:
@@ -187,7 +187,7 @@ class RateLimiter:
         """Conclude when the store has answered."""
         try:
             decisions = answer if isinstance(answer, tuple) else await answer
-        except StoreUnavailableError as error:
+        except StoreError as error:
             self.unavailable(limits, asks, error)
             return
         self.conclude(limits, context, decisions)
@@ -214,7 +214,7 @@ class RateLimiter:
         for limit in limits:
             limit.allowed += 1
 
-    def unavailable(self, limits: Sequence[Limit], asks: Sequence[Ask], error: StoreUnavailableError) -> None:
+    def unavailable(self, limits: Sequence[Limit], asks: Sequence[Ask], error: StoreError) -> None:
         """Decide without the store, as the setting says; no header is sent, since what it said would be a guess.
 
         Raises:
@@ -236,7 +236,7 @@ class RateLimiter:
                 headers={"Retry-After": _RETRY_CLOSED},
             ) from error
 
-    def _warn(self, error: StoreUnavailableError) -> None:
+    def _warn(self, error: StoreError) -> None:
         # A store at its limit comes and goes many times a second; the counts tell how often.
         now = self._monotonic()
         if now >= self._silent_until:

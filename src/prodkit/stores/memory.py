@@ -179,10 +179,11 @@ class MemoryKeyStore:
     async def deprecate(self, key_id: str, *, replaced_by: str, at: float, expires_at: float) -> bool:
         """See `KeyStore.deprecate`."""
         known = self._records.get(key_id)
-        if known is None or known.revoked_at is not None or known.replaced_by is not None:
+        if known is None or known.revoked_at is not None or not self._may_be_replaced(known):
             return False
         end = expires_at if known.expires_at is None else min(known.expires_at, expires_at)
-        self._write(replace(known, replaced_by=replaced_by, deprecated_at=at, expires_at=end))
+        since = at if known.deprecated_at is None else known.deprecated_at
+        self._write(replace(known, replaced_by=replaced_by, deprecated_at=since, expires_at=end))
         return True
 
     async def redigest(self, key_id: str, *, known: bytes, digest: bytes, pepper_id: str) -> bool:
@@ -228,6 +229,13 @@ class MemoryKeyStore:
         self._records.clear()
         self._changes.clear()
         self._sequence += 1
+
+    def _may_be_replaced(self, known: KeyRecord) -> bool:
+        if known.replaced_by is None:
+            return True
+        # By a key that was revoked before anybody used it: the answer with it was lost.
+        lost = self._records.get(known.replaced_by)
+        return lost is not None and lost.revoked_at is not None and lost.last_used_at is None
 
     def _write(self, record: KeyRecord) -> None:
         self._records[record.id] = record

@@ -76,8 +76,9 @@ class SqliteKeyStore:
     async def deprecate(self, key_id: str, *, replaced_by: str, at: float, expires_at: float) -> bool:
         """See `KeyStore.deprecate`."""
         return await self._update(
-            "replaced_by = :new, deprecated_at = :at, expires_at = min(coalesce(expires_at, :end), :end) "
-            "WHERE id = :id AND revoked_at IS NULL AND replaced_by IS NULL",
+            "replaced_by = :new, deprecated_at = coalesce(deprecated_at, :at), "
+            "expires_at = min(coalesce(expires_at, :end), :end) "
+            f"WHERE id = :id AND revoked_at IS NULL AND (replaced_by IS NULL OR {_REPLACED_IN_VAIN})",
             {"new": replaced_by, "at": at, "end": expires_at, "id": key_id},
         )
 
@@ -159,6 +160,12 @@ async def check_writable(file: SqliteFile, timeout_seconds: float) -> None:
 
     await file.run(Kind.WRITE, work, timeout_seconds)
 
+
+# By a key that was revoked before anybody used it: the answer with it was lost.
+_REPLACED_IN_VAIN = (
+    "EXISTS (SELECT 1 FROM api_keys AS lost WHERE lost.id = api_keys.replaced_by "
+    "AND lost.revoked_at IS NOT NULL AND lost.last_used_at IS NULL)"
+)
 
 # The columns are the fields of a KeyRecord, by name and in order.
 _FIELDS = tuple(field.name for field in fields(KeyRecord))

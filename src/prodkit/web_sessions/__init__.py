@@ -9,6 +9,7 @@ Source: OWASP ASVS 5.0, 3.3, 3.5 and 7; RFC 6265bis (cookies); W3C Fetch Metadat
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import re
 from collections.abc import Mapping, Sequence  # noqa: TC003 - pydantic resolves annotations
@@ -62,9 +63,10 @@ class WebSessionsSettings(FeatureSettings):
         str,
         Field(
             pattern=r"^[A-Za-z0-9_\-]{1,64}$",
-            description="The name of the cookie, to which `__Host-` is added where secure is true. Default session.",
+            description="The name of the cookie, to which `__Host-` is added where secure is true. Default prodkit_session: "
+            "Flask and Starlette call theirs session, and on one machine all ports share their cookies.",
         ),
-    ] = "session"
+    ] = "prodkit_session"
     lifetime_seconds: Annotated[
         float,
         Field(
@@ -167,7 +169,7 @@ class WebSessions:
         self,
         secrets: Mapping[str, str | SecretStr] | None = None,
         *,
-        cookie_name: str = "session",
+        cookie_name: str = "prodkit_session",
         lifetime_seconds: float = 43_200.0,
         idle_seconds: float = 3600.0,
         max_sessions: int = 100,
@@ -239,18 +241,19 @@ class WebSessions:
             self.settings.path, self.sessions, self.authenticator, self._cookie, self._seals
         )
         if isinstance(store, MemorySessionStore):
-            _warn_of_many_workers()
+            _warn_of_workers()
             return Parts(routes=routes)
         # Not critical: who calls with another credential is served without it.
         check = HealthCheck(name="session_store", check=store.check, critical=False)
         return Parts(routes=routes, health_checks=[check])
 
 
-def _warn_of_many_workers() -> None:
+def _warn_of_workers() -> None:
     workers = os.environ.get("WEB_CONCURRENCY", "")
-    if workers.isascii() and workers.isdigit() and int(workers) > 1:
+    is_one_of_several = workers.isascii() and workers.isdigit() and int(workers) > 1
+    # Started by another process of Python, as by `uvicorn --workers`, which tells its workers nothing else.
+    if is_one_of_several or multiprocessing.parent_process() is not None:
         LOGGER.warning(
-            "sessions are kept in memory by each of %s workers for itself, so who logged in at one is unknown to the others: "
-            "set PRODKIT_STORE=sqlite:///path/to/file.db",
-            workers,
+            "sessions are kept in memory, by each worker for itself: where there are several, who logged in at one is unknown to "
+            "the others, and goes on at that one after logging out at another. Set PRODKIT_STORE=sqlite:///path/to/file.db"
         )

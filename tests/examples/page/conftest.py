@@ -184,7 +184,7 @@ async def _check(reader: Reader, url: str, key: str) -> None:
     assert stored == '[{},{},""]'
     # At most the one of the session, which no script can read and no other site can send; and the key is not in it.
     cookies = await page.context.cookies()
-    assert [cookie["name"] for cookie in cookies] in ([], ["__Host-session"])
+    assert [cookie["name"] for cookie in cookies] in ([], ["__Host-prodkit_session"])
     for cookie in cookies:
         assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) == (True, True, "Strict")
         assert key not in cookie["value"]
