@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -221,6 +222,8 @@ async def test_a_principal_can_be_looked_at_again(keyed):
     assert await again(principal) is True
     assert await again(Principal(id="x", kind="api_key", claims={"key": issued.record.id})) is False
     assert await again(Principal(id="shop", kind="api_key", claims={"key": "0" * 12})) is False
+    for other in ({"tenant": "acme"}, {"plan": "pro"}, {"scopes": frozenset({"a"})}, {"id": "till"}):
+        assert await again(replace(principal, **other)) is False
     for stranger in (
         Principal(id="shop", kind="jwt", claims={"key": issued.record.id}),
         Principal(id="shop", kind="api_key"),
@@ -235,6 +238,26 @@ async def test_a_principal_can_be_looked_at_again(keyed):
     with pytest.raises(Problem) as raised:
         await again(principal)
     assert raised.value.status_code == 503
+
+
+async def test_a_key_that_was_narrowed_is_not_what_it_was(keyed):
+    """Who signed in with it had more than it has now, or was somebody else: that ends; what it still gives stays."""
+    issued = await keyed.keys.issue("shop", scopes=["a", "b"], tenant="acme", plan="pro")
+    principal = await keyed.use(issued.secret)
+    less = replace(principal, scopes=frozenset({"a"}))
+    again = keyed.authenticator.is_still_valid
+    for change, holds in (
+        ({}, [True, True]),
+        ({"scopes": frozenset({"a", "b", "c"})}, [True, True]),
+        ({"scopes": frozenset({"a"})}, [False, True]),
+        ({"tenant": "other"}, [False, False]),
+        ({"tenant": None}, [False, False]),
+        ({"plan": "free"}, [False, False]),
+        ({"owner": "till"}, [False, False]),
+    ):
+        await keyed.store.put(replace(issued.record, **change))
+        keyed.clock.advance(1)
+        assert [await again(principal), await again(less)] == holds
 
 
 async def test_decisions_are_counted(keyed):

@@ -151,21 +151,74 @@ async def test_a_store_that_failed_is_left_alone(store, clock):
     assert store.asked == ["look"]
 
 
+class Unreadable(Breakable):
+    """Only keys cannot be read while it is broken; it says what changed."""
+
+    def _ask(self, verb):
+        was, self.is_broken = self.is_broken, self.is_broken and verb == "find"
+        try:
+            super()._ask(verb)
+        finally:
+            self.is_broken = was
+
+
+async def test_one_late_look_up_stops_nothing(clock):
+    """A moment of much work is no outage: the next key is looked for, and nobody is told that the store is away."""
+    store = Unreadable()
+    here = Keyed(store, clock)
+    key = (await here.keys.issue("shop")).secret
+    for _ in range(3):
+        store.is_broken = True
+        for _ in range(9):
+            assert await here.status(forged(here.keys.key_format)) == 503
+        store.is_broken = False
+        assert await here.status(key) == 200
+        await here.keys.revoke("0" * 12)  # a change, so that it is looked for again
+        assert await here.status((await here.keys.issue("shop")).secret) == 200
+    assert here.authenticator.degraded == 0
+
+
+async def test_a_store_that_finds_nothing_is_left_alone(clock, caplog):
+    """After ten in a row it is not asked for keys for a second, and then once; the log has one line, and one at the end."""
+    store = Unreadable()
+    here = Keyed(store, clock)
+    key = (await here.keys.issue("shop")).secret
+    store.is_broken = True
+    store.asked.clear()
+    for _ in range(50):
+        assert await here.status(forged(here.keys.key_format)) == 503
+    assert store.count("find") == 10
+    clock.advance(1)
+    for _ in range(50):
+        assert await here.status(forged(here.keys.key_format)) == 503
+    assert store.count("find") == 11
+    clock.advance(1)
+    store.is_broken = False
+    assert await here.status(key) == 200
+    assert len([line for line in caplog.records if "look-ups" in line.getMessage()]) == 2
+
+
+async def test_strangers_do_not_keep_a_revoked_key_alive(clock):
+    """Their look-ups fail, however many: what changed is looked at as ever, and a revocation holds after a second."""
+    store = Unreadable()
+    here, there = Keyed(store, clock), Keyed(store, clock)
+    issued = await here.keys.issue("shop")
+    other = await here.keys.issue("till")
+    assert [await there.status(key.secret) for key in (issued, other)] == [200, 200]
+    store.is_broken = True
+    for _ in range(20):
+        assert await there.status(forged(here.keys.key_format)) == 503
+    await here.keys.revoke(issued.record.id)
+    clock.advance(1)
+    assert await there.status(issued.secret) == 503  # it cannot be read, and is not accepted from memory
+    assert await there.status(other.secret) == 200
+    clock.advance(1)
+    store.is_broken = False
+    assert await there.status(issued.secret) == 401
+
+
 async def test_a_key_is_read_again_and_cannot_be(store, clock):
     """Where looking succeeds and reading fails, what was known is good for half a minute more, not for ever."""
-
-    class Unreadable(Breakable):
-        async def find(self, key_id):
-            self._ask("find")
-            return await super().find(key_id)
-
-        def _ask(self, verb):
-            was, self.is_broken = self.is_broken, self.is_broken and verb == "find"
-            try:
-                super()._ask(verb)
-            finally:
-                self.is_broken = was
-
     store = Unreadable()
     here = Keyed(store, clock)
     key = (await here.keys.issue("shop")).secret
@@ -174,6 +227,7 @@ async def test_a_key_is_read_again_and_cannot_be(store, clock):
     for _ in range(59):
         clock.advance(1)
         assert await here.status(key) == 200
+    assert here.authenticator.degraded == 30
     clock.advance(1)
     assert await here.status(key) == 503
 
@@ -189,3 +243,5 @@ async def test_a_missing_pepper_is_ours_to_mend(store, clock, caplog):
         assert raised.value.status_code == 503
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [(line.getMessage(), line.missing) for line in errors] == [("api_key_pepper_missing", "a")]
+    counted = {sample.name: sample.value for sample in other.authenticator.samples()}
+    assert counted["prodkit_api_keys_missing_peppers_total"] == 3

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Sequence
 from prodkit.core.clock import FakeClock
 from prodkit.jwt.fetching import Fetched
 from prodkit.jwt.jwks import JWKS
-from prodkit.jwt.keys import VerificationKey
+from prodkit.jwt.keys import KeysUnavailableError, VerificationKey
 from prodkit.testing.tokens import SigningKey
 
 ISSUER = "https://idp.example"
@@ -61,6 +61,13 @@ class World:
         keys = await found if isinstance(found, Awaitable) else found
         await self.settle()
         return [key.kid for key in keys]
+
+    async def try_to_ask(self, kid: str | None, algorithm: str = "ES256") -> list[str | None] | None:
+        """The same, or None where it cannot be known now."""
+        try:
+            return await self.ask(kid, algorithm)
+        except KeysUnavailableError:
+            return None
 
     def ask_now(self, kid: str | None, algorithm: str = "ES256") -> list[str | None]:
         """The same for those who must not have to wait."""

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from prodkit.core.context import RequestContext
+from prodkit.authentication import public
+from prodkit.core.context import CurrentPrincipal, RequestContext
 from prodkit.core.features import Kit
 from prodkit.proxies import Proxies
 from prodkit.web_sessions.origin import is_cross_origin, is_same_origin
@@ -64,6 +65,31 @@ class TestChanges:
         browser = world.log_in()
         own = browser.headers(**{"X-CSRF-Token": browser.token}) | headers
         assert csrf_failed(world.client.request(method, "/me", headers=own))
+
+    def test_a_refusal_says_which_of_the_two_it_was(self):
+        """Whoever writes the page has to know; a page of others cannot read the answer."""
+        world = World()
+        browser = world.log_in()
+        elsewhere = browser.send("POST", "/me", Origin="https://evil.example").json()["detail"]
+        without = browser.send("POST", "/me", **{"X-CSRF-Token": ""}).json()["detail"]
+        assert "same origin" in elsewhere
+        assert "X-CSRF-Token" not in elsewhere
+        assert "X-CSRF-Token" in without
+        assert "origin" not in without
+
+    def test_what_everybody_may_do_needs_the_proof_as_well(self):
+        """A public route acts for who is logged in, too: 403 for a cookie without it, and for no cookie it is done."""
+        world = World()
+
+        @world.app.post("/greet")
+        @public
+        async def greet(principal: CurrentPrincipal) -> str:
+            return principal.id
+
+        browser = world.log_in()
+        assert csrf_failed(world.client.post("/greet", headers=browser.headers(**ORIGIN)))
+        assert browser.send("POST", "/greet").json() == "ann"
+        assert world.client.post("/greet").json() == "anonymous"
 
     @pytest.mark.parametrize("headers", OWN)
     def test_from_our_own_page_with_the_token_they_are_made(self, headers):

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from prodkit.authentication import Authentication
 from prodkit.core.exceptions import InstallationError
 from prodkit.installation import install
 from prodkit.web_sessions import WebSessions
@@ -155,7 +156,7 @@ class TestLogIn:
     def test_without_another_authenticator_it_is_not_installed(self):
         """Nobody could ever log in: that is told when the application is built."""
         with pytest.raises(InstallationError, match="nothing identifies a caller"):
-            install(FastAPI(), WebSessions({"a": SECRET}))
+            install(FastAPI(), Authentication(), WebSessions({"a": SECRET}))
 
 
 class TestSeeSession:
@@ -221,11 +222,11 @@ class TestLogOut:
 
 class TestWithoutAGate:
     def test_nobody_is_anybody(self):
-        """Where no feature asks the authenticators, a login is 401, a log-out too: never a session of nobody."""
+        """Behind a gate that asks no authenticator, a login is 401, a log-out too: never a session of nobody."""
         world = World()
         app = FastAPI()
         feature = WebSessions({"a": SECRET})
-        install(app, Contributes("badges", provides=[world.badges]), feature)
+        install(app, Contributes("authentication", provides=[world.badges]), feature)
         client = TestClient(app)
         assert client.post("/session", headers=ANN).status_code == 401
         assert client.delete("/session", headers=ANN).status_code == 401

@@ -26,7 +26,7 @@ _TITLED_ITEM = re.compile(
 _NUMBERED = re.compile(r"^\s*\d{1,2}[.)]\s+[A-Z]")
 _BEGINS = re.compile(r"^\s*(?:[A-Z0-9\"'(\u201c]|[*\-+\u2022] )")
 _SIGNATURE = re.compile(
-    r"^(?:class |exception |async |classmethod |staticmethod )?[A-Za-z_][\w.]*(?:\(.*\)?|)\s*(?:->.*)?$"
+    r"^(?:class |exception |async |classmethod |staticmethod )?[A-Za-z_]\w*(?:\.\w+)*(?:\(.*\)?|)\s*(?:->.*)?$"
 )
 _IDENTIFIER = re.compile(
     r"^(?:class |exception |async )|\(.*$", re.DOTALL

@@ -262,7 +262,8 @@ class KeyAuthenticator:
         now = self._monotonic()
         if now >= entry.touch_at:
             self._touch(entry, now)
-        if self._freshness is not None and self._freshness.is_failing:
+        is_failing = self._freshness is not None and self._freshness.is_failing
+        if is_failing or now >= entry.good_until:  # it had to be read again, and could not be
             self.degraded += 1
         else:
             self.allowed += 1

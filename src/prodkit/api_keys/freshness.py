@@ -98,13 +98,16 @@ class Freshness:
 
     def found(self) -> None:
         """Note that the store answered to the look-up of a key."""
+        if self._failed_finds >= _MOST_FAILED_FINDS:
+            LOGGER.warning("the store of API keys answers to look-ups again")
         self._failed_finds = 0
 
-    def find_failed(self) -> None:
+    def find_failed(self, error: StoreError) -> None:
         """Note that it did not: after several in a row it is not asked for keys for a moment, and looked at as ever."""
         self._failed_finds += 1
+        if self._failed_finds == _MOST_FAILED_FINDS:
+            LOGGER.warning("the store of API keys does not answer to look-ups (%s)", error)
         if self._failed_finds >= _MOST_FAILED_FINDS:
-            self._failed_finds = 0
             self._finds_paused_until = self._monotonic() + PAUSE_SECONDS
 
     def _failed(self, error: StoreError) -> None:

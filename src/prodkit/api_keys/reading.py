@@ -112,7 +112,7 @@ class KeyReader:
             try:
                 found = await self._flights.run(name, load)
             except StoreError as error:
-                self._freshness.find_failed()
+                self._freshness.find_failed(error)
                 cause = error
             else:
                 self._freshness.found()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from prodkit.jwt.parsing import Reason
 
-__all__ = ["ClaimRules", "VerifiedToken", "find_claim", "short_text"]
+__all__ = ["MAX_VALUES", "ClaimRules", "VerifiedToken", "date", "find_claim", "frozen", "short_text"]
 
 DEFAULT_TYPES: Final = ("at+jwt", "JWT")
 _ALWAYS_REQUIRED: Final = frozenset({"exp", "iss", "aud", "sub"})
@@ -27,6 +27,8 @@ _MAX_DATE: Final = 253_402_300_799
 _MAX_TEXT: Final = 255
 _MAX_AUDIENCES: Final = 64
 _MAX_LEEWAY_SECONDS: Final = 300
+MAX_VALUES: Final = 256
+"""Of a token's scopes, and of one claim that is kept: people are in up to 200 groups at large providers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,13 @@ class VerifiedToken:
         claims: everything it says; read-only.
         valid_from: unix seconds before which it does not hold, leeway included.
         valid_until: unix seconds from which on it does not hold any more, leeway and greatest age included.
+        signed_by: the `VerificationKey.thumbprint` of the key that vouches for it.
     """
 
     claims: Mapping[str, object] = field(repr=False)
     valid_from: float
     valid_until: float
+    signed_by: str = ""
 
 
 class ClaimRules:
@@ -101,8 +105,13 @@ class ClaimRules:
         if self._types and (kind is None or _media_type(kind) not in self._types):
             raise InvalidTokenError(reason="type")
 
-    def check(self, claims: dict[str, object], now: float) -> VerifiedToken:
+    def check(self, claims: dict[str, object], now: float, signed_by: str = "") -> VerifiedToken:
         """See that *claims* hold at the unix second *now*.
+
+        Args:
+            claims: of a token.
+            now: the time.
+            signed_by: see `VerifiedToken`.
 
         Raises:
             InvalidTokenError: they do not, or are not what they have to be.
@@ -115,16 +124,16 @@ class ClaimRules:
         short_text(claims["sub"])
         if "jti" in claims:
             short_text(claims["jti"])
-        expires, leeway = _date(claims["exp"]), self._leeway
+        expires, leeway = date(claims["exp"]), self._leeway
         valid_from, valid_until = 0.0, expires + leeway
         if valid_until <= now:
             raise InvalidTokenError(reason="expired")
         if "nbf" in claims:
-            valid_from = _date(claims["nbf"]) - leeway
+            valid_from = date(claims["nbf"]) - leeway
             if now < valid_from:
                 raise InvalidTokenError(reason="not_yet_valid")
         if "iat" in claims:
-            issued = _date(claims["iat"])
+            issued = date(claims["iat"])
             if now < issued - leeway:
                 raise InvalidTokenError(reason="issued_in_future")
             valid_from = max(valid_from, issued - leeway)
@@ -132,7 +141,7 @@ class ClaimRules:
                 valid_until = min(valid_until, issued + self._max_age + leeway)
                 if valid_until <= now:
                     raise InvalidTokenError(reason="too_old")
-        return VerifiedToken(MappingProxyType(claims), valid_from, valid_until)
+        return VerifiedToken(MappingProxyType(claims), valid_from, valid_until, signed_by)
 
     def _check_audience(self, value: object) -> None:
         # RFC 7519, 4.1.3: a text, or a list of them.
@@ -174,14 +183,48 @@ def find_claim(claims: Mapping[str, object], name: str) -> object | None:
     return found
 
 
-def _date(value: object) -> float:
-    """A NumericDate (RFC 7519, 2). A bool is a number to Python, and none here."""
+def frozen(value: object, budget: int = MAX_VALUES) -> object:
+    """*value* of a claim, so that nobody who is shown it can change it for the next: tuples and read-only mappings.
+
+    Raises:
+        InvalidTokenError: it holds more than *budget* values, which take many times the room that they had in the token.
+    """
+    kept, left = _frozen(value, budget)
+    if left < 0:
+        raise InvalidTokenError(reason="claim")
+    return kept
+
+
+def _frozen(value: object, left: int) -> tuple[object, int]:
+    left -= 1
+    if type(value) is list:
+        members = []
+        for inner in value[: max(0, left) + 1]:
+            kept, left = _frozen(inner, left)
+            members.append(kept)
+        return tuple(members), left
+    if type(value) is dict:
+        found = {}
+        for name, inner in value.items():
+            if left < 0:
+                break
+            found[name], left = _frozen(inner, left)
+        return MappingProxyType(found), left
+    return value, left
+
+
+def date(value: object) -> float:
+    """*value*, if it is a NumericDate (RFC 7519, 2). A bool is a number to Python, and none here.
+
+    Raises:
+        InvalidTokenError: it is not.
+    """
     if type(value) not in (int, float):
         raise InvalidTokenError(reason="claim")
-    date: float = value  # type: ignore[assignment] # seen the line before
-    if not isfinite(date) or not 0 <= date <= _MAX_DATE:
+    found: float = value  # type: ignore[assignment] # seen the line before
+    if not isfinite(found) or not 0 <= found <= _MAX_DATE:
         raise InvalidTokenError(reason="claim")
-    return float(date)
+    return float(found)
 
 
 def _media_type(name: str) -> str:

@@ -57,7 +57,7 @@ class Flights:
                     self._by_loop.pop(loop, None)
             loop = asyncio.get_running_loop()
             flight = self._by_loop[loop] = Flight()
-            flight.task = loop.create_task(self._fly(flight))
+            flight.task = loop.create_task(self._fly(flight, loop))
         return flight
 
     async def join(self) -> bool:
@@ -78,14 +78,13 @@ class Flights:
             flight.task.cancel()
             await asyncio.gather(flight.task, return_exceptions=True)
 
-    async def _fly(self, flight: Flight) -> None:
+    async def _fly(self, flight: Flight, loop: asyncio.AbstractEventLoop) -> None:
         flight.has_begun = True
         try:
             await self._fetch()
         finally:
-            loop = asyncio.get_running_loop()
             if self._by_loop.get(loop) is flight:
-                del self._by_loop[loop]
+                self._by_loop.pop(loop, None)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -135,7 +135,8 @@ class JWKS:
         if kid is None or kid in self._set.key_ids:
             return ()
         self._unknown_key_ids += 1
-        # The last look of those that are left is for a key id that was never looked for.
+        # The last look that is left is for a key id that was never looked for: tokens of a key that is gone for good, sent
+        # again and again by somebody who does not notice, shall not hold up those of a new one.
         if self._absent.knows(kid, now):
             return self._look_again(kid, algorithm) if schedule.may_force(now, spare=1) else ()
         if self._flights.current() is not None or schedule.may_force(now):

@@ -46,6 +46,7 @@ Reason = Literal[
     "claim",
     "issuer",
     "audience",
+    "tenant",
     "expired",
     "not_yet_valid",
     "issued_in_future",
@@ -207,7 +208,11 @@ def _read_header(encoded: bytes, algorithms: frozenset[str]) -> Header:
     # Four characters for three bytes.
     if len(encoded) * 3 // 4 > MAX_HEADER_BYTES:
         raise InvalidTokenError(reason="header")
-    members = parse_object(decode_base64url(encoded), "header")
+    decoded = decode_base64url(encoded)
+    # RFC 8259, 2 allows white space before it. Nobody writes it, and whoever masks tokens in logs looks for what follows.
+    if not decoded.startswith(b"{"):
+        raise InvalidTokenError(reason="header")
+    members = parse_object(decoded, "header")
     algorithm = members.get("alg")
     if type(algorithm) is not str or algorithm not in algorithms:
         raise InvalidTokenError(reason="algorithm")

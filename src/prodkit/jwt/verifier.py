@@ -15,6 +15,7 @@ from prodkit.jwt.algorithms import checked_algorithms
 from prodkit.jwt.claims import DEFAULT_TYPES, ClaimRules
 from prodkit.jwt.keys import KeysUnavailableError, require_jose
 from prodkit.jwt.parsing import InvalidTokenError, decode_base64url, parse_object, split_token
+from prodkit.jwt.watched import WatchedKeys
 
 if TYPE_CHECKING:
     from prodkit.core.clock import Clock
@@ -45,6 +46,10 @@ class JWTVerifier:
         typ: what `typ` may be; see `ClaimRules`.
         clock: whose `wall` is compared with dates.
 
+    Attributes:
+        issuer, algorithms, keys, clock: see above.
+        watched: *keys*, if they can say which of them still hold.
+
     Raises:
         TypeError, ValueError: an argument is impossible.
         MissingExtraError: the extra `jwt` is not installed.
@@ -67,6 +72,7 @@ class JWTVerifier:
         self.issuer = issuer
         self.algorithms = checked_algorithms(algorithms)
         self.keys = keys
+        self.watched = keys if isinstance(keys, WatchedKeys) else None
         self._rules = ClaimRules(
             issuer=issuer,
             audience=audience,
@@ -88,41 +94,71 @@ class JWTVerifier:
 
         Raises:
             InvalidTokenError: it is not good; its `reason` is not for whoever sent it.
-            KeysUnavailableError: it may be good, and the issuer's keys are not known.
+            KeysUnavailableError: it may be good, and the issuer's keys are not known. Its claims would do.
         """
+        failure: InvalidTokenError | KeysUnavailableError
+        parsed = None
         try:
             parsed = split_token(token, self.algorithms, self._headers)
             self._rules.check_type(parsed.header.type)
-            keys = self.keys.keys_for(parsed.header.key_id, parsed.header.algorithm)
+            header = parsed.header
+            keys = self.keys.keys_for(header.key_id, header.algorithm)
             if isinstance(keys, Awaitable):
                 return self._verify_later(parsed, keys)
-            return self._decide(parsed, keys)
-        except (InvalidTokenError, KeysUnavailableError):
+            signer = _signer(parsed, keys)
+            if signer is not None:
+                return self._accept(parsed, signer)
+            # The name may be that of another key by now, where a provider has one name for all.
+            newer = None if self.watched is None else self.watched.newer_keys(header.key_id, header.algorithm)
+            if newer is not None:
+                return self._verify_later(parsed, newer)
+            raise InvalidTokenError(reason="signature")
+        except InvalidTokenError:
             raise
+        except KeysUnavailableError as error:
+            failure = error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 - no input may end in a 500, ours or a library's fault alike
-            failure = error
-        raise internal_failure(failure)
+            failure = internal_failure(error)
+        raise self._undecided(parsed, failure)
 
     async def _verify_later(
         self, parsed: CompactToken, keys: Awaitable[Sequence[VerificationKey]]
     ) -> VerifiedToken:
+        failure: InvalidTokenError | KeysUnavailableError
         try:
-            return self._decide(parsed, await keys)
-        except (InvalidTokenError, KeysUnavailableError):
+            signer = _signer(parsed, await keys)
+            if signer is not None:
+                return self._accept(parsed, signer)
+            raise InvalidTokenError(reason="signature")
+        except InvalidTokenError:
             raise
+        except KeysUnavailableError as error:
+            failure = error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 - see verify
-            failure = error
-        raise internal_failure(failure)
+            failure = internal_failure(error)
+        raise self._undecided(parsed, failure)
 
-    def _decide(self, parsed: CompactToken, keys: Sequence[VerificationKey]) -> VerifiedToken:
-        _check_signature(parsed, keys)
+    def _undecided(
+        self, parsed: CompactToken | None, failure: InvalidTokenError | KeysUnavailableError
+    ) -> InvalidTokenError | KeysUnavailableError:
+        """*failure*, or what no key could mend: while none are known, what is bad anyway is refused and counted as such."""
+        if parsed is not None and isinstance(failure, KeysUnavailableError):
+            try:
+                self._rules.check(self._claims(parsed), self.clock.wall())
+            except InvalidTokenError as error:
+                return error.with_traceback(None)
+        return failure
+
+    def _claims(self, parsed: CompactToken) -> dict[str, object]:
+        return parse_object(decode_base64url(parsed.payload), "payload")
+
+    def _accept(self, parsed: CompactToken, signer: VerificationKey) -> VerifiedToken:
         encoded = parsed.signing_input.partition(b".")[0]
         if encoded not in self._headers:
             if len(self._headers) >= _MAX_HEADERS:
                 self._headers.clear()
             self._headers[encoded] = parsed.header
-        claims = parse_object(decode_base64url(parsed.payload), "payload")
-        return self._rules.check(claims, self.clock.wall())
+        return self._rules.check(self._claims(parsed), self.clock.wall(), signer.thumbprint)
 
 
 def verify_signature(
@@ -136,7 +172,8 @@ def verify_signature(
     """
     parsed = split_token(token, checked_algorithms(algorithms), {})
     payload = decode_base64url(parsed.payload)
-    _check_signature(parsed, [key for key in keys if _may_be_meant(key, parsed.header)])
+    if _signer(parsed, [key for key in keys if _may_be_meant(key, parsed.header)]) is None:
+        raise InvalidTokenError(reason="signature")
     return payload
 
 
@@ -145,14 +182,15 @@ def _may_be_meant(key: VerificationKey, header: Header) -> bool:
     return names_fit and header.algorithm in key.algorithms
 
 
-def _check_signature(parsed: CompactToken, keys: Sequence[VerificationKey]) -> None:
+def _signer(parsed: CompactToken, keys: Sequence[VerificationKey]) -> VerificationKey | None:
+    """The one of *keys* that made the signature, or None."""
     if not keys:
         raise InvalidTokenError(reason="unknown_key")
     algorithm = parsed.header.algorithm
     for key in keys[:_MAX_TRIED]:
         if key.verify(algorithm, parsed.signing_input, parsed.signature):
-            return
-    raise InvalidTokenError(reason="signature")
+            return key
+    return None
 
 
 def internal_failure(error: Exception) -> InvalidTokenError:

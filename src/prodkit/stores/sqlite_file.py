@@ -70,8 +70,8 @@ class _Job(Generic[R]):
         self.future: asyncio.Future[R] = self.loop.create_future()
 
     def require_waiter(self) -> None:
-        """Raise if the job was taken back: nobody may be charged for what they were told has failed."""
-        if self.future.cancelled():
+        """Raise if the job was taken back, or its time is up: nobody may be charged for what they were told has failed."""
+        if self.future.done():
             message = "the job was taken back"
             raise StoreUnavailableError(message)
 
@@ -134,7 +134,7 @@ class SqliteFile:
     def submit(self, kind: Kind, work: Work[R], timeout_seconds: float) -> asyncio.Future[R]:
         """Queue *work* as one transaction and return the future of its result.
 
-        Cancel the future to take the job back: what is not committed by then never is.
+        Cancel the future, or give it an error, to take the job back: what is not committed by then never is.
         *work* may be called again when a lock was in the way. *timeout_seconds* bounds only the wait for
         another process's lock: the caller bounds the rest (`run` does).
 
@@ -162,12 +162,19 @@ class SqliteFile:
             StoreUnavailableError: SQLite failed, or the time is up; in that case the work may still be done.
             StoreIncompatibleError: the file is not ours, or is too new.
         """
+        future = self.submit(kind, work, timeout_seconds)
+        # Not `asyncio.timeout`, which would throw away an answer that came in time where the loop comes round to it late: a
+        # busy loop is no broken store. The answer was put into the loop's queue before the timer is.
+        timer = future.get_loop().call_later(timeout_seconds, self._give_up, future, timeout_seconds)
         try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self.submit(kind, work, timeout_seconds)
-        except TimeoutError as error:
+            return await future
+        finally:
+            timer.cancel()
+
+    def _give_up(self, future: asyncio.Future[R], timeout_seconds: float) -> None:
+        if not future.done():
             message = f"{self.path} did not answer within {timeout_seconds} s"
-            raise StoreUnavailableError(message) from error
+            future.set_exception(StoreUnavailableError(message))
 
     async def aclose(self) -> None:
         """End the thread after the queued jobs, and close the connection. The next job starts again.

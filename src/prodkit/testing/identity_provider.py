@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
+import signal
 import socketserver
 import sys
 import threading
@@ -64,6 +66,7 @@ class LocalIdentityProvider:
         audience: `aud` of its tokens.
         issuer: `iss` of its tokens and in its metadata; its own address by default.
         port: to listen on; 0 for one that is free. It stays the same when it is stopped and started again.
+        key_prefix: what the names of its keys begin with; a number follows.
 
     Attributes:
         keys: what signs, the newest last. A change is published at once.
@@ -73,8 +76,15 @@ class LocalIdentityProvider:
     """
 
     def __init__(
-        self, *, algorithm: str = "ES256", audience: str = "api", issuer: str | None = None, port: int = 0
+        self,
+        *,
+        algorithm: str = "ES256",
+        audience: str = "api",
+        issuer: str | None = None,
+        port: int = 0,
+        key_prefix: str = "key-",
     ) -> None:
+        self._key_prefix = key_prefix
         self.keys: list[SigningKey] = []
         self.requests: Counter[str] = Counter()
         self.cache_control: str | None = None
@@ -144,7 +154,7 @@ class LocalIdentityProvider:
     def rotate(self, algorithm: str = "ES256") -> SigningKey:
         """Make a new key that signs from now on, and publish it beside the others."""
         self._made += 1
-        key = SigningKey.generate(algorithm, f"key-{self._made}")
+        key = SigningKey.generate(algorithm, f"{self._key_prefix}{self._made}")
         self.keys.append(key)
         return key
 
@@ -301,8 +311,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scopes", nargs="*", default=[], help="what that caller may do")
     parser.add_argument("--expires-in", type=float, default=3600, help="seconds (default 3600)")
     options = parser.parse_args(arguments)
+    # Also where it was started in the background, whose programs are told to ignore the first.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with LocalIdentityProvider(
-        algorithm=options.algorithm, audience=options.audience, issuer=options.issuer, port=options.port
+        algorithm=options.algorithm,
+        audience=options.audience,
+        issuer=options.issuer,
+        port=options.port,
+        # Whoever has fetched the keys of the last run must not take one of them for one of this run.
+        key_prefix=f"key-{secrets.token_hex(4)}-",
     ) as provider:
         token = provider.token(sub=options.sub, scopes=options.scopes, expires_in=options.expires_in)
         sys.stdout.write(

@@ -161,18 +161,18 @@ def _require_own_page(context: RequestContext, token: bytes) -> None:
     is_socket = scope["type"] == "websocket"
     if not is_socket and scope["method"] in _SAFE:
         return
+    # Which of the two it was helps whoever writes the page, and nobody else: a page of others cannot read the answer.
     if not is_same_origin(context):
         _refused("the request did not come from a page of this origin")
+        raise Problem(
+            CSRF_FAILED,
+            "Nothing shows that a page of the same origin sent it: neither Sec-Fetch-Site, nor Origin, nor Referer.",
+        )
     # A handshake is a GET that browsers let every page make, and with no header of its own.
-    elif is_socket or hmac.compare_digest(context.headers.get(b"x-csrf-token", b""), token):
-        return
-    else:
+    if not is_socket and not hmac.compare_digest(context.headers.get(b"x-csrf-token", b""), token):
         _refused("the token is missing or belongs to another session")
-    raise Problem(
-        CSRF_FAILED,
-        "The request did not show that it came from a page of this service: the same origin, and the header X-CSRF-Token.",
-    )
+        raise Problem(CSRF_FAILED, "The header X-CSRF-Token does not hold the `csrf_token` of this session.")
 
 
 def _refused(reason: str) -> None:
-    LOGGER.info("a session cookie was not accepted: %s", reason, extra={"reason": reason})
+    LOGGER.info("a session cookie was not accepted", extra={"reason": reason})

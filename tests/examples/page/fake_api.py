@@ -16,6 +16,7 @@ from prodkit.rate_limiting import RateLimiting
 from prodkit.web_sessions import WebSessions
 
 KEY, DIGEST = StaticKeys.generate()
+OTHER_KEY, OTHER_DIGEST = StaticKeys.generate()
 SESSION = "ses_1"
 CITATIONS = [
     {"n": 1, "url": "https://example.test/one", "title": "The first", "excerpt": "What it says."},
@@ -204,7 +205,7 @@ def application(api: FakeApi) -> FastAPI:
         return {"group_by": [group_by], "rows": api.rows, "total_usd": "0.0035"}
 
     _kept(app, api)
-    keys = StaticKeys({"reader": {"sha256": DIGEST}})
+    keys = StaticKeys({"reader": {"sha256": DIGEST}, "writer": {"sha256": OTHER_DIGEST}})
     sessions = WebSessions({"test": "0123456789abcdefghijklmnopqrstuvwxyz"})
     harden(app, Authentication(keys), RateLimiting("1000/minute"), sessions)
     return app

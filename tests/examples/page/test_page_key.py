@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import BrowserContext, Page, Route, expect
 
 from tests.examples.page.conftest import Reader
-from tests.examples.page.fake_api import KEY, FakeApi, completed, started
+from tests.examples.page.fake_api import KEY, OTHER_KEY, FakeApi, completed, started
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -27,8 +27,17 @@ async def status_with(api: FakeApi, cookie: str) -> int:
         return (await client.get(f"{api.url}/v1/agents", headers={"Cookie": cookie})).status_code
 
 
-async def log_in(page: Page) -> None:
-    await page.get_by_label("Key", exact=True).fill(KEY)
+# What happens to the session behind the back of the page.
+OPEN = """(key) => fetch("session", {method: "POST", headers: {Authorization: `Bearer ${key}`}})"""
+END = """async () => {
+  const {csrf_token} = await (await fetch("session")).json();
+  await fetch("session", {method: "DELETE", headers: {"X-CSRF-Token": csrf_token}});
+}"""
+REPLACE = f"async (key) => {{ await ({END})(); await ({OPEN})(key); }}"
+
+
+async def log_in(page: Page, key: str = KEY) -> None:
+    await page.get_by_label("Key", exact=True).fill(key)
     await page.get_by_role("button", name="Log in").click()
     await page.locator("#workbench").wait_for()
 
@@ -48,6 +57,7 @@ async def test_a_wrong_key_is_told_and_a_right_one_forgets_nothing(reader: Reade
     await button.click()
     await expect(fault).to_have_text("That key is not accepted.")
     await expect(field).to_be_focused()
+    await expect(field).to_have_value("")
     assert await page.context.cookies() == []
     reader.expect_refusals()
     await reader.enter()
@@ -136,12 +146,9 @@ async def test_nothing_stays_when_the_session_goes(reader: Reader, api: FakeApi,
 
 
 async def test_a_session_that_another_tab_has_replaced_is_taken_over(reader: Reader, api: FakeApi) -> None:
-    """The token of the old one is refused; the page learns the new one, and the next question is answered."""
+    """By whatever way: the token of the old one is refused; the page learns the new one, and the next question is answered."""
     await reader.enter()
-    other = await reader.page.context.new_page()
-    await other.goto(f"{api.url}/")
-    await other.get_by_role("button", name="Log out").click()
-    await log_in(other)
+    await reader.page.evaluate(REPLACE, KEY)
     api.scripts = [[started(), completed(2, "An answer.")]]
     await reader.ask("What?")
     await expect(reader.page.locator("#send")).to_be_enabled()
@@ -153,11 +160,68 @@ async def test_a_session_that_another_tab_has_replaced_is_taken_over(reader: Rea
     await expect(reader.page.locator(".answer")).to_have_text("An answer.")
 
 
-async def test_whoever_enters_a_key_becomes_its_caller(reader: Reader, api: FakeApi) -> None:
-    """Another tab has logged in since this one was opened: that session ends, and one is begun for the key."""
-    other = await reader.page.context.new_page()
+async def test_tabs_show_whom_the_browser_is_logged_in_as(reader: Reader, api: FakeApi) -> None:
+    """They share the cookie: a tab that showed one caller and asked for another would mix up two people's questions."""
+    api.scripts = [[started(), completed(2, "private answer")]]
+    page, other = reader.page, await reader.page.context.new_page()
     await other.goto(f"{api.url}/")
-    await log_in(other)
+    await reader.enter()
+    await expect(other.locator("#caller")).to_have_text("reader")
+    await reader.ask("private question")
+    await reader.finished()
+    await page.get_by_label("Question").fill("not sent yet")
+    await other.get_by_role("button", name="Log out").click()
+    await expect(page.locator("#workbench")).to_be_hidden()
+    assert "private" not in await page.content()
+    await log_in(other, OTHER_KEY)
+    await expect(page.locator("#caller")).to_have_text("writer")
+    await expect(page.locator("#workbench")).to_be_visible()
+    assert await page.get_by_label("Question").input_value() == ""
+
+
+async def test_who_is_in_can_log_out_although_the_rest_fails(reader: Reader, api: FakeApi) -> None:
+    """The key was good and the session is open: that is shown, with the fault, and can be ended."""
+    page = reader.page
+    await page.route("**/v1/agents", lambda route: route.abort())
+    await page.get_by_label("Key", exact=True).fill(KEY)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.locator("#key-fault")).to_contain_text("could not be reached")
+    await expect(page.get_by_label("Key", exact=True)).to_have_value("")
+    await expect(page.locator("#caller")).to_have_text("reader")
+    cookie = await session_cookie(page.context)
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.locator("#account")).to_be_hidden()
+    await page.unroute("**/v1/agents")
+    assert await status_with(api, cookie) == 401
+    assert await page.context.cookies() == []
+    reader.expect_refusals()
+
+
+async def test_a_server_that_does_not_know_the_session_has_not_ended_it(reader: Reader, api: FakeApi) -> None:
+    """One of several processes, each with sessions of its own, says 401: the page asks again before it believes that."""
+    page = reader.page
+    await reader.enter()
+
+    async def unknown(route: Route) -> None:
+        if route.request.method == "DELETE":
+            await route.fulfill(status=401, body="{}")
+        else:
+            await route.continue_()
+
+    await page.route("**/session", unknown)
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.locator("#leave-fault")).to_contain_text("You are still logged in.")
+    await page.unroute("**/session")
+    # Ended by itself meanwhile, that is no error.
+    await page.evaluate(END)
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.get_by_label("Key", exact=True)).to_be_focused()
+    reader.expect_refusals()
+
+
+async def test_whoever_enters_a_key_becomes_its_caller(reader: Reader, api: FakeApi) -> None:
+    """A session was opened since, without this tab: that one ends, and another is begun for the key."""
+    await reader.page.evaluate(OPEN, KEY)
     before = await session_cookie(reader.page.context)
     await reader.enter()
     reader.expect_refusals()

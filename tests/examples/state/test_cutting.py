@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from examples.research_agents.retrieval.passages import Passage
@@ -32,6 +32,7 @@ def texts(draw: st.DrawFn) -> str:
 
 
 @given(texts())
+@example("A. \nA. \n\n  A.  ")
 def test_no_word_is_lost_and_none_is_told_twice(text: str) -> None:
     """Each as often as in the text; only what is indented like an example stands behind what is not."""
     assert Counter(said(cut("doc_1", "Title", text)).split()) == Counter(text.split())

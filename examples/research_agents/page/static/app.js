@@ -4,7 +4,7 @@ import { createClient, inWords, isKey } from "./api.js";
 import { createChat } from "./chat.js";
 import { byId, list, record, text } from "./dom.js";
 import { createPanels, showLimits } from "./panels.js";
-import { currentSession, logIn, logOut } from "./session.js";
+import { amongTabs, currentSession, logIn, logOut } from "./session.js";
 
 const PATIENCE_MS = 2000; // with the end of a run, before one is logged out all the same
 
@@ -13,6 +13,7 @@ let client = null;
 
 const chat = createChat(() => client, { onFinished: () => client && panels.refresh() });
 const panels = createPanels(() => client, { onOpen: chat.open, current: chat.sessionId });
+const tellTabs = amongTabs(() => resume());
 
 byId("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -24,12 +25,13 @@ byId("key-form").addEventListener("submit", async (event) => {
   }
   const button = event.currentTarget.querySelector("button");
   button.disabled = true;
+  field.value = ""; // also when it is not accepted: it may be nearly right
   try {
     const opened = await logIn(key);
-    field.value = "";
+    tellTabs();
     await enter(opened);
   } catch (error) {
-    refuse(words(error));
+    fail(error);
   } finally {
     button.disabled = false;
   }
@@ -46,6 +48,7 @@ byId("leave").addEventListener("click", async (event) => {
     // A run under way is charged until it is cancelled, and afterwards nobody may do that.
     await Promise.race([chat.settled(), new Promise((done) => setTimeout(done, PATIENCE_MS))]);
     await logOut(session);
+    tellTabs();
     leave("");
   } catch (error) {
     client = mine;
@@ -60,16 +63,20 @@ resume();
 
 /** Go on with the session that the browser is in, or ask for the key. */
 async function resume() {
-  if (client) leave("");
+  if (session) leave("");
   try {
     const found = await currentSession();
     if (found) await enter(found);
   } catch (error) {
-    refuse(words(error));
+    fail(error);
   }
 }
 
 async function enter(opened) {
+  // From here on one can log out, whatever fails next.
+  session = opened;
+  byId("caller").textContent = text(opened.principal);
+  byId("account").hidden = false;
   // Only a client in use may speak for the page: answers to an earlier session come late.
   const mine = createClient(opened.csrf_token, {
     onLimits: (limits) => mine === client && showLimits(limits),
@@ -80,11 +87,10 @@ async function enter(opened) {
     },
   });
   const agents = list(record(await mine.call("v1/agents")).agents).map(record).filter((agent) => text(agent.id));
+  if (session !== opened) return; // ended, or replaced, meanwhile
   if (!agents.length) throw new Error("The server knows no agents.");
-  session = opened;
   client = mine;
   refuse("");
-  byId("caller").textContent = text(opened.principal);
   chat.showAgents(agents);
   chat.begin("");
   show(true);
@@ -102,6 +108,11 @@ function leave(reason) {
   byId("leave-fault").textContent = "";
   show(false);
   refuse(reason);
+}
+
+function fail(error) {
+  if (error.status === 401) leave(words(error));
+  else refuse(words(error));
 }
 
 function refuse(reason) {

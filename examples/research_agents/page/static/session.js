@@ -31,6 +31,20 @@ export async function logIn(key) {
 /** End *session*, for every tab and for a copy of its cookie. */
 export async function logOut(session) {
   const response = await request(PATH, { method: "DELETE", headers: { "X-CSRF-Token": session.csrf_token } });
-  // 401: it has ended by itself.
-  if (!response.ok && response.status !== 401) throw await refusalOf(response);
+  if (response.ok) return;
+  if (response.status !== 401) throw await refusalOf(response);
+  // It has ended by itself; or whoever answered this does not know it, and another process of the server does.
+  if (await currentSession()) throw new Error("The server did not find the session, and knows it all the same: try again.");
+}
+
+/**
+ * Tells the other tabs that this one has logged in or out: they have the same cookie, and would show one caller and be another.
+ *
+ * @param {() => void} onChanged called when another tab has
+ * @returns {() => void} to be called when this one has
+ */
+export function amongTabs(onChanged) {
+  const channel = new BroadcastChannel("session");
+  channel.addEventListener("message", () => onChanged());
+  return () => channel.postMessage("changed");
 }
