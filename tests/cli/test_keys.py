@@ -14,7 +14,9 @@ from fastapi.testclient import TestClient
 
 from prodkit.cli import main
 from prodkit.core.context import CurrentPrincipal
+from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.hardening import harden
+from prodkit.stores.sqlite import SqliteKeyStore
 from tests.cli.processes import prodkit
 
 PEPPER = "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778"
@@ -164,6 +166,76 @@ def test_a_key_that_is_given_in_place_of_an_id_is_not_repeated(keys):
         code, out, err = keys(action, key)
         assert code == 1
         assert key not in out + err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", "a", "KEY"),
+        ("show", "a", "--KEY"),
+        ("show", "a", "--json=KEY"),
+        ("list", "KEY", "KEY"),
+        ("create", "x", "--expires-in", "KEY"),
+        ("create", "x", "--not-before", "KEY"),
+        ("create", "x", "--network", "KEY"),
+        ("create", "x", "--scope", 'a"KEY'),
+        ("create", "x", "--tenant", "KEY\n"),
+        ("create", "KEY\x00"),
+        ("rotate", "a", "--overlap", "KEY"),
+        ("import", "-", "--format", "KEY"),
+        ("import", "KEY"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("key", [OLD_KEY, "4eC39HqLyjWDarjtT1", "pk_live_4fKq0ZpL9xYb_" + "aB3" * 16 + "x"])
+def test_no_error_repeats_what_may_be_a_key(keys, words, key):
+    """Wherever it was typed by mistake, and whether it is one of ours or of another system."""
+    code, out, err = keys(*(word.replace("KEY", key) for word in words))
+    assert code in (1, 2)
+    assert out == ""
+    assert err
+    assert key not in err
+    assert "internal error" not in err
+
+
+def test_a_short_word_is_named(keys):
+    """A slip of the finger is easier to find when it is shown."""
+    assert "'jsonm'" in keys("import", "-", "--format", "jsonm")[2]
+    assert "1 argument is unknown" in keys("show", "a", "b")[2]
+
+
+def test_an_impossible_date_hides_no_key(keys):
+    """A row that was written by hand or by an older release is listed, shown and revoked like the others."""
+    first, second = made(keys), made(keys)
+    with sqlite3.connect("keys.db") as file:
+        file.execute("UPDATE api_keys SET not_before = -62135683140.0, expires_at = 1e300 WHERE id = ?", [first["id"]])
+    file.close()
+    code, out, _ = keys("list")
+    assert code == 0
+    assert first["id"] in out
+    assert second["id"] in out
+    assert keys("show", first["id"])[0] == 0
+    assert keys("revoke", first["id"])[0] == 0
+
+
+def test_an_import_that_stops_is_done_again(keys, monkeypatch, tmp_path):
+    """It says how far it came, and the second time the rest is imported."""
+    (tmp_path / "old.csv").write_text(f"key,owner\n{OLD_KEY},shop\n{OLD_KEY}2,till\n", encoding="utf-8")
+    put, answers = SqliteKeyStore.put, iter([True, False])
+
+    async def sometimes(store, record):
+        if not next(answers, True):
+            message = "it is away"
+            raise StoreUnavailableError(message)
+        await put(store, record)
+
+    monkeypatch.setattr(SqliteKeyStore, "put", sometimes)
+    code, out, err = keys("import", "old.csv")
+    assert (code, out) == (1, "")
+    assert "1 of 2 keys are here" in err
+    code, _, err = keys("import", "old.csv")
+    assert code == 0
+    assert "1 keys imported, 1 were here already" in err
 
 
 def test_memory_is_refused(keys, monkeypatch):

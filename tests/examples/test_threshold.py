@@ -8,6 +8,9 @@ from examples.research_agents.local_parallel.index import CorpusIndex
 from examples.research_agents.local_parallel.threshold import CHECK, HELD_OUT, TUNE, Coverages, coverages
 from examples.research_agents.retrieval.ranking import MIN_COVERAGE
 
+# What it runs is covered by other tests, and takes twice as long while that is watched.
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture(scope="module")
 def reached(index: CorpusIndex) -> dict[str, Coverages]:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from prodkit.core.exceptions import SettingsError
-from prodkit.jwt import JWT, JWTAuthenticator, TrustedIssuer
+from prodkit.jwt import JWT, JWTAuthenticator, TrustedIssuer, key_from_secret
 from tests.jwt.secured import bearer, counts, feature, secured
-from tests.jwt.tokens import AUDIENCE, ISSUER, NOW, OTHER_SECRET, compact, token, verifier
+from tests.jwt.tokens import AUDIENCE, ISSUER, NOW, OTHER_SECRET, SECRET, compact, token, verifier
 
 PARTNER = "https://partner.example"
 
@@ -34,6 +34,7 @@ class TestPrincipals:
                 "iat": NOW,
                 "jti": "7",
                 "client_id": "shop",
+                "signed_by": key_from_secret(SECRET).thumbprint,
             },
         }
         assert client.get("/orders", headers=bearer(text)).status_code == 200
@@ -96,8 +97,16 @@ class TestPrincipals:
 
 class TestSeveralIssuers:
     def both(self, **options: Any) -> JWT:
-        second = {"issuer": PARTNER, "audience": [AUDIENCE], "kind": "partner", "secrets": [OTHER_SECRET]}
-        return feature(issuers=[second | options])
+        second = {
+            "issuer": PARTNER,
+            "audience": [AUDIENCE],
+            "kind": "partner",
+            "secrets": [OTHER_SECRET],
+            "allowed_scopes": ["orders:read"],
+            "tenant": "partner",
+        }
+        second |= options
+        return feature(issuers=[{name: value for name, value in second.items() if value is not ...}])
 
     def test_each_token_goes_to_its_issuer(self):
         """By `iss`; the principals of two issuers are told apart by their kind, also where `sub` is the same."""

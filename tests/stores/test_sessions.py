@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 
 import pytest
 
@@ -84,14 +85,40 @@ async def test_memory_is_bounded():
     """Beyond its size it forgets what expired or ended first, then what was unused for the longest time."""
     store = MemorySessionStore(max_sessions=3)
     for number in range(3):
-        await store.open(record(f"s{number}", subject=f"u{number}", seen_at=10.0 - number), most=5)
-    await store.revoke("s0", 2.0)
-    for name in ("t0", "t1"):
-        await store.open(record(name, subject=name, seen_at=20.0), most=5)
-    kept = [name for name in ("s0", "s1", "s2", "t0", "t1") if await store.find(name)]
-    assert kept == ["s1", "t0", "t1"]
+        await store.open(record(f"s{number}", subject=f"u{number}"), most=5)
+    await store.touch("s0", 3.0)
+    await store.touch("s1", 4.0)
+    await store.touch("s0", 2.0)
+    await store.revoke("s1", 5.0)
+    for number in range(3):
+        name = f"t{number}"
+        await store.open(record(name, subject=name, created_at=9.0, seen_at=9.0), most=5)
+        kept = [name for name in ("s0", "s1", "s2", "t0", "t1", "t2") if await store.find(name)]
+        assert kept == [["s0", "s2", "t0"], ["s0", "t0", "t1"], ["t0", "t1", "t2"]][number]
     with pytest.raises(ValueError, match="at least 1"):
         MemorySessionStore(max_sessions=0)
+
+
+async def test_a_full_memory_is_as_fast_as_an_empty_one():
+    """A login walks through the sessions of one caller, not through all; and leaves nothing behind but its session."""
+    store = MemorySessionStore()
+    for number in range(10_000):
+        await store.open(record(f"s{number}", subject=f"u{number % 200}"), most=100)
+    begun = time.perf_counter()
+    for number in range(300):
+        await store.open(record(f"t{number}", subject="ann", created_at=2.0), most=5)
+        await store.revoke(f"t{number}", 3.0)
+        await store.revoke(f"t{number}", 3.0)
+        await store.purge(2.5, limit=20)
+    # 5 ms each where all were looked at.
+    assert time.perf_counter() - begun < 0.3
+    assert len(store._records) == 10_000
+    assert sum(map(len, store._by_subject.values())) == 10_000
+    assert len(store._ends) <= 20_100
+    for number in range(300):
+        await store.revoke_subject(f"u{number}", 4.0)
+    assert await store.purge(1e10, limit=20_000) == 10_000
+    assert (store._records, store._by_subject) == ({}, {})
 
 
 async def test_both_are_stores_of_this_kind_and_no_others(tmp_path):

@@ -81,12 +81,15 @@ async def test_it_survives_a_restart(path):
 
 
 async def test_stores_of_one_file_share_one_thread_and_closing_ends_it(path):
-    """One thread per file, however many stores; closing one store does not disturb the other."""
+    """One thread per file, however many stores, and one for reads of keys; closing one store does not disturb the other."""
     limits, keys = SqliteRateLimitStore(path, timeout_seconds=5.0), SqliteKeyStore(path, timeout_seconds=5.0)
     await hit(limits, ("k", HOURLY, 1))
     await keys.put(RECORD)
     names = [thread.name for thread in threading.enumerate() if thread.name.startswith("prodkit-sqlite")]
     assert names == ["prodkit-sqlite-app.db"]
+    assert await SqliteKeyStore(path, timeout_seconds=5.0).find("k") == RECORD
+    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("prodkit-sqlite")]
+    assert names == ["prodkit-sqlite-app.db", "prodkit-sqlite-app.db-reads"]
     await limits.aclose()
     assert await keys.find("k") == RECORD
     await keys.aclose()
@@ -114,7 +117,7 @@ async def test_what_is_asked_together_is_one_transaction(path, monkeypatch):
 
 
 async def test_the_loop_executes_no_sql(path, monkeypatch):
-    """Every statement runs in the file's thread."""
+    """Every statement runs in the file's threads."""
     threads = set()
     connect = sqlite3.connect
 
@@ -134,7 +137,7 @@ async def test_the_loop_executes_no_sql(path, monkeypatch):
     await keys.check()
     await limits.aclose()
     await keys.aclose()
-    assert threads == {"prodkit-sqlite-app.db"}
+    assert threads == {"prodkit-sqlite-app.db", "prodkit-sqlite-app.db-reads"}
 
 
 async def test_a_held_lock_delays_nobody_past_the_bound(path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -115,3 +117,40 @@ async def test_a_tenants_keys_are_found_by_an_index(store, tmp_path):
     ).fetchall()
     assert "api_keys_by_tenant" in str(plan)
     other.close()
+
+
+async def test_nobody_who_reads_waits_for_a_writer(tmp_path):
+    """A backup holds the lock, and a revocation waits for it: keys are found, listed and looked at meanwhile, in time."""
+    store = SqliteKeyStore(tmp_path / "app.db", timeout_seconds=2.0, durable_timeout_seconds=30.0)
+    await store.put(RECORD)
+    cursor, _ = await store.changes_since(None)
+    backup = elsewhere(tmp_path)
+    backup.execute("BEGIN IMMEDIATE")
+    revoking = asyncio.create_task(store.revoke("k", 1.0))
+    for _ in range(20):
+        assert await store.find("k") == RECORD
+        assert await store.list() == [RECORD]
+        assert await store.changes_since(cursor) == (cursor, ())
+    assert not revoking.done()
+    backup.execute("ROLLBACK")
+    backup.close()
+    assert await revoking
+    assert (await store.find("k")).revoked_at == 1.0
+    assert (await store.changes_since(cursor))[1] == ["k"]
+    await store.aclose()
+
+
+async def test_what_was_written_is_read(store):
+    """By the very next question, though it is another connection that is asked."""
+    for number in range(200):
+        await store.put(replace(RECORD, name=str(number)))
+        assert (await store.find("k")).name == str(number)
+
+
+async def test_a_new_file_is_opened_by_both_at_once(tmp_path):
+    """Whoever comes first makes it, and neither takes the other's locks away."""
+    for number in range(20):
+        made = SqliteKeyStore(tmp_path / f"{number}.db", timeout_seconds=5.0)
+        await asyncio.gather(made.find("k"), made.put(RECORD), made.changes_since(None), made.touch("k", 1.0))
+        assert await made.find("k") is not None
+        await made.aclose()

@@ -21,8 +21,10 @@ from prodkit.api_keys import (
 )
 from prodkit.api_keys.bodies import Key, NewKey
 from prodkit.api_keys.registry import DEFAULT_OVERLAP
+from prodkit.cli.arguments import DiscreetParser
 from prodkit.cli.console import RefusedError, UsageError
 from prodkit.cli.target import kit_or_none, load
+from prodkit.core.exceptions import StoreError
 from prodkit.settings import Settings
 from prodkit.stores.memory import MemoryKeyStore
 from prodkit.stores.urls import open_store
@@ -65,7 +67,9 @@ def register(commands: Commands, shared: argparse.ArgumentParser) -> None:
         metavar="MODULE:ATTR",
         help="take store and peppers from this application, imported from here",
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=DiscreetParser
+    )
 
     def add(name: str, action: Action, text: str) -> argparse.ArgumentParser:
         made = actions.add_parser(
@@ -98,7 +102,7 @@ def register(commands: Commands, shared: argparse.ArgumentParser) -> None:
     )
     revoke = add("revoke", _revoke, "end a key now and for good")
     revoke.add_argument("id", metavar="ID")
-    importing = add("import", _import, "take over keys of another system, all or none")
+    importing = add("import", _import, "take over keys of another system, once all of them are fit")
     importing.add_argument("file", metavar="FILE", help="JSON Lines or CSV; - for standard input")
     importing.add_argument(
         "--format", choices=("jsonl", "csv"), help="default: as the file is named, else jsonl"
@@ -232,8 +236,13 @@ async def _import(registry: KeyRegistry, arguments: argparse.Namespace, console:
     imported = 0
     if not arguments.check:
         operator = _operator()
-        for key in found:
-            imported += await registry.adopt(key, created_by=operator)
+        for number, key in enumerate(found):
+            try:
+                imported += await registry.adopt(key, created_by=operator)
+            except StoreError as error:
+                # Each is written by itself, so that callers' requests are served between two of them.
+                message = f"{error}\n{number} of {len(found)} keys are here; do it again for the others"
+                raise RefusedError(message) from None
     if arguments.json:
         console.json({"found": len(found), "imported": imported, "checked_only": arguments.check})
     elif arguments.check:
@@ -249,12 +258,11 @@ async def _import(registry: KeyRegistry, arguments: argparse.Namespace, console:
 
 def _print_new(issued: IssuedKey, arguments: argparse.Namespace, console: Console) -> None:
     now = datetime.now(UTC).timestamp()
+    key = NewKey.of(issued.record, now, key=issued.secret)
     if arguments.json:
-        console.json(NewKey.of(issued.record, now, key=issued.secret).model_dump(mode="json"))
+        console.json(key.model_dump(mode="json"))
         return
-    ends = (
-        "for ever" if issued.record.expires_at is None else f"until {_day(_time(issued.record.expires_at))}"
-    )
+    ends = "for ever" if key.expires_at is None else f"until {_day(key.expires_at)}"
     console.error(f"key {issued.record.id} of {issued.record.owner}, good {ends}; it is shown only now:")
     console.write(issued.secret)
 
@@ -277,12 +285,12 @@ def _text_of(file: str) -> str:
         with sys.stdin.buffer if file == "-" else Path(file).open("rb") as opened:
             content = opened.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
-            message = f"{file} is larger than {_MOST_BYTES // 1024 // 1024} MB: split it"
+            message = f"the file is larger than {_MOST_BYTES // 1024 // 1024} MB: split it"
             raise RefusedError(message)
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        message = f"{file} cannot be read: {reason}"
+        message = f"the file cannot be read: {reason}"
         raise RefusedError(message) from None
 
 
@@ -297,7 +305,7 @@ def _operator() -> str:
 def _duration(text: str) -> timedelta:
     match = _DURATION.fullmatch(text)
     if match is None and text != "0":
-        message = f"{text!r} is no time: write it as 45s, 30m, 12h, 90d or 2w"
+        message = "that is no time: write it as 45s, 30m, 12h, 90d or 2w"
         raise argparse.ArgumentTypeError(message)
     return timedelta(seconds=0 if match is None else int(match[1]) * _SECONDS[match[2]])
 
@@ -308,13 +316,9 @@ def _moment(text: str) -> datetime:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        message = f"{text!r} is no moment: write it as 2027-01-01T00:00:00Z"
+        message = "that is no moment: write it as 2027-01-01T00Z"
         raise argparse.ArgumentTypeError(message)
     return moment
-
-
-def _time(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)
 
 
 def _day(moment: Any) -> str:  # Any: a datetime or None

@@ -8,6 +8,7 @@ Source: RFC 7515, 7517, 7518, 7519 (JOSE and JWT); RFC 8725 (best practices); RF
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +32,8 @@ from prodkit.jwt.keys import (
 )
 from prodkit.jwt.parsing import InvalidTokenError, Reason
 from prodkit.jwt.revocation import IsRevoked
-from prodkit.jwt.settings import IssuerSettings, JWTSettings, trusted_issuer
+from prodkit.jwt.settings import IssuerSettings, JWTSettings
+from prodkit.jwt.trust import trusted_issuer
 from prodkit.jwt.verifier import JWTVerifier, verify_signature
 
 if TYPE_CHECKING:
@@ -116,7 +118,10 @@ class JWT:
         leeway_seconds: float = 30.0,
         max_age_seconds: float | None = None,
         scopes_claim: str = "scope",
+        allowed_scopes: Collection[str] | None = None,
         tenant_claim: str | None = None,
+        allowed_tenants: Collection[str] | None = None,
+        tenant: str | None = None,
         plan_claim: str | None = None,
         claims: Collection[str] = (),
         kind: str = "jwt",
@@ -138,7 +143,10 @@ class JWT:
             leeway_seconds=leeway_seconds,
             max_age_seconds=max_age_seconds,
             scopes_claim=scopes_claim,
+            allowed_scopes=_listed(allowed_scopes),
             tenant_claim=tenant_claim,
+            allowed_tenants=_listed(allowed_tenants),
+            tenant=tenant,
             plan_claim=plan_claim,
             claims=_listed(claims),
             kind=kind,
@@ -177,6 +185,8 @@ class JWT:
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
+        # At once: providers that do not answer shall not add up.
+        await asyncio.gather(*(jwks.refresh() for jwks in self._jwks))
         async with AsyncExitStack() as stack:
             for jwks in self._jwks:
                 await stack.enter_async_context(jwks.lifespan())

@@ -6,9 +6,8 @@ Source: RFC 6750 (bearer tokens); RFC 6455, 1.9 (WebSocket subprotocols).
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from prodkit.core.asgi import header_lines, list_members
 from prodkit.core.features import Sample
@@ -23,7 +22,8 @@ from prodkit.jwt.parsing import (
     decode_base64url,
     parse_object,
 )
-from prodkit.jwt.revocation import ask, told
+from prodkit.jwt.remembered import Remembered
+from prodkit.jwt.revocation import HookError, ask, told
 from prodkit.jwt.verifier import internal_failure
 
 if TYPE_CHECKING:
@@ -42,17 +42,6 @@ _UNKNOWN: Final = "unknown"
 _OUTCOMES: Final = ("allowed", "denied", "degraded", "error")
 
 
-class _Entry(NamedTuple):
-    """A token that was verified, and until when that need not be done again."""
-
-    principal: Principal
-    issuer: TrustedIssuer
-    generation: int
-    valid_from: float
-    valid_until: float
-    forgotten_at: float
-
-
 class JWTAuthenticator:
     """An `Authenticator` for `Authorization: Bearer TOKEN`, where TOKEN has the two dots of a JSON Web Token.
 
@@ -63,10 +52,14 @@ class JWTAuthenticator:
         issuers: one or more; which of them a token is shown to is decided by its `iss`.
         is_revoked: asked on every request with the claims in `Principal.claims`. While it raises, answers neither True
             nor False, or takes more than two seconds, the answer is 503.
-        cache_size: how many tokens are remembered; 0 for none. One takes about two kilobytes.
+        cache_size: how many tokens are remembered; 0 for none. An ordinary one takes about two kilobytes, the largest
+            that is taken about 60. Each issuer has an equal share.
         cache_seconds: for how long at most.
         accept_subprotocol: also take a WebSocket's token from `Sec-WebSocket-Protocol: bearer, TOKEN`, since browsers
             can set no other header. The application has to accept the socket with the subprotocol `bearer`.
+
+    Attributes:
+        reads_subprotocol: *accept_subprotocol*.
 
     Raises:
         ValueError: no issuer, two of the same name, or two whose principals have the same kind.
@@ -92,7 +85,7 @@ class JWTAuthenticator:
     ) -> None:
         found = tuple(issuers)
         self._issuers = {issuer.verifier.issuer: issuer for issuer in found}
-        self._kinds = frozenset(issuer.kind for issuer in found)
+        self._kinds = {issuer.kind: issuer for issuer in found}
         if not found or len(self._issuers) < len(found) or len(self._kinds) < len(found):
             message = "one or more issuers, each with a name and a kind of its own: a principal is its kind and its id"
             raise ValueError(message)
@@ -101,10 +94,10 @@ class JWTAuthenticator:
             raise ValueError(message)
         self._only = found[0] if len(found) == 1 else None
         self._is_revoked = is_revoked
-        self._cache: OrderedDict[bytes, _Entry] = OrderedDict()
-        self._cache_size = cache_size
+        self._remembered = Remembered(cache_size, tuple(self._kinds))
+        self._cache = self._remembered.entries
         self._cache_seconds = cache_seconds
-        self._accept_subprotocol = accept_subprotocol
+        self.reads_subprotocol = accept_subprotocol
         self._decisions = {(kind, outcome): 0 for kind in sorted(self._kinds) for outcome in _OUTCOMES}
         self._refused: dict[tuple[str, str], int] = {}
 
@@ -120,7 +113,7 @@ class JWTAuthenticator:
         """
         headers = context.headers
         token: bytes | None
-        if self._accept_subprotocol:
+        if self.reads_subprotocol:
             token = self._token_of(context)
         elif b"authorization" in headers:
             value = headers[b"authorization"]
@@ -132,24 +125,33 @@ class JWTAuthenticator:
         if token is None:
             return None
         if len(token) > MAX_TOKEN_BYTES:
-            raise self._refusal(reason="too_long", kind=_UNKNOWN if self._only is None else self._only.kind)
+            raise self._refusal(reason="too_long", kind=self._assumed())
         # Without two dots it is another kind of credential, an API key for instance.
         if token.count(b".") != 2:
             return None
         digest = sha256(token).digest()
         cache = self._cache
         if digest in cache:
-            entry = cache[digest]
             clock = context.kit.clock
-            if (
-                entry.valid_from <= clock.wall() < entry.valid_until
-                and clock.monotonic() < entry.forgotten_at
-                and entry.generation == entry.issuer.verifier.keys.generation
-            ):
-                cache.move_to_end(digest)
+            try:
+                entry = cache[digest]
+                is_good = (
+                    entry.valid_from <= clock.wall() < entry.valid_until
+                    and clock.monotonic() < entry.forgotten_at
+                    and entry.generation == entry.issuer.verifier.keys.generation
+                )
+                if is_good:
+                    entry.order.move_to_end(digest)
+            except KeyError:  # another thread made room in between
+                is_good = False
+            if is_good:
                 return self._admit(context.kit, entry.principal)
-            del cache[digest]
+            self._remembered.forget(digest)
         return self._verify(context.kit, token, digest)
+
+    def _assumed(self) -> str:
+        """The kind that what is no token of anybody is counted under."""
+        return _UNKNOWN if self._only is None else self._only.kind
 
     def _token_of(self, context: RequestContext) -> bytes | None:
         value = context.headers.get(b"authorization", b"")
@@ -167,10 +169,9 @@ class JWTAuthenticator:
 
     def _verify(self, kit: Kit, token: bytes, digest: bytes) -> Principal | Awaitable[Principal]:
         failure: InvalidTokenError | KeysUnavailableError
-        issuer = self._only
+        issuer = None
         try:
-            if issuer is None:
-                issuer = self._issuer_of(token)
+            issuer = self._issuer_of(token)
             # Read before the keys are: if they change meanwhile, the entry is old at once.
             generation = issuer.verifier.keys.generation
             verified = issuer.verifier.verify(token)
@@ -184,7 +185,7 @@ class JWTAuthenticator:
         else:
             return self._admit(kit, principal)
         # Outside of `except`, so that what is raised has no context whose traceback knows the token.
-        raise self._failure(failure, _UNKNOWN if issuer is None else issuer.kind)
+        raise self._failure(failure, self._assumed() if issuer is None else issuer.kind)
 
     async def _verify_later(
         self,
@@ -207,9 +208,19 @@ class JWTAuthenticator:
         raise self._failure(failure, issuer.kind)
 
     def _issuer_of(self, token: bytes) -> TrustedIssuer:
-        """The issuer that *token* claims to be from: its verifier then decides whether that is true."""
-        claims = parse_object(decode_base64url(token.split(b".")[1]), "payload")
-        name = claims.get("iss")
+        """The issuer that *token* claims to be from: its verifier then decides whether that is true.
+
+        Where there is one only, it is asked about what has no legible issuer, and not about tokens of others: they make
+        nobody fetch keys, and get no 503 while its own are away, so that others are asked whose they are.
+        """
+        name: object = None
+        try:
+            name = parse_object(decode_base64url(token.split(b".")[1]), "payload").get("iss")
+        except InvalidTokenError:
+            if self._only is None:
+                raise
+        if type(name) is not str and self._only is not None:
+            return self._only
         issuer = self._issuers.get(name) if type(name) is str else None
         if issuer is None:
             raise InvalidTokenError(reason="issuer")
@@ -219,17 +230,11 @@ class JWTAuthenticator:
         self, kit: Kit, digest: bytes, issuer: TrustedIssuer, generation: int, token: VerifiedToken
     ) -> Principal:
         principal = issuer.principal(token)
-        if self._cache_size > 0:
-            if len(self._cache) >= self._cache_size:
-                self._cache.popitem(last=False)
-            self._cache[digest] = _Entry(
-                principal,
-                issuer,
-                generation,
-                token.valid_from,
-                token.valid_until,
-                kit.clock.monotonic() + self._cache_seconds,
-            )
+        watched, seconds = issuer.verifier.watched, self._cache_seconds
+        if watched is not None:
+            seconds = min(seconds, watched.usable_seconds())
+        dates = (token.valid_from, token.valid_until, kit.clock.monotonic() + seconds)
+        self._remembered.add(digest, principal, issuer, generation, dates)
         return principal
 
     def _admit(self, kit: Kit, principal: Principal) -> Principal | Awaitable[Principal]:
@@ -244,7 +249,8 @@ class JWTAuthenticator:
         try:
             revoked = await told(answer)
         except Exception as error:  # noqa: BLE001 - the hook is not ours: whatever it raises, it did not say "good"
-            kit.failed("token revocation hook", error)
+            # Not the exception: its message, and what its frames know, may hold anything of the token.
+            kit.failed("token revocation hook", HookError(error))
         else:
             if revoked:
                 raise self._refusal(reason="revoked", kind=principal.kind)
@@ -253,14 +259,20 @@ class JWTAuthenticator:
         raise self._unavailable(principal.kind, 1.0)
 
     async def is_still_valid(self, principal: Principal) -> bool | None:
-        """Whether a principal of one of the issuers here has neither expired nor been revoked; None for others.
+        """Whether a principal of one of the issuers here still holds; None for others.
+
+        It does not when it has expired or was revoked, when the key that its token was signed with is not among the issuer's
+        any more, or when the issuer may no longer say what it said. While no keys are known, nothing is known against it.
 
         Raises:
             Problem: 503, *is_revoked* could not tell.
         """
-        if principal.kind not in self._kinds:
+        issuer = self._kinds.get(principal.kind)
+        if issuer is None:
             return None
-        if principal.expires_at is not None and self._wall() >= principal.expires_at:
+        if principal.expires_at is not None and issuer.verifier.clock.wall() >= principal.expires_at:
+            return False
+        if not issuer.still_vouches_for(principal):
             return False
         if self._is_revoked is None:
             return True
@@ -269,9 +281,6 @@ class JWTAuthenticator:
         except Exception as error:  # noqa: BLE001 - see _unless_revoked
             LOGGER.error("token_revocation_unknown", extra={"error_type": type(error).__name__})  # noqa: TRY400 - the message of the hook may hold anything
         raise self._unavailable(principal.kind, 1.0)
-
-    def _wall(self) -> float:
-        return next(iter(self._issuers.values())).verifier.clock.wall()
 
     def _failure(self, failure: InvalidTokenError | KeysUnavailableError, kind: str) -> Problem:
         if isinstance(failure, KeysUnavailableError):

@@ -105,6 +105,20 @@ class TrustedIssuer:
             claims=self._kept(found, token.signed_by),
         )
 
+    def still_vouches_for(self, principal: Principal) -> bool:
+        """Whether nothing is known against what a token of this issuer said earlier; dates are not looked at."""
+        claims, watched = principal.claims, self.verifier.watched
+        signed_by = claims.get(SIGNED_BY)
+        if watched is not None and type(signed_by) is str and watched.is_published(signed_by) is False:
+            return False
+        if self.tenant is not None and principal.tenant != self.tenant:
+            return False
+        if self.allowed_tenants is not None and principal.tenant not in self.allowed_tenants:
+            return False
+        if self.allowed_scopes is not None and not principal.scopes <= self.allowed_scopes:
+            return False
+        return claims.get("iss", self.verifier.issuer) == self.verifier.issuer
+
     def _tenant(self, found: Mapping[str, object]) -> str | None:
         if self.tenant_claim is None:
             return self.tenant

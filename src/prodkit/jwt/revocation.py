@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import PurePath
 from typing import Final
 
-__all__ = ["IsRevoked", "ask", "told"]
+__all__ = ["HookError", "IsRevoked", "ask", "told"]
 
 IsRevoked = Callable[[Mapping[str, object]], "bool | Awaitable[bool]"]
 """Whether a token was revoked, by the claims that `Principal.claims` holds; asked on every request."""
 
 _SECONDS: Final = 2.0
+
+
+class HookError(Exception):
+    """What may be told of an exception that the hook raised: its type and its place.
+
+    Args:
+        error: the exception; it is not kept.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"{type(error).__name__} at {place_of(error)}")
+
+
+def place_of(error: BaseException) -> str:
+    """File and line where *error* was raised; nothing of what was computed there."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return "?" if frame is None else f"{PurePath(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
 
 
 def ask(is_revoked: IsRevoked, claims: Mapping[str, object]) -> object:

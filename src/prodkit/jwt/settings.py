@@ -1,4 +1,4 @@
-"""What an operator says about issuers, and the verifiers made of it."""
+"""What an operator says about issuers."""
 
 from __future__ import annotations
 
@@ -6,25 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.features import FeatureSettings
 from prodkit.jwt.algorithms import SYMMETRIC, checked_algorithms
 from prodkit.jwt.claims import DEFAULT_TYPES
-from prodkit.jwt.discovery import fault_of_url
-from prodkit.jwt.issuers import TrustedIssuer
-from prodkit.jwt.jwks import JWKS
-from prodkit.jwt.keys import StaticKeySource, key_from_secret, keys_from_text
-from prodkit.jwt.verifier import JWTVerifier
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from prodkit.core.clock import Clock
+__all__ = ["IssuerSettings", "JWTSettings"]
 
-__all__ = ["IssuerSettings", "JWTSettings", "trusted_issuer"]
-
-_FOR_KEY_PAIRS: Final = ("RS256", "PS256", "ES256", "EdDSA")
-_FOR_SECRETS: Final = ("HS256",)
 _TAKEN_KINDS: Final = frozenset({"anonymous", "api_key"})
 
 
@@ -97,11 +87,32 @@ class _Tokens(FeatureSettings):
             "realm_access.roles. Default scope, and scp where there is none.",
         ),
     ] = "scope"
+    allowed_scopes: Annotated[
+        tuple[str, ...] | None,
+        Field(
+            description="Scopes its tokens may hold, a JSON list; others are left out. Default all. Must be given for issuers, "
+            "of whom anyone could otherwise name any scope there is.",
+        ),
+    ] = None
     tenant_claim: Annotated[
         str | None,
         Field(
             min_length=1,
             description="The claim with the tenant. A token without it is then refused. Default none: callers have no tenant.",
+        ),
+    ] = None
+    allowed_tenants: Annotated[
+        tuple[str, ...] | None,
+        Field(
+            description="Tenants the claim may name, a JSON list; a token of another is refused. Default all.",
+        ),
+    ] = None
+    tenant: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=255,
+            description="The tenant of all its callers, whatever their tokens say; in the place of tenant_claim. Default none.",
         ),
     ] = None
     plan_claim: Annotated[
@@ -152,14 +163,35 @@ class _Tokens(FeatureSettings):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _one_way_to_a_tenant(self) -> Self:
+        if self.tenant is not None and self.tenant_claim is not None:
+            message = "tenant and tenant_claim are both given | Give one: a tenant for all, or the claim that names it."
+            raise ValueError(message)
+        if self.allowed_tenants is not None and self.tenant_claim is None:
+            message = "allowed_tenants needs tenant_claim | Name the claim, or give the tenant of all callers as tenant."
+            raise ValueError(message)
+        return self
+
 
 class IssuerSettings(_Tokens):
-    """One issuer more, besides the one that `JWTSettings` describes itself."""
+    """One issuer more, besides the one that `JWTSettings` describes itself.
+
+    Whoever holds its keys can sign any claim. So what those may say is told here: `allowed_scopes`, and the tenant its
+    callers belong to or may choose from.
+    """
 
     issuer: Annotated[str, Field(min_length=1, max_length=2048, description="What iss is, exactly.")]
     audience: Annotated[
         tuple[str, ...], Field(min_length=1, description="Names of this service, of which aud holds one.")
     ]
+    is_tenantless: Annotated[
+        bool,
+        Field(
+            description="Whether its callers belong to no tenant and each owns what is theirs. Default false: whoever has no "
+            "tenant and a scope for administration administers all tenants.",
+        ),
+    ] = False
 
 
 class JWTSettings(_Tokens):
@@ -184,8 +216,10 @@ class JWTSettings(_Tokens):
     issuers: Annotated[
         tuple[IssuerSettings, ...],
         Field(
-            description="Further issuers, a JSON list of objects with the fields of this section, each with its own kind: "
-            '`[{"issuer": "https://partner.example", "audience": ["api"], "kind": "partner"}]`. Default none.',
+            description="Further issuers, a JSON list of objects with the fields of this section, each with its own kind, with "
+            "allowed_scopes, and with tenant, allowed_tenants or is_tenantless: "
+            '`[{"issuer": "https://partner.example", "audience": ["api"], "kind": "partner", '
+            '"allowed_scopes": ["orders:read"], "tenant": "partner"}]`. Default none.',
         ),
     ] = ()
     cache_size: Annotated[
@@ -233,81 +267,27 @@ class JWTSettings(_Tokens):
             raise ValueError(message)
         return self
 
+    @field_validator("issuers")
+    @classmethod
+    def _each_knows_its_bounds(cls, value: tuple[IssuerSettings, ...]) -> tuple[IssuerSettings, ...]:
+        for one in value:
+            if one.allowed_scopes is None:
+                message = (
+                    f"the issuer {one.kind} may name any scope | Give it allowed_scopes, an empty list for none: whoever "
+                    "holds its keys can sign any claim."
+                )
+                raise ValueError(message)
+            if [one.tenant is not None, one.allowed_tenants is not None, one.is_tenantless].count(True) != 1:
+                message = (
+                    f"which tenants the issuer {one.kind} speaks for is not clear | Give it one of tenant, allowed_tenants "
+                    "with tenant_claim, and is_tenantless."
+                )
+                raise ValueError(message)
+        return value
+
     def all_issuers(self) -> list[IssuerSettings]:
         """The issuer of the section itself, if there is one, then the further ones."""
         if self.issuer is None:
             return list(self.issuers)
         shared = {name: getattr(self, name) for name in _Tokens.model_fields}
         return [IssuerSettings(issuer=self.issuer, audience=self.audience, **shared), *self.issuers]
-
-
-def trusted_issuer(settings: IssuerSettings, clock: Clock) -> tuple[TrustedIssuer, JWKS | None]:
-    """The issuer that *settings* describe, and where its keys are fetched if they are.
-
-    Raises:
-        SettingsError: its address or a key must not be trusted, or no key fits an algorithm.
-        MissingExtraError: the extra `jwt` is not installed.
-    """
-    source, jwks = _source(settings, clock)
-    algorithms = settings.algorithms
-    if algorithms is None:
-        algorithms = _FOR_SECRETS if settings.secrets else _FOR_KEY_PAIRS
-        if isinstance(source, StaticKeySource):
-            algorithms = tuple(name for name in algorithms if name in source.algorithms)
-    if isinstance(source, StaticKeySource):
-        without = sorted(set(algorithms) - source.algorithms)
-        if without or not algorithms:
-            raise _fault(
-                field="ALGORITHMS",
-                message=f"no key of {settings.kind} fits {', '.join(without) or 'a default algorithm'}.",
-                cure="Name the algorithms the keys are for; HS384 needs secrets of 48 bytes, HS512 of 64.",
-            )
-    verifier = JWTVerifier(
-        issuer=settings.issuer,
-        audience=settings.audience,
-        algorithms=algorithms,
-        keys=source,
-        leeway_seconds=settings.leeway_seconds,
-        typ=settings.typ,
-        required=settings.required_claims,
-        max_age_seconds=settings.max_age_seconds,
-        clock=clock,
-    )
-    trusted = TrustedIssuer(
-        verifier=verifier,
-        kind=settings.kind,
-        scopes_claim=settings.scopes_claim,
-        tenant_claim=settings.tenant_claim,
-        plan_claim=settings.plan_claim,
-        claims=settings.claims,
-    )
-    return trusted, jwks
-
-
-def _source(settings: IssuerSettings, clock: Clock) -> tuple[StaticKeySource | JWKS, JWKS | None]:
-    if not settings.secrets and not settings.public_keys:
-        name = "jwks" if settings.kind == "jwt" else f"jwks_{settings.kind}"
-        jwks = JWKS(settings.issuer, settings.jwks_uri, name=name, clock=clock)
-        return jwks, jwks
-    if settings.issuer.lower().startswith("http:"):
-        fault = fault_of_url(settings.issuer, is_issuer=True)
-        if fault is not None:
-            raise _fault(field="ISSUER", message=fault, cure="Use the https address.")
-    field = "SECRETS" if settings.secrets else "PUBLIC_KEYS"
-    try:
-        if settings.secrets:
-            keys = [key_from_secret(secret.get_secret_value()) for secret in settings.secrets]
-        else:
-            keys = [key for text in settings.public_keys for key in keys_from_text(text)]
-        return StaticKeySource(keys), None
-    except ValueError as error:  # WeakKeyError is one too; neither says anything of a key
-        message = str(error)
-    raise _fault(
-        field,
-        f"{message}.",
-        "Make a new one: openssl rand -base64 48 for a secret, RSA 2048 or P-256 for a pair.",
-    )
-
-
-def _fault(field: str, message: str, cure: str) -> SettingsError:
-    return SettingsError([SettingsFault(f"PRODKIT_JWT__{field}", message, cure)])

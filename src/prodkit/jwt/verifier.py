@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Collection, Sequence
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from prodkit.core.clock import SYSTEM_CLOCK
@@ -15,6 +14,7 @@ from prodkit.jwt.algorithms import checked_algorithms
 from prodkit.jwt.claims import DEFAULT_TYPES, ClaimRules
 from prodkit.jwt.keys import KeysUnavailableError, require_jose
 from prodkit.jwt.parsing import InvalidTokenError, decode_base64url, parse_object, split_token
+from prodkit.jwt.revocation import place_of
 from prodkit.jwt.watched import WatchedKeys
 
 if TYPE_CHECKING:
@@ -195,10 +195,7 @@ def _signer(parsed: CompactToken, keys: Sequence[VerificationKey]) -> Verificati
 
 def internal_failure(error: Exception) -> InvalidTokenError:
     """The refusal *error* becomes; its type and place are logged. Its message and its traceback may hold the token."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    place = "?" if frame is None else f"{PurePath(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
+    place = place_of(error)
     error.__traceback__ = None  # it knows the frame that keeps it
     LOGGER.error("token_verification_failed", extra={"error_type": type(error).__name__, "place": place})
     return InvalidTokenError(reason="internal_error")

@@ -8,6 +8,9 @@ it is in.
 for what it may not (keys, later the ledger). Two files would be two threads and two settings, and two
 connections to one file would wait for each other; the switch is a PRAGMA of a few microseconds, made only
 when the kind changes.
+
+A writer that waits for another process's lock holds up all that is queued behind it. What may not wait for it asks
+for a second thread with a connection of its own, on which nothing is written: in WAL mode, readers wait for nobody.
 """
 
 from __future__ import annotations
@@ -98,20 +101,22 @@ class _Job(Generic[R]):
 class SqliteFile:
     """A file in WAL mode, opened by its thread when the first job arrives, reopened after any error.
 
-    Every user of the same path in this process gets the same thread: see `SqliteFile.shared`. A fork is safe:
+    Every user of the same path in this process gets the same thread, or the one for reads: see `SqliteFile.shared`. A fork is safe:
     the connection is closed before it (SQLite forbids carrying one across) and both sides reopen. The file is
     made with mode 0600, and -wal and -shm inherit that.
 
     Args:
         path: the file, absolute; made when it does not exist. Its directory has to exist.
+        is_for_reads: only named after it; that nothing else is asked of it is up to its users.
 
     Raises:
         StoreUnavailableError: the directory does not exist.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, is_for_reads: bool = False) -> None:
         """Check the directory; open nothing yet."""
         self.path = path
+        self._thread_name = f"prodkit-sqlite-{Path(path).name}{'-reads' if is_for_reads else ''}"
         require_directory(path)
         self._jobs: queue.SimpleQueue[_Job[object] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -122,13 +127,13 @@ class SqliteFile:
         survive_fork(self)
 
     @staticmethod
-    def shared(path: str | os.PathLike[str]) -> SqliteFile:
-        """Return this process's one object for *path*, made at the first call."""
+    def shared(path: str | os.PathLike[str], *, for_reads: bool = False) -> SqliteFile:
+        """Return this process's one object for *path*, or its one for reads, made at the first call."""
         real = os.path.realpath(path)
         with no_fork:
-            file = _files.get(real)
+            file = _files.get((real, for_reads))
             if file is None:
-                file = _files[real] = SqliteFile(real)
+                file = _files[real, for_reads] = SqliteFile(real, is_for_reads=for_reads)
             return file
 
     def submit(self, kind: Kind, work: Work[R], timeout_seconds: float) -> asyncio.Future[R]:
@@ -150,8 +155,9 @@ class SqliteFile:
             if self._thread is None:
                 # A daemon: an application that forgets to close must still be able to end. What is then cut
                 # off is what kill -9 cuts off, and WAL is made for that.
-                name = f"prodkit-sqlite-{Path(self.path).name}"
-                self._thread = threading.Thread(target=self._work, args=(self._jobs,), name=name, daemon=True)
+                self._thread = threading.Thread(
+                    target=self._work, args=(self._jobs,), name=self._thread_name, daemon=True
+                )
                 self._thread.start()
         return job.future
 
@@ -227,7 +233,8 @@ class SqliteFile:
         return patiently(lambda: _attempt(connection, job), job.deadline)
 
     def _open(self, deadline: float) -> sqlite3.Connection:
-        connection = self._connection = open_connection(self.path, deadline)
+        with _opening:
+            connection = self._connection = open_connection(self.path, deadline)
         self._opened_file = _identity(self.path)
         self._synchronous_full = False
         return connection
@@ -293,5 +300,9 @@ def _identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-# One per path; guarded by `no_fork`. Weak: a file that no store refers to any more is forgotten.
-_files: weakref.WeakValueDictionary[str, SqliteFile] = weakref.WeakValueDictionary()
+# By path, and whether it is for reads; guarded by `no_fork`. Weak: a file that no store refers to any more is forgotten.
+_files: weakref.WeakValueDictionary[tuple[str, bool], SqliteFile] = weakref.WeakValueDictionary()
+
+# Who makes a file closes a descriptor of it, which drops the locks that this process holds on it (POSIX): no other thread
+# may have it open by then. Free during a fork, which waits for whoever opens.
+_opening = threading.Lock()

@@ -26,7 +26,7 @@ _TRIMMED_AT_ONCE = 20
 
 
 class SqliteKeyStore:
-    """API keys in a file; issuing and revoking wait for the disk (`synchronous=FULL`).
+    """API keys in a file; issuing and revoking wait for the disk (`synchronous=FULL`), and looking for keys waits for neither.
 
     Args:
         path: the file; shared with other stores of this release. Its directory has to exist.
@@ -47,13 +47,15 @@ class SqliteKeyStore:
     ) -> None:
         """Open nothing yet."""
         self._file = SqliteFile.shared(path)
+        # Its own: a revocation that waits for the lock of a backup may not keep every caller waiting.
+        self._reads = SqliteFile.shared(path, for_reads=True)
         self._timeout_seconds = timeout_seconds
         self._durable_timeout_seconds = durable_timeout_seconds
         self._seen: tuple[sqlite3.Connection, int, int, int] | None = None
 
     async def find(self, key_id: str) -> KeyRecord | None:
         """See `KeyStore.find`."""
-        return await self._file.run(
+        return await self._reads.run(
             Kind.READ, lambda connection: _find(connection, key_id), self._timeout_seconds
         )
 
@@ -113,7 +115,7 @@ class SqliteKeyStore:
         def work(connection: sqlite3.Connection) -> Sequence[KeyRecord]:
             return [_record(row) for row in connection.execute(query, (*values, after or "", limit))]
 
-        return await self._file.run(Kind.READ, work, self._timeout_seconds)
+        return await self._reads.run(Kind.READ, work, self._timeout_seconds)
 
     async def changes_since(self, cursor: int | None) -> tuple[int, Sequence[str] | None]:
         """See `KeyStore.changes_since`. Two function calls of SQLite where nothing was committed meanwhile."""
@@ -128,7 +130,7 @@ class SqliteKeyStore:
             self._seen = (connection, version, written, answer[0])
             return answer
 
-        return await self._file.run(Kind.READ, work, self._timeout_seconds)
+        return await self._reads.run(Kind.READ, work, self._timeout_seconds)
 
     async def check(self) -> None:
         """Write something and delete it again; see `Store.check`."""
@@ -136,6 +138,7 @@ class SqliteKeyStore:
 
     async def aclose(self) -> None:
         """See `Store.aclose`."""
+        await self._reads.aclose()
         await self._file.aclose()
 
     async def _update(self, assignment: str, values: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -15,7 +16,11 @@ from tests.support.local_server import ROOT
 def test_many_streams_at_once_leave_nothing_behind() -> None:
     """Each ends with an answer; afterwards no run and no task is left that was not there before."""
     command = [sys.executable, "-m", "benchmarks.streams", "--clients", "64", "--seconds", "3"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    # Its processes are not watched for coverage, which would make sixty-four streams take twice as long.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert found["failed"] == {}

@@ -13,6 +13,9 @@ from examples.research_agents.state.cutting import cut
 from examples.research_agents.state.documents import LONGEST_TEXT
 from tests.support.timing import cpu_within
 
+# What it runs is covered by other tests, and takes twice as long while that is watched.
+pytestmark = pytest.mark.no_cover
+
 # A paragraph of 1200, one more that was begun, and the heading of a table.
 LONGEST_PASSAGE = 2600
 WORDS = st.text("abcdefgh", min_size=1, max_size=12)

@@ -15,6 +15,9 @@ from tests.support.timing import cpu_within
 from .measuring import DEPTH, library_of
 from .prose import DOCUMENTS
 
+# What it runs is covered by other tests, and takes twice as long while that is watched.
+pytestmark = pytest.mark.no_cover
+
 LONGEST = 25_000  # characters a message may have
 SECONDS = 2.0  # for one of them
 PROSE = library_of(DOCUMENTS)

@@ -21,6 +21,9 @@ from .asked import (
 from .measuring import grade_claims, grade_questions, library_of
 from .prose import DOCUMENTS
 
+# What it runs is covered by other tests, and takes twice as long while that is watched.
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture(scope="module")
 def evidence(index: CorpusIndex) -> Evidence:
