@@ -163,7 +163,8 @@ def test_what_can_be_guessed_is_refused(key):
 
 
 @pytest.mark.parametrize(
-    "key", [STRONG, "1c9e2f64-7b0d-4f6e-9a53-d2b87e10c4fa", "0123456789abcdef" * 2, "aB3" * 4 + "dE7-fG9_hJ1k"]
+    "key",
+    [STRONG, "1c9e2f64-7b0d-4f6e-9a53-d2b87e10c4fa", "0123456789abcdef" * 2, "aB3" * 4 + "dE7-fG9_hJ1k"],
 )
 def test_what_was_drawn_at_random_is_not(key):
     """The usual shapes: a prefix and base62, a UUID, hexadecimal digits."""

@@ -49,9 +49,8 @@ async def keyed(request, tmp_path):
     store: Any = MemoryKeyStore()
     if request.param == "sqlite":
         store = SqliteKeyStore(tmp_path / "keys.db", timeout_seconds=5.0)
-    keyed = Keyed()
-    keyed.losing = Losing(store)
-    keyed.keys._store = keyed.losing
+    keyed: Any = Keyed()
+    keyed.keys._store = keyed.losing = Losing(store)
     keyed.authenticator.bind(keyed.clock)
     yield keyed
     await store.aclose()

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from prodkit.cli import main
+from prodkit.cli.arguments import DiscreetParser
 from prodkit.core.context import CurrentPrincipal
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.hardening import harden
@@ -204,11 +205,31 @@ def test_a_short_word_is_named(keys):
     assert "1 argument is unknown" in keys("show", "a", "b")[2]
 
 
+def test_options_are_named_however_long(capsys):
+    """They are ours; only what was typed may be something else."""
+    parser = DiscreetParser()
+    parser.add_argument("--a-very-long-name-of-an-option")
+    for words in (
+        ["--a-very-long-name-of-an-option"],
+        [f"--b={OLD_KEY}"],
+        [f"--{OLD_KEY.lower()}"],
+        [OLD_KEY],
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+    err = capsys.readouterr().err
+    assert "argument --a-very-long-name-of-an-option: expected" in err
+    assert OLD_KEY not in err
+    assert OLD_KEY.lower() not in err
+
+
 def test_an_impossible_date_hides_no_key(keys):
     """A row that was written by hand or by an older release is listed, shown and revoked like the others."""
     first, second = made(keys), made(keys)
     with sqlite3.connect("keys.db") as file:
-        file.execute("UPDATE api_keys SET not_before = -62135683140.0, expires_at = 1e300 WHERE id = ?", [first["id"]])
+        file.execute(
+            "UPDATE api_keys SET not_before = -62135683140.0, expires_at = 1e300 WHERE id = ?", [first["id"]]
+        )
     file.close()
     code, out, _ = keys("list")
     assert code == 0
@@ -272,9 +293,11 @@ def test_keys_of_an_application_that_says_it_in_code(keys, monkeypatch, tmp_path
     (tmp_path / "shop_keys.py").write_text(
         "from fastapi import FastAPI\n"
         "from prodkit.api_keys import APIKeys\n"
+        "from prodkit.authentication import Authentication\n"
         "from prodkit.installation import install\n"
         "app, bare = FastAPI(), FastAPI()\n"
-        f"install(app, APIKeys(peppers={{'x': '{PEPPER}'}}, prefix='acme', store='sqlite:///coded.db'))\n",
+        f"keys = APIKeys(peppers={{'x': '{PEPPER}'}}, prefix='acme', store='sqlite:///coded.db')\n"
+        "install(app, Authentication(), keys)\n",
         encoding="utf-8",
     )
     monkeypatch.setattr(sys, "path", [*sys.path])

@@ -97,7 +97,7 @@ class TestPrincipals:
 
 class TestSeveralIssuers:
     def both(self, **options: Any) -> JWT:
-        second = {
+        second: dict[str, Any] = {
             "issuer": PARTNER,
             "audience": [AUDIENCE],
             "kind": "partner",

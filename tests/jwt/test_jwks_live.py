@@ -103,9 +103,7 @@ async def test_flood_of_unknown_keys_reaches_the_provider_once(provider: LocalId
     for number in range(3, 1000):
         with pytest.raises(KeysUnavailableError):
             await names(jwks, f"invented-{number}")
-    await asyncio.gather(
-        *(names(jwks, f"more-{number}") for number in range(1000)), return_exceptions=True
-    )
+    await asyncio.gather(*(names(jwks, f"more-{number}") for number in range(1000)), return_exceptions=True)
     assert provider.requests[KEYS] == 4
 
 

@@ -52,6 +52,8 @@ class TestSettings:
                             "audience": ["b"],
                             "kind": "b",
                             "secrets": [OTHER_SECRET],
+                            "allowed_scopes": [],
+                            "is_tenantless": True,
                         }
                     ],
                 }

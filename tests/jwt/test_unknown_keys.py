@@ -69,7 +69,9 @@ async def test_a_strangers_guess_does_not_hold_up_a_rotation(sent_before: list[s
     for kid in sent_before:
         await world.ask(kid)
     world.provider.entries.append(key("next").public_jwk())
-    if len(sent_before) > 2:  # a token of a name that was guessed that often waits until there is a look to spare
+    if (
+        len(sent_before) > 2
+    ):  # a token of a name that was guessed that often waits until there is a look to spare
         world.clock.advance(30)
     assert await world.ask("next") == ["next"]
 

@@ -365,10 +365,10 @@ except Exception as error:
     @pytest.mark.parametrize("module", ["jose", "cryptography"])
     def test_without_the_extra_it_says_what_to_install(self, module, monkeypatch):
         """Importing works; making something says which line installs what is missing."""
+        keys = static_keys()
         for name in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setattr(sys, "meta_path", [Missing(module), *sys.meta_path])
-        keys = static_keys()
         for make in (
             lambda: key_from_secret(SECRET),
             lambda: key_from_pem(public_pem("RS256")),

@@ -114,11 +114,24 @@ async def test_a_full_memory_is_as_fast_as_an_empty_one():
     assert time.perf_counter() - begun < 0.3
     assert len(store._records) == 10_000
     assert sum(map(len, store._by_subject.values())) == 10_000
+    for _ in range(15_000):
+        await store.revoke("t299", 3.0)
     assert len(store._ends) <= 20_100
     for number in range(300):
         await store.revoke_subject(f"u{number}", 4.0)
     assert await store.purge(1e10, limit=20_000) == 10_000
     assert (store._records, store._by_subject) == ({}, {})
+
+
+async def test_what_was_forgotten_takes_nothing_along():
+    """A name may come again: what was known of the end of the one before says nothing about it."""
+    store = MemorySessionStore()
+    await store.open(record("s", expires_at=100.0), most=5)
+    await store.revoke("s", 50.0)
+    assert await store.purge(60.0) == 1
+    await store.open(record("s", expires_at=1000.0), most=5)
+    assert await store.purge(200.0) == 0
+    assert await store.find("s") is not None
 
 
 async def test_both_are_stores_of_this_kind_and_no_others(tmp_path):

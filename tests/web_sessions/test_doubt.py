@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Awaitable
 
 import pytest
 
@@ -11,9 +12,13 @@ from prodkit.core.clock import FakeClock
 from prodkit.core.exceptions import StoreIncompatibleError, StoreUnavailableError
 from prodkit.core.problems import Problem
 from prodkit.stores.memory_sessions import MemorySessionStore
-from prodkit.web_sessions.sessions import FRESH_SECONDS
+from prodkit.web_sessions.sessions import FRESH_SECONDS, Session
 from tests.web_sessions.test_sessions import ANN, sessions_over
 from tests.web_sessions.world import ShakyStore, World
+
+
+async def _found(session: Session | Awaitable[Session | None] | None) -> Session | None:
+    return await session if inspect.isawaitable(session) else session
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
@@ -41,13 +46,13 @@ async def test_whoever_does_not_wait_for_the_end_is_not_let_in_either(everywhere
 
     sessions = sessions_over({"Slow": Slow, "Failing": Failing}[store_type]())
     await sessions.open("r", ANN)
-    assert await sessions.get("r")
+    assert await _found(sessions.get("r"))
     ending = asyncio.ensure_future(sessions.end_all(ANN) if everywhere else sessions.end("r"))
     await asyncio.sleep(0)
     ending.cancel()
     with pytest.raises((asyncio.CancelledError, Problem)):
         await ending
-    assert await sessions.get("r") is None
+    assert await _found(sessions.get("r")) is None
 
 
 async def test_to_look_is_no_use():
@@ -58,14 +63,14 @@ async def test_to_look_is_no_use():
 
     async def looked(*, is_use: bool) -> bool:
         clock.advance(FRESH_SECONDS)
-        found = sessions.get("r", is_use=is_use)
-        return (await found if inspect.isawaitable(found) else found) is not None
+        return await _found(sessions.get("r", is_use=is_use)) is not None
 
     clock.advance(100)
     for _ in range(10):
         assert await looked(is_use=False)
         clock.advance(5)
     assert store.asked.count("touch") == 0
+    assert await looked(is_use=False)
     store.asked.clear()
     # Right after a look, whose answer is fresh.
     used = sessions.get("r")

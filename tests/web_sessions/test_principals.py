@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prodkit.core.identity import Principal
-from prodkit.web_sessions.principals import read_back, written
+from prodkit.web_sessions.principals import Kept, read_back, written
 from prodkit.web_sessions.sessions import subject_of
 from tests.web_sessions.world import World
 
@@ -42,7 +42,7 @@ class TestPrincipals:
             text = written(principal, is_vouched_for=is_vouched_for)
             assert text is not None
             back = read_back(text)
-            assert back == (principal, is_vouched_for)
+            assert back == Kept(principal, is_vouched_for=is_vouched_for)
             assert written(back.principal, is_vouched_for=is_vouched_for) == text
 
     def test_claims_come_back_so_that_nobody_can_change_them(self):

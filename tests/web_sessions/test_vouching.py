@@ -12,7 +12,6 @@ from fastapi.testclient import TestClient
 from prodkit.authentication import Authentication, StaticKeys
 from prodkit.core.clock import FakeClock
 from prodkit.core.context import CurrentPrincipal
-from prodkit.core.identity import Principal
 from prodkit.core.problems import Problem
 from prodkit.installation import install
 from prodkit.stores.memory_sessions import MemorySessionStore
@@ -35,25 +34,22 @@ class Answers(Badges):
         return self.answer
 
 
-def world_where(*answers: object, store: ShakyStore | None = None, clock: FakeClock | None = None) -> World:
-    """A world with one authenticator for each of *answers*."""
-    voices = []
-    for index, answer in enumerate(answers):
-        voice = Answers()
-        voice.scheme, voice.answer = f"voice{index}", answer
-        voices.append(voice)
-    world = World(store, clock, Contributes("voices", provides=voices))
-    # Only the voices are asked: what stands for the credential itself knows nothing.
-    world.badges.is_still_valid = _nobody_of_mine
-    world.voices = voices
-    return world
+class Chorus(World):
+    """A world with one more authenticator for each of *answers*; the one that identifies callers cannot tell."""
+
+    def __init__(
+        self, *answers: object, store: ShakyStore | None = None, clock: FakeClock | None = None
+    ) -> None:
+        self.voices = []
+        for index, said in enumerate(answers):
+            voice = Answers()
+            voice.scheme, voice.answer = f"voice{index}", said
+            self.voices.append(voice)
+        super().__init__(store, clock, Contributes("voices", provides=self.voices))
+        self.badges.can_tell = False
 
 
-async def _nobody_of_mine(principal: Principal) -> None:
-    return None
-
-
-def answer(world: World, *answers: object) -> None:
+def answer(world: Chorus, *answers: object) -> None:
     for voice, said in zip(world.voices, answers, strict=True):
         voice.answer = said
     world.clock.advance(FRESH_SECONDS)
@@ -64,13 +60,13 @@ class TestNobodyLeft:
     def test_what_somebody_vouched_for_needs_somebody_always(self, same_process):
         """An issuer that was removed denies nothing any more: its sessions end all the same, for good, after a restart too."""
         store, clock = ShakyStore(), FakeClock()
-        world = world_where(True, None, store=store, clock=clock)
+        world = Chorus(True, None, store=store, clock=clock)
         browser = world.log_in()
         assert browser.is_in()
         if same_process:
             answer(world, None, None)
         else:
-            world = world_where(None, store=store, clock=clock)
+            world = Chorus(None, store=store, clock=clock)
             browser.client = world.client
         assert not browser.is_in()
         answer(world, *[True] * len(world.voices))
@@ -78,7 +74,7 @@ class TestNobodyLeft:
 
     def test_it_may_be_another_who_knows(self):
         """Any of them will do, and one that denies is enough."""
-        world = world_where(True, None, None)
+        world = Chorus(True, None, None)
         browser = world.log_in()
         answer(world, None, None, True)
         assert browser.is_in()
@@ -87,7 +83,7 @@ class TestNobodyLeft:
 
     def test_what_nobody_ever_vouched_for_lasts_until_it_ends(self):
         """An authenticator of one's own that cannot tell: then only time and the owner end its sessions."""
-        world = world_where(None)
+        world = Chorus(None)
         browser = world.log_in()
         answer(world, None)
         assert browser.is_in()
@@ -126,7 +122,7 @@ class TestAtTheLogin:
     @pytest.mark.parametrize("said", [False, Problem(401), Problem(403)])
     def test_what_holds_no_more_opens_nothing(self, said):
         """It was revoked after the gate had let it in."""
-        world = world_where(True, said)
+        world = Chorus(True, said)
         response = world.client.post("/session", headers=ANN)
         assert response.status_code == 401
         assert "set-cookie" not in response.headers
@@ -135,19 +131,19 @@ class TestAtTheLogin:
     @pytest.mark.parametrize("said", [Problem(503), Problem(429), RuntimeError("p-r-i-v-a-t-e")])
     def test_what_cannot_be_found_out_opens_nothing(self, said):
         """503: a session that begins with a doubt would have to live with it."""
-        response = world_where(None, said).client.post("/session", headers=ANN)
+        response = Chorus(None, said).client.post("/session", headers=ANN)
         assert response.status_code == 503
         assert "set-cookie" not in response.headers
 
     def test_one_that_never_answers_is_not_waited_for(self, monkeypatch):
         """Within a bound."""
         monkeypatch.setattr("prodkit.web_sessions.sessions._PATIENCE_SECONDS", 0.02)
-        world = world_where(True)
+        world = Chorus(True)
 
         async def never(principal):
             await asyncio.Event().wait()
 
-        world.voices[0].is_still_valid = never
+        monkeypatch.setattr(world.voices[0], "is_still_valid", never)
         assert world.client.post("/session", headers=ANN).status_code == 503
 
 
@@ -157,7 +153,7 @@ class TestWhoAnswersBadly:
     )
     def test_one_that_fails_ends_nothing_and_lets_in_nobody_new(self, said, caplog):
         """Like a store that is away: five seconds for who was known, then 503, and afterwards the session is as it was."""
-        world = world_where(True)
+        world = Chorus(True)
         browser = world.log_in()
         assert browser.is_in()
         answer(world, said)
@@ -173,7 +169,7 @@ class TestWhoAnswersBadly:
     @pytest.mark.parametrize("said", [Problem(401), Problem(403), 0])
     def test_a_refusal_is_a_no(self, said):
         """However it is put; and never an answer to whoever asks for something else."""
-        world = world_where(True)
+        world = Chorus(True)
         browser = world.log_in()
         answer(world, said)
         assert browser.send("GET", "/open").json() == "anonymous"

@@ -128,9 +128,7 @@ class KeyRequest(BaseModel):
         le=int(LONGEST_LIFETIME.total_seconds()),
         description="Default: what the service has set.",
     )
-    not_before: AwareDatetime | None = Field(
-        None, description="Not good before; from 1970 to the year 9000."
-    )
+    not_before: AwareDatetime | None = Field(None, description="Not good before; from 1970 to the year 9000.")
     networks: list[str] = Field([], max_length=64, description="CIDR blocks; empty for anywhere.")
 
 

@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import TYPE_CHECKING, Final, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from prodkit.core.redaction import MASK, redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import TypeVar
-
-    N = TypeVar("N")
+    from collections.abc import Iterable
 
 __all__ = ["DiscreetParser"]
 
-# No word of ours is as long, and whatever cannot be guessed is longer.
-_LONG_WORD: Final = re.compile(r"[^\s'\"=(),]{17,}")
+# Whatever cannot be guessed is as long, and no word of ours is, but for names of options.
+_LONG_WORD: Final = re.compile(r"(?<![^\s'\"=(),])(?!--[a-z\-]+:?(?:\s|$))[^\s'\"=(),]{17,}")
 
 
 class DiscreetParser(argparse.ArgumentParser):
     """An `ArgumentParser` whose errors count words it does not know, and mask long ones; its subparsers do likewise."""
 
-    @overload
+    # Any: a namespace may be of any type, as argparse has it
     def parse_known_args(
-        self, args: Sequence[str] | None = None, namespace: None = None
-    ) -> tuple[argparse.Namespace, list[str]]: ...
-    @overload
-    def parse_known_args(self, args: Sequence[str] | None, namespace: N) -> tuple[N, list[str]]: ...
-    @overload
-    def parse_known_args(self, *, namespace: N) -> tuple[N, list[str]]: ...
-
-    def parse_known_args(
-        self, args: Sequence[str] | None = None, namespace: object = None
-    ) -> tuple[object, list[str]]:
+        self, args: Iterable[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
         """Parse all of it; what is left over would be named by a parser further out, which knows no discretion."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:

@@ -9,7 +9,7 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from prodkit.api_keys import (
     APIKeys,
@@ -67,8 +67,10 @@ def register(commands: Commands, shared: argparse.ArgumentParser) -> None:
         metavar="MODULE:ATTR",
         help="take store and peppers from this application, imported from here",
     )
-    actions = parser.add_subparsers(
-        dest="action", metavar="ACTION", required=True, parser_class=DiscreetParser
+    # Cast: argparse types its parents as of the same class, and takes any.
+    actions = cast(
+        "Commands",
+        parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=DiscreetParser),
     )
 
     def add(name: str, action: Action, text: str) -> argparse.ArgumentParser:

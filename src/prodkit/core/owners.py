@@ -53,7 +53,7 @@ def identity_of(principal: Principal) -> str:
     not thereby become somebody of another tenant.
     """
     tenant = principal.tenant or ""
-    return f"{principal.kind}:{len(tenant)}:{tenant}:{principal.id}"
+    return f"{len(principal.kind)}:{principal.kind}:{len(tenant)}:{tenant}:{principal.id}"
 
 
 def attributes_of(principal: Principal) -> dict[str, str]:

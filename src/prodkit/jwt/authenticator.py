@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from prodkit.core.asgi import header_lines, list_members
 from prodkit.core.features import Sample
-from prodkit.core.identity import Principal
+from prodkit.core.identity import ANONYMOUS, Principal
 from prodkit.core.problems import Problem
 from prodkit.jwt.claims import VerifiedToken
 from prodkit.jwt.keys import KeysUnavailableError
@@ -135,6 +135,7 @@ class JWTAuthenticator:
             clock = context.kit.clock
             try:
                 entry = cache[digest]
+                principal = entry.principal
                 is_good = (
                     entry.valid_from <= clock.wall() < entry.valid_until
                     and clock.monotonic() < entry.forgotten_at
@@ -142,10 +143,10 @@ class JWTAuthenticator:
                 )
                 if is_good:
                     entry.order.move_to_end(digest)
-            except KeyError:  # another thread made room in between
-                is_good = False
+            except KeyError:  # another thread made room in between: then this one verifies
+                is_good, principal = False, ANONYMOUS
             if is_good:
-                return self._admit(context.kit, entry.principal)
+                return self._admit(context.kit, principal)
             self._remembered.forget(digest)
         return self._verify(context.kit, token, digest)
 

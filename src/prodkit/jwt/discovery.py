@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -53,6 +54,24 @@ def is_loopback(parts: SplitResult) -> bool:
         return False
 
 
+def _is_inside(parts: SplitResult) -> bool:
+    """Whether the host is this machine, or a literal address that is not one of the public internet, however spelt."""
+    host = (parts.hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            # What resolvers take for an address too: 127.1, 0x7f000001, 2130706433.
+            address = ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return False
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address.sixtofour or address
+    return not address.is_global or address.is_multicast
+
+
 def metadata_urls(issuer: str) -> tuple[str, ...]:
     """Where the metadata of *issuer* may be: as OpenID Connect has it, then as RFC 8414 has it.
 
@@ -72,7 +91,8 @@ def jwks_uri_of(document: bytes, issuer: str) -> str:
 
     Another host than the issuer's is allowed: large providers keep their keys on one, and who says so is the issuer
     itself, over TLS. What it says is held to the same rules as a configured address, and an issuer on https cannot
-    lead to http, nor to this machine.
+    lead to http, nor, by an address, to this machine or a private network, unless it has such an address itself. Where a
+    name leads cannot be known here: configure the address of the keys where an issuer is not to be trusted with that.
 
     Raises:
         FetchError: see `read_document`; or `issuer`, the document speaks for somebody else (OpenID Connect Discovery, 4.3).
@@ -84,8 +104,10 @@ def jwks_uri_of(document: bytes, issuer: str) -> str:
     found = metadata.get("jwks_uri")
     if not isinstance(found, str) or fault_of_url(found) is not None:
         raise FetchError(Reason.MALFORMED, "the metadata has no jwks_uri that may be fetched")
-    if is_loopback(urlsplit(found)) and not is_loopback(urlsplit(issuer)):
-        raise FetchError(Reason.MALFORMED, "the jwks_uri of a remote issuer is on this machine")
+    if _is_inside(urlsplit(found)) and not _is_inside(urlsplit(issuer)):
+        raise FetchError(
+            Reason.MALFORMED, "the jwks_uri of a remote issuer is on this machine or in a private network"
+        )
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import re
 import socket
 import ssl
@@ -41,6 +42,8 @@ MAX_BYTES: Final = 512 * 1024
 TIMEOUT_SECONDS: Final = 5.0
 """The most one fetch may take in all, from the name look-up to the last byte. A healthy provider needs a tenth."""
 
+# A connection takes one way there and back: a tenth of this to the other side of the world.
+_ADDRESS_SECONDS: Final = 1.0
 _CHUNK_BYTES: Final = 64 * 1024
 _HEADERS: Final = {
     "Accept": "application/jwk-set+json, application/json",
@@ -114,9 +117,10 @@ class StandardFetch:
     decide who is let in, so they do not take a way that a variable meant for something else points out. Use
     `fetch_with_httpx` to go through a proxy knowingly.
 
-    At most one thread is under way. When the time is up its socket is shut down, so that a server that sends a byte a
-    second cannot keep it; what cannot be interrupted, a name look-up that hangs, makes further calls fail at once until
-    it ends, instead of piling up threads. So give each `JWKS` a fetch of its own.
+    At most one thread is under way for each event loop. When the time is up its socket is shut down, so that a server that
+    sends a byte a second cannot keep it; what cannot be interrupted, a name look-up that hangs, makes further calls fail at
+    once until it ends, instead of piling up threads. So give each `JWKS` a fetch of its own. Of a name with several
+    addresses each is tried, those before the last for a second at most: one that swallows everything is not the end.
 
     Args:
         timeout_seconds: the most one call may take in all.
@@ -134,7 +138,8 @@ class StandardFetch:
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
         self._tls = tls
-        self._under_way: _Call | None = None
+        # By process too: a child made by `fork` inherits calls, and not the threads that would end them.
+        self._under_way: dict[tuple[int, asyncio.AbstractEventLoop], _Call] = {}
 
     async def __call__(self, url: str) -> Fetched:
         """Fetch *url*.
@@ -142,9 +147,13 @@ class StandardFetch:
         Raises:
             FetchError: see there.
         """
-        if self._under_way is not None and not self._under_way.is_over:
+        here = (os.getpid(), asyncio.get_running_loop())
+        for place, earlier in list(self._under_way.items()):
+            if earlier.is_over or place[0] != here[0] or place[1].is_closed():
+                self._under_way.pop(place, None)
+        if here in self._under_way:
             raise FetchError(Reason.UNREACHABLE, "an earlier fetch hangs and cannot be interrupted")
-        call = self._under_way = _Call(url, self._timeout_seconds, self._max_bytes, self._tls)
+        call = self._under_way[here] = _Call(url, self._timeout_seconds, self._max_bytes, self._tls)
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await call_in_daemon_thread(call.run, "prodkit-jwks-fetch")
@@ -221,7 +230,8 @@ class _Call:
             connection.close()
 
     def _connect(self) -> socket.socket:
-        plain = self._hold(socket.create_connection((self._host, self._port), timeout=self._remaining()))
+        plain = self._connect_to_any()
+        plain.settimeout(self._remaining())
         if not self._is_tls:
             return plain
         context = self._tls if self._tls is not None else ssl.create_default_context()
@@ -230,6 +240,28 @@ class _Call:
         secured.settimeout(self._remaining())
         secured.do_handshake()
         return secured
+
+    def _connect_to_any(self) -> socket.socket:
+        # Not create_connection, whose timeout is for each address, so that the first dead one takes all of ours.
+        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        failure = OSError("the name has no address")
+        for index, (family, kind, protocol, _, address) in enumerate(found, start=1):
+            made = socket.socket(family, kind, protocol)
+            try:
+                remaining = self._remaining()
+                made.settimeout(remaining if index == len(found) else min(remaining / 2, _ADDRESS_SECONDS))
+                self._hold(made)
+                made.connect(address)
+                return self._hold(
+                    made
+                )  # once more: whoever gave up meanwhile may have come too early to reach it
+            except OSError as error:
+                made.close()
+                failure = error
+            except FetchError:
+                made.close()
+                raise
+        raise failure
 
     def _hold(self, made: socket.socket) -> socket.socket:
         with self._lock:

@@ -181,7 +181,9 @@ class JWKS:
             flight = self._flights.current()
             if flight is None:
                 now = self._clock.monotonic()
-                if not self._schedule.may_force(now):  # others came first, between the question and this answer
+                if not self._schedule.may_force(
+                    now
+                ):  # others came first, between the question and this answer
                     break
                 self._schedule.forced(now)
             proves = flight is None or not flight.has_begun

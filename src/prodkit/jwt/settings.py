@@ -277,7 +277,8 @@ class JWTSettings(_Tokens):
                     "holds its keys can sign any claim."
                 )
                 raise ValueError(message)
-            if [one.tenant is not None, one.allowed_tenants is not None, one.is_tenantless].count(True) != 1:
+            bounds = [one.tenant is not None, one.allowed_tenants is not None, one.is_tenantless]
+            if bounds.count(True) != 1 or (one.is_tenantless and one.tenant_claim is not None):
                 message = (
                     f"which tenants the issuer {one.kind} speaks for is not clear | Give it one of tenant, allowed_tenants "
                     "with tenant_claim, and is_tenantless."

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import binascii
 import re
+import zlib
 from base64 import b64decode
+from itertools import pairwise
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -54,9 +56,30 @@ _PLACEHOLDERS: Final = (
     "password",
     "atleast32",
     "atleast256bits",
-    # the key in FastAPI's tutorial on tokens
+    # two of tutorials for Spring, and the key in FastAPI's tutorial on tokens
+    "404e635266556a586e3272357538782f413f4428472b4b6250645367566b5970",
+    "5367566b59703373367639792f423f4528482b4d6251655468576d5a71347437",
     "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
 )
+# Random bytes do not compress; hexadecimal digits of 16 of them, the least that is taken, make 36 and more.
+_MIN_COMPRESSED_BYTES: Final = 30
+_MIN_SURPRISES: Final = 14
+_ROWS: Final = frozenset(
+    bytes(pair)
+    for row in (b"1234567890", b"qwertyuiop", b"qwertzuiop", b"asdfghjkl", b"zxcvbnm")
+    for pair in pairwise(row)
+)
+_WORD = re.compile(rb"[A-Z]?[a-z]{2,}|[A-Z]{3,}")
+_TEXT_SHARE: Final = 0.7
+# Of random letters one pair in fourteen is among these; of English text every other one.
+_FREQUENT: Final = frozenset(
+    (
+        b"th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se "
+        b"ha as ou io le ve co me de hi ri ro ic ne ea ra ce li ch ll be ma si om ur"
+    ).split()
+)
+_FREQUENT_SHARE: Final = 0.35
+_MIN_FREQUENT: Final = 8
 _NO_LETTER_OR_DIGIT = re.compile(rb"[^a-z0-9]+")
 _ARMOUR = re.compile(rb"-----\s*BEGIN|---- BEGIN|ssh-(rsa|dss|ed25519)|ecdsa-sha2-|cert-v01@openssh")
 _JWK = re.compile(rb'\s*\{.*"kty"', re.DOTALL)
@@ -101,11 +124,37 @@ def secret_fault(secret: bytes) -> str | None:
     letters = _NO_LETTER_OR_DIGIT.sub(b"", secret.lower()).decode("ascii")
     if any(word in letters for word in _PLACEHOLDERS):
         return "a secret is an example from a manual, which everybody knows"
-    if len(set(secret)) < _MIN_DIFFERENT_BYTES or secret in (secret + secret)[1:-1]:
-        return "a secret repeats itself, and can be guessed"
     if _ARMOUR.search(secret) or _JWK.match(secret) or _is_der(secret) or _is_der(_decoded(secret)):
         return "a secret is a key of a key pair or a certificate, which others know"
+    return _pattern_in(secret)
+
+
+def _pattern_in(secret: bytes) -> str | None:
+    """By what *secret* can be guessed although it is long enough. An estimate: what it does not see is no better for it."""
+    if len(set(secret)) < _MIN_DIFFERENT_BYTES or len(zlib.compress(secret, 9)) < _MIN_COMPRESSED_BYTES:
+        return "a secret repeats itself, and can be guessed"
+    if _surprises(secret) < _MIN_SURPRISES:
+        return "a secret counts up or follows a keyboard, and can be guessed"
+    if _reads_like_text(secret):
+        return "a secret is made of words, and can be guessed"
     return None
+
+
+def _surprises(secret: bytes) -> int:
+    """How many bytes are not what the one before leads to: the same, its neighbour in the alphabet, or on a keyboard."""
+    return sum(
+        abs(pair[1] - pair[0]) > 1 and bytes(pair) not in _ROWS and bytes(pair[::-1]) not in _ROWS
+        for pair in pairwise(secret.lower())
+    )
+
+
+def _reads_like_text(secret: bytes) -> bool:
+    """Whether most of it is words, with letters that follow one another as they do in English."""
+    words = [word.lower() for word in _WORD.findall(secret)]
+    if sum(map(len, words)) < _TEXT_SHARE * len(secret):
+        return False
+    pairs = [bytes(pair) for word in words for pair in pairwise(word)]
+    return sum(pair in _FREQUENT for pair in pairs) >= max(_MIN_FREQUENT, _FREQUENT_SHARE * len(pairs))
 
 
 def _decoded(text: bytes) -> bytes:

@@ -112,7 +112,7 @@ class JWTVerifier:
             newer = None if self.watched is None else self.watched.newer_keys(header.key_id, header.algorithm)
             if newer is not None:
                 return self._verify_later(parsed, newer)
-            raise InvalidTokenError(reason="signature")
+            failure = InvalidTokenError(reason="signature")
         except InvalidTokenError:
             raise
         except KeysUnavailableError as error:
@@ -129,7 +129,7 @@ class JWTVerifier:
             signer = _signer(parsed, await keys)
             if signer is not None:
                 return self._accept(parsed, signer)
-            raise InvalidTokenError(reason="signature")
+            failure = InvalidTokenError(reason="signature")
         except InvalidTokenError:
             raise
         except KeysUnavailableError as error:
