@@ -171,6 +171,11 @@ class TestSockets:
         ):
             pass
 
+    def test_it_says_that_it_reads_that_header(self):
+        """So that whoever guards against two credentials knows where they may be."""
+        assert feature(accept_subprotocol=True).authenticator.reads_subprotocol is True
+        assert feature().authenticator.reads_subprotocol is False
+
     def test_it_changes_nothing_for_requests(self):
         """HTTP has no subprotocols; a header of that name is not looked at."""
         client, _ = secured(feature(accept_subprotocol=True))

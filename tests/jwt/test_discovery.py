@@ -119,6 +119,19 @@ def test_keys_may_be_on_another_host() -> None:
     assert jwks_uri_of(document(), ISSUER) == KEYS
 
 
+@pytest.mark.parametrize("host", ["8.8.8.8", "[2001:4860:4860::8888]", "keys.internal", "10.example"])
+def test_public_addresses_and_names_are_fetched(host: str) -> None:
+    """Where a name leads is not known before it is asked for."""
+    uri = f"https://{host}/keys"
+    assert jwks_uri_of(document(jwks_uri=uri), ISSUER) == uri
+
+
+def test_an_issuer_in_a_private_network_has_its_keys_there() -> None:
+    """Whoever configured its address knows where it is."""
+    body = json.dumps({"issuer": "https://10.0.0.5", "jwks_uri": "https://10.0.0.6/keys"}).encode()
+    assert jwks_uri_of(body, "https://10.0.0.5") == "https://10.0.0.6/keys"
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -132,6 +145,29 @@ def test_keys_may_be_on_another_host() -> None:
         (document(jwks_uri="http://keys.example/jwks"), Reason.MALFORMED),
         (document(jwks_uri="http://127.0.0.1:8500/v1/kv"), Reason.MALFORMED),
         (document(jwks_uri="https://localhost/keys"), Reason.MALFORMED),
+        *(
+            (document(jwks_uri=f"https://{host}/keys"), Reason.MALFORMED)
+            for host in (
+                "localhost.",
+                "x.localhost",
+                "127.0.0.1.",
+                "127.1",
+                "0x7f000001",
+                "2130706433",
+                "0.0.0.0",
+                "[::]",
+                "[::1]",
+                "[::ffff:127.0.0.1]",
+                "[2002:7f00:1::]",
+                "[fe80::1]",
+                "[fd00::1]",
+                "169.254.169.254",
+                "10.0.0.1:6443",
+                "192.168.1.1",
+                "100.64.0.1",
+                "224.0.0.1",
+            )
+        ),
         (document(jwks_uri="/keys"), Reason.MALFORMED),
         (document(jwks_uri="file:///etc/passwd"), Reason.MALFORMED),
         (b"", Reason.MALFORMED),

@@ -17,7 +17,7 @@ from prodkit.jwt.parsing import (
     split_token,
     strict_json,
 )
-from tests.jwt.tokens import as_bytes, b64, token
+from tests.jwt.tokens import as_bytes, b64, claims, compact, token
 
 HS256 = frozenset({"HS256"})
 
@@ -160,6 +160,17 @@ class TestJSON:
         """Any other JSON value is refused."""
         with pytest.raises(InvalidTokenError, match="header"):
             parse_object(text, "header")
+
+    @pytest.mark.parametrize("before", ["", " ", "\n", "\t", "\r\n  "])
+    def test_a_header_begins_with_its_brace(self, before):
+        """So that a token looks like one to whatever masks them in logs; white space inside is fine."""
+        header = f'{before}{{ "alg": "HS256",\n"typ": "JWT" }}'.encode()
+        text = compact(header, claims())
+        if before:
+            with pytest.raises(InvalidTokenError, match="header"):
+                split(text)
+        else:
+            assert split(text).header.algorithm == "HS256"
 
 
 class TestToken:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
 from typing import Any
 
 import pytest
@@ -124,3 +126,30 @@ class TestMemory:
         assert {"policy": "jwt", "outcome": "degraded"} in [
             s.labels for s in authenticator.samples() if s.value
         ]
+
+    def test_threads_that_share_a_small_memory_hurt_nobody(self):
+        """Each may take away what another is about to use; everybody gets the own principal all the same."""
+        authenticator, _ = scripted(self.keys, self.clock, cache_size=2)
+        texts = [token(sub=f"user-{number}") for number in range(4)]
+        wrong: list[object] = []
+
+        def work(number: int) -> None:
+            for step in range(number, number + 2500):
+                try:
+                    found = ask(authenticator, self.kit, texts[step % 4]).id
+                except Exception as error:
+                    wrong.append(error)
+                else:
+                    wrong.extend([found] if found != f"user-{step % 4}" else [])
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(20)
+        finally:
+            sys.setswitchinterval(interval)
+        assert wrong == []

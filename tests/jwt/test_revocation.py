@@ -54,6 +54,24 @@ class TestRevocation:
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
         assert kit.failures == {"token revocation hook": 1}
 
+    async def test_what_the_hook_raises_stays_inside(self, caplog):
+        """Its message may hold anything of the token: type and place are logged, wherever it is asked."""
+
+        def hook(claims: Any) -> bool:
+            message = f"GET denylist:{claims['sub']} CANARY"
+            raise RuntimeError(message)
+
+        jwt = feature(hook)
+        client, kit = secured(jwt)
+        assert client.get("/me", headers=bearer(token())).status_code == 503
+        principal = Principal(id="x", kind="jwt", claims={"sub": "x"})
+        with pytest.raises(Problem, match="503"):
+            await jwt.authenticator.is_still_valid(principal)
+        assert kit.failures == {"token revocation hook": 1}
+        assert "RuntimeError at test_revocation.py:" in caplog.text
+        assert "CANARY" not in caplog.text
+        assert "denylist" not in caplog.text
+
     async def test_a_hook_that_hangs_is_not_waited_for(self, monkeypatch):
         """Its time is bounded."""
         monkeypatch.setattr("prodkit.jwt.revocation._SECONDS", 0.01)

@@ -21,9 +21,6 @@ LOGGER = logging.getLogger("prodkit.api_keys")
 PAUSE_SECONDS: Final = 1.0
 """How long a store that failed is left alone: its callers are answered at once, and it is not hammered."""
 
-_MOST_FAILED_FINDS: Final = 10
-"""In a row: a single one may be no more than a moment of much work, and ten are a store that is not to be hammered."""
-
 
 class Freshness:
     """Looks at what changed in the store, at most once per *check_seconds* and only when a key is used.
@@ -31,7 +28,7 @@ class Freshness:
     A key that is revoked anywhere is refused everywhere *check_seconds* later, and by no message that could be lost: a
     process that has not looked since may not accept a key. While looking fails, what is remembered stays good for
     *stale_seconds* after the last look that did not. Only looks decide this: strangers can make look-ups of single keys late
-    by asking for many, and must not keep a revoked key alive by it.
+    by asking for many, and must neither keep a revoked key alive by it nor have everybody else sent away.
 
     Args:
         store: where the keys are.
@@ -47,8 +44,6 @@ class Freshness:
     __slots__ = (
         "_check_seconds",
         "_cursor",
-        "_failed_finds",
-        "_finds_paused_until",
         "_flights",
         "_forget",
         "_looked_at",
@@ -79,36 +74,19 @@ class Freshness:
         # Before the first look nothing is remembered that could be used.
         self._looked_at = float("-inf")
         self._paused_until = float("-inf")
-        self._finds_paused_until = float("-inf")
-        self._failed_finds = 0
         self.until = float("-inf")
         self.is_failing = False
 
     @property
     def is_paused(self) -> bool:
-        """Whether the store failed a moment ago, and is not asked for keys."""
-        return self._monotonic() < max(self._paused_until, self._finds_paused_until)
+        """Whether the store failed a moment ago, and is not asked."""
+        return self._monotonic() < self._paused_until
 
     async def look(self) -> bool:
         """Look at what changed unless somebody just did; return whether what is remembered may be used now."""
-        now = self._monotonic()
-        if now >= self.until and now >= self._paused_until:
+        if self._monotonic() >= self.until and not self.is_paused:
             await self._flights.run("look", self._look)
         return self._monotonic() < self.until
-
-    def found(self) -> None:
-        """Note that the store answered to the look-up of a key."""
-        if self._failed_finds >= _MOST_FAILED_FINDS:
-            LOGGER.warning("the store of API keys answers to look-ups again")
-        self._failed_finds = 0
-
-    def find_failed(self, error: StoreError) -> None:
-        """Note that it did not: after several in a row it is not asked for keys for a moment, and looked at as ever."""
-        self._failed_finds += 1
-        if self._failed_finds == _MOST_FAILED_FINDS:
-            LOGGER.warning("the store of API keys does not answer to look-ups (%s)", error)
-        if self._failed_finds >= _MOST_FAILED_FINDS:
-            self._finds_paused_until = self._monotonic() + PAUSE_SECONDS
 
     def _failed(self, error: StoreError) -> None:
         """Leave the store alone for a moment: it did not say what changed."""

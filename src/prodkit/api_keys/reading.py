@@ -32,6 +32,8 @@ _POSITIVE_SECONDS: Final = 30.0
 _NEGATIVE_SECONDS: Final = 5.0
 # Between reading and keeping, a key may change: it is read again, and in a storm of changes it is used once and not kept.
 _READS: Final = 3
+# A store that does not answer would be told of with each request.
+_SILENT_SECONDS: Final = 60.0
 _DUMMY: Final = bytes(32)
 
 
@@ -75,6 +77,7 @@ class KeyReader:
         # Peppers that a key was made with and that are not configured; told once.
         self._missed: set[str] = set()
         self.missing_peppers = 0
+        self._told_until = float("-inf")
 
     async def read(self, key_id: str, tag: bytes, material: bytes) -> Entry | None:
         """The entry of whoever presents *material*, or None; a refusal is remembered under *tag*.
@@ -110,13 +113,10 @@ class KeyReader:
         cause = None
         if not self._freshness.is_paused:
             try:
-                found = await self._flights.run(name, load)
+                return await self._flights.run(name, load)
             except StoreError as error:
-                self._freshness.find_failed(error)
+                self._tell(error)
                 cause = error
-            else:
-                self._freshness.found()
-                return found
         if known is None or self._monotonic() >= known.good_until + self._stale_seconds:
             raise CannotTellError from cause
         return known
@@ -158,6 +158,12 @@ class KeyReader:
     async def _look_up(self, key_id: str) -> Entry | None:
         record = await self._store.find(key_id)
         return None if record is None else Entry(record, 0.0, 0.0)
+
+    def _tell(self, error: StoreError) -> None:
+        now = self._monotonic()
+        if now >= self._told_until:
+            self._told_until = now + _SILENT_SECONDS
+            LOGGER.warning("a key could not be looked up (%s)", error)
 
     def _digest(self, key_id: str, material: bytes, pepper_id: str) -> bytes:
         if is_imported_id(key_id):

@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fastapi.routing import iter_route_contexts
-from starlette.routing import Host, Mount
+from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
+from starlette.routing import Host, Mount, Route, WebSocketRoute
 
 from prodkit.core.declared import declared_names
 from prodkit.core.features import RouteRule
@@ -281,7 +281,18 @@ def _endpoints(
 ) -> Iterator[tuple[str, frozenset[str], object]]:
     if depth > 16:  # as in _walk
         return
-    for context in iter_route_contexts(routes):
+    for given in routes:
+        if type(given) in _PLAIN:
+            # Straight on the application: nothing to ask FastAPI's tree for.
+            plain: Any = given
+            methods = frozenset(getattr(plain, "methods", None) or ())
+            yield prefix + plain.path_format, methods, plain.endpoint
+            continue
+        yield from _endpoints_in(given, prefix, depth)
+
+
+def _endpoints_in(given: BaseRoute, prefix: str, depth: int) -> Iterator[tuple[str, frozenset[str], object]]:
+    for context in iter_route_contexts([given]):
         route = context.original_route
         if isinstance(route, (Mount, Host)):
             inner = prefix if isinstance(route, Host) else prefix + (context.path or "")
@@ -293,6 +304,9 @@ def _endpoints(
         elif context.path_format is not None and context.endpoint is not None:
             methods = frozenset(getattr(context, "methods", None) or ())
             yield prefix + context.path_format, methods, context.endpoint
+
+
+_PLAIN: Final = (APIRoute, APIWebSocketRoute, Route, WebSocketRoute)
 
 
 def _pattern(template: str) -> re.Pattern[str]:

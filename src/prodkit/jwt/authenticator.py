@@ -53,7 +53,7 @@ class JWTAuthenticator:
         is_revoked: asked on every request with the claims in `Principal.claims`. While it raises, answers neither True
             nor False, or takes more than two seconds, the answer is 503.
         cache_size: how many tokens are remembered; 0 for none. An ordinary one takes about two kilobytes, the largest
-            that is taken about 60. Each issuer has an equal share.
+            that is taken about 80. Each issuer has an equal share.
         cache_seconds: for how long at most.
         accept_subprotocol: also take a WebSocket's token from `Sec-WebSocket-Protocol: bearer, TOKEN`, since browsers
             can set no other header. The application has to accept the socket with the subprotocol `bearer`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import isfinite
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from prodkit.jwt.parsing import InvalidTokenError
 
@@ -184,7 +184,7 @@ def find_claim(claims: Mapping[str, object], name: str) -> object | None:
 
 
 def frozen(value: object, budget: int = MAX_VALUES) -> object:
-    """*value* of a claim, so that nobody who is shown it can change it for the next: tuples and read-only mappings.
+    """*value* of a claim, so that nobody who is shown it can change it for the next: tuples, and dicts that stay.
 
     Raises:
         InvalidTokenError: it holds more than *budget* values, which take many times the room that they had in the token.
@@ -193,6 +193,20 @@ def frozen(value: object, budget: int = MAX_VALUES) -> object:
     if left < 0:
         raise InvalidTokenError(reason="claim")
     return kept
+
+
+class _FrozenDict(dict[str, object]):
+    """Not a MappingProxyType, which nobody can write as JSON: handlers return what tokens say."""
+
+    __slots__ = ()
+
+    def _refuse(self, *args: object, **members: object) -> NoReturn:
+        del args, members
+        message = "what a token says cannot be changed"
+        raise TypeError(message)
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
 
 def _frozen(value: object, left: int) -> tuple[object, int]:
@@ -204,12 +218,12 @@ def _frozen(value: object, left: int) -> tuple[object, int]:
             members.append(kept)
         return tuple(members), left
     if type(value) is dict:
-        found = {}
+        found: dict[str, object] = {}
         for name, inner in value.items():
             if left < 0:
                 break
             found[name], left = _frozen(inner, left)
-        return MappingProxyType(found), left
+        return _FrozenDict(found), left
     return value, left
 
 
