@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import prodkit
 from prodkit.cli import config, env, keys, serve
+from prodkit.cli.arguments import DiscreetParser
 from prodkit.cli.console import Console, RefusedError, UsageError
 from prodkit.core.exceptions import ProdkitError
 
@@ -70,7 +71,7 @@ def _explained(error: Exception, arguments: argparse.Namespace, console: Console
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = DiscreetParser(
         prog="prodkit",
         description="Hardens FastAPI applications: shows what is set and installed, serves it, and administers its API keys.",
         epilog="examples:\n"

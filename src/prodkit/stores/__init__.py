@@ -249,7 +249,8 @@ class KeyStore(Store, Protocol):
 
         Returns:
             False, with nothing changed, when there is no such key, or it is revoked or replaced already: of two who
-            replace a key at once, one learns that it came too late.
+            replace a key at once, one learns that it came too late. A key whose replacement was revoked before anybody
+            used it counts as not replaced, so that a replacement nobody ever got can be made again; `deprecated_at` stays.
         """
 
     async def redigest(self, key_id: str, *, known: bytes, digest: bytes, pepper_id: str) -> bool:

@@ -150,6 +150,24 @@ class KeyStoreContract:
 
         self.run(scenario)
 
+    def test_a_replacement_that_nobody_got_is_none(self) -> None:
+        """Revoked and never used, it leaves its key free to be replaced by another; one that was used does not."""
+
+        async def scenario(store: KeyStore) -> None:
+            for name in ("lost", "used"):
+                await store.put(_record(name))
+                await store.put(_record(f"{name}-2"))
+                require(await store.deprecate(name, replaced_by=f"{name}-2", at=5.0, expires_at=200.0))
+            await store.touch("used-2", 6.0)
+            for name in ("lost", "used"):
+                await store.revoke(f"{name}-2", 7.0)
+            require(await store.deprecate("lost", replaced_by="lost-3", at=8.0, expires_at=300.0))
+            record = await _found(store, "lost")
+            require((record.replaced_by, record.deprecated_at) == ("lost-3", 5.0), record)
+            require(not await store.deprecate("used", replaced_by="used-3", at=8.0, expires_at=300.0))
+
+        self.run(scenario)
+
     def test_a_digest_is_replaced_only_where_it_is_known(self) -> None:
         """What was written meanwhile is kept, the digest by somebody else included."""
 
