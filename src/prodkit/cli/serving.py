@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from prodkit.cli import workers
 from prodkit.cli.console import Console, RefusedError, UsageError
 from prodkit.cli.draining import SIGNALS, drain_on_signals
 from prodkit.cli.target import kit_or_none, load
@@ -146,8 +147,10 @@ def _serve_here(application: Any, options: ServeOptions) -> int:  # Any: see Wor
 
 
 def _supervise(target: str, options: ServeOptions) -> int:
-    from uvicorn.supervisors import Multiprocess  # noqa: PLC0415 - an extra
+    from uvicorn.supervisors import Multiprocess, multiprocess  # noqa: PLC0415 - an extra
 
+    # This process does nothing else, and there is no other way to say what a worker is started with.
+    multiprocess.Process = workers.WatchedProcess  # type: ignore[misc] # a subclass of it
     config = _config(Worker(target, options.lame_duck_seconds), options)
     if options.uds is not None:
         _remove_stale_socket(options.uds)
