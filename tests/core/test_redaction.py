@@ -33,6 +33,8 @@ def test_harmless_names(name):
         ("connect to postgresql://app:s3cr3t-pw@db:5432/x failed", "s3cr3t-pw"),
         ("Authorization: Bearer abcDEF123456789", "abcDEF123456789"),
         ("token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl sent", "c2lnbmF0dXJl"),
+        ("token eyAiYWxnIjoiSFMyNTYifQ.eyJzdWIiOiIxIn0.c2lnbmF0dXJl sent", "c2lnbmF0dXJl"),
+        ("token ewoiYWxnIjoiSFMyNTYifQ.eyJzdWIiOiIxIn0.c2lnbmF0dXJl sent", "c2lnbmF0dXJl"),
         ('{"password": "hunter2x"}', "hunter2x"),
         ("api_key=abcd1234&x=1", "abcd1234"),
         ("GET /ws?ticket=t1 HTTP", "t1"),

@@ -4,7 +4,7 @@ python-jose chooses its back end when it is imported and falls back to pure Pyth
 registry anybody may write to, and tries every key it is given. None of that is used: the classes over `cryptography` are
 named here, and given key objects that were parsed and judged before.
 
-Imported on demand, by `prodkit.jwt.keys`: it needs the extra `jwt`.
+Used on demand, by `prodkit.jwt.keys`: it needs the extra `jwt`.
 
 Source: RFC 7518, 3.3 to 3.5; RFC 8037, 3.1.
 """
@@ -13,15 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
-
-import jose.backends
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jose.backends import cryptography_backend as backend
-from jose.backends.base import Key
 
 from prodkit.core.exceptions import InstallationError
 from prodkit.jwt.algorithms import ALGORITHMS
@@ -32,13 +25,25 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-__all__ = ["Ed25519Key", "RSAPSSKey", "check_backend", "checker", "thumbprint_of"]
+# Without the extra the module can be imported, and nothing in it be used: `require_jose` says what to install.
+if TYPE_CHECKING or (find_spec("jose") and find_spec("cryptography")):
+    import jose.backends
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from jose.backends import cryptography_backend as backend
+    from jose.backends.base import Key
 
-_HASHES: Final[Mapping[int, hashes.HashAlgorithm]] = {
-    32: hashes.SHA256(),
-    48: hashes.SHA384(),
-    64: hashes.SHA512(),
-}
+    _HASHES: Final[Mapping[int, hashes.HashAlgorithm]] = {
+        32: hashes.SHA256(),
+        48: hashes.SHA384(),
+        64: hashes.SHA512(),
+    }
+else:  # pragma: no cover - seen by the job that imports every module without extras
+    Key = object
+
+__all__ = ["Ed25519Key", "RSAPSSKey", "check_backend", "checker", "thumbprint_of"]
 
 # Of 128 bits: nobody makes a second key of it.
 _THUMBPRINT_DIGITS: Final = 32

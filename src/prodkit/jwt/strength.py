@@ -1,6 +1,6 @@
 """Keys that must not be trusted, found before the first token: too short, too long, guessable, or no secret at all.
 
-Imported on demand, by `prodkit.jwt.keys`: it needs the extra `jwt`.
+Used on demand, by `prodkit.jwt.keys`: it needs the extra `jwt`.
 
 Source: RFC 7518, 3.2 (secrets as long as the hash) and 3.3 (RSA of 2048 bits); NIST SP 800-131A; RFC 8725, 3.5.
 """
@@ -11,12 +11,14 @@ import binascii
 import re
 import zlib
 from base64 import b64decode
+from importlib.util import find_spec
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
-from cryptography.x509 import load_der_x509_certificate
+if TYPE_CHECKING or find_spec("cryptography"):  # as in prodkit.jwt.signatures
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
+    from cryptography.x509 import load_der_x509_certificate
 
 __all__ = ["MAX_RSA_BITS", "MIN_RSA_BITS", "rsa_fault", "secret_fault"]
 
