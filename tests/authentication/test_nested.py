@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from websockets.sync.client import connect
 
+from prodkit.api_keys import APIKeys, keys_router
 from prodkit.authentication import Authentication, StaticKeys, require_scopes
 from prodkit.core.permission import Permission
 from prodkit.installation import install
@@ -38,6 +39,17 @@ def test_scopes_are_asked_for_inside_as_alone(mounted):
     answers = [client.get(f"{prefix}/{name}", headers=BEARER) for name in ("route", "router")]
     assert [answer.status_code for answer in answers] == [403, 403]
     assert 'realm="within"' in answers[0].headers["www-authenticate"]
+
+
+def test_keys_are_administered_inside_as_alone():
+    """The router finds the keys of its own application."""
+    inner, keys = FastAPI(), APIKeys(peppers={"1": "pepper-0123456789abcdefghijklmnopqrstuvwx"})
+    inner.include_router(keys_router())
+    install(inner, keys, Authentication())
+    issued = asyncio.run(keys.registry.issue("ann", scopes=["keys:admin"]))
+    client = TestClient(outer_of(inner))
+    answer = client.get("/inner/v1/keys", headers={"Authorization": f"Bearer {issued.secret}"})
+    assert [key["id"] for key in answer.json()["keys"]] == [issued.record.id]
 
 
 def test_a_socket_inside_ends_with_its_credential():

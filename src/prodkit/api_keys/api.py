@@ -137,11 +137,12 @@ def keys_router(
 
 
 def _registry(context: RequestContext) -> KeyRegistry:
-    registry = context.kit.one(KeyRegistry)
-    if registry is None:
+    # Of applications inside one another the innermost that has keys: the router is part of that one.
+    found = context.provided(KeyRegistry)
+    if not found:
         message = "keys_router(...) is mounted and there are no keys: add APIKeys(...) to install(app, ...)"
         raise InstallationError(message)
-    return registry
+    return found[-1]
 
 
 async def _find(context: RequestContext, key_id: str) -> KeyRecord:
