@@ -151,7 +151,7 @@ class Shop:
                 await call.settle(nano, units={"sku_search": 1}, attributes={"model": model})
             return str(envelope.charged_nano)
 
-        given = Contributes("ledger_of_the_test")
+        given = Contributes("authentication")  # what stands for it
         given.provides = (self.ledger, *([Scheme()] if identified else []))
         identity = guarding(Layer.IDENTITY, identify, "identity")
         self.kit = install(self.app, given, Correlation(), identity, Metering(), *features, clock=self.clock)
