@@ -26,7 +26,7 @@ HIGHEST_IPV4: Final = 0xFFFF_FFFF
 UNIDENTIFIED: Final[Token] = ("unidentified", "")
 
 # Changes when what a bucket's number means changes; two releases never misread each other's state.
-_NAMESPACE: Final = "pk:rl:1"
+_NAMESPACE: Final = "pk:rl:2"
 
 
 def ipv6_token(address: int, prefix_bits: int) -> int:
@@ -39,15 +39,29 @@ def ipv6_token(address: int, prefix_bits: int) -> int:
     return ~(address >> (128 - prefix_bits))
 
 
-def store_key(policy: str, token: Token) -> str:
-    """The key of the bucket that *token* has under *policy*: about 40 characters, the same in every process."""
+def store_key(policy: str, token: Token, within: Token | None = None) -> str:
+    """The key of the bucket that *token* has under *policy*: at most about 80 characters, the same in every process.
+
+    The braces mark whose data it is, as Redis Cluster reads them: what is decided together has to stand on one machine.
+
+    Args:
+        policy: its name.
+        token: who shares the bucket.
+        within: who it is decided together with, e.g. the tenant of a principal; None where that is the same as *token*.
+    """
+    if within is None or within == token:
+        return f"{_NAMESPACE}:{{{_digest(token)}}}:{policy}"
+    return f"{_NAMESPACE}:{{{_digest(within)}}}:{policy}:{_digest(token)}"
+
+
+def _digest(token: Token) -> str:
     if isinstance(token, tuple):
         # The lengths make ("a", "bc") and ("ab", "c") two different texts.
         text = "".join(f"{len(part)}:{part}:" for part in token[:-1]) + token[-1]
     else:
         text = f"i:{token}" if isinstance(token, int) else f"s:{token}"
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=15, person=b"prodkit.limits").digest()
-    return f"{_NAMESPACE}:{policy}:{urlsafe_b64encode(digest).decode('ascii')}"
+    return urlsafe_b64encode(digest).decode("ascii")
 
 
 def peer_address(context: RequestContext) -> IPv4Address | IPv6Address | None:

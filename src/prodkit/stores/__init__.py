@@ -8,88 +8,50 @@ and that yours can pass too.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+from prodkit.stores.rules import (
+    CalendarWindow,
+    FixedWindow,
+    MovingWindow,
+    Permit,
+    Rate,
+    Rule,
+    SlidingWindow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-__all__ = ["Ask", "Decision", "ImmediateStore", "KeyRecord", "KeyStore", "Rate", "RateLimitStore", "Store"]
+__all__ = [
+    "Ask",
+    "CalendarWindow",
+    "Decision",
+    "FixedWindow",
+    "ImmediateStore",
+    "KeyRecord",
+    "KeyStore",
+    "MovingWindow",
+    "Permit",
+    "Rate",
+    "RateLimitStore",
+    "Rule",
+    "Settlement",
+    "SlidingWindow",
+    "Store",
+]
 
-_NANOSECONDS = 1_000_000_000
-# The wall clock is a float of about 1.8e9 seconds, which resolves a quarter of a microsecond: a shorter
-# interval than one microsecond could not be told from none.
-_SHORTEST_INTERVAL_SECONDS = 1e-6
-# Unix time in nanoseconds plus this still fits the signed 64 bits of an SQLite integer.
-_LONGEST_REFILL_SECONDS = 100 * 365 * 86_400.0
+Ask: TypeAlias = "tuple[str, Rule, int]"
+"""One question: key, rule, cost. A plain tuple because at least one is made on every request.
 
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """How fast a bucket refills, and how much it holds.
-
-    A caller may spend `burst` at once; the bucket refills evenly with `limit` per `window_seconds`, so over
-    any stretch of time at most `burst + limit * elapsed / window_seconds` is admitted.
-
-    Attributes:
-        limit: requests (or units of cost) per window, at least 1.
-        window_seconds: length of the window in seconds, above 0.
-        burst: size of the bucket, at least 1. 0, the default, means *the same as limit* and is
-            replaced by it.
-        interval_ns: derived: nanoseconds until one unit is refilled, rounded up so that rounding never admits
-            more.
-        capacity_ns: derived: nanoseconds an empty bucket needs to be full again.
-
-    Raises:
-        ValueError: a value is out of range, the interval is under a microsecond, or a refill takes over 100
-            years.
-
-    Source: ITU-T I.371 (Generic Cell Rate Algorithm: increment = interval, limit = capacity - interval).
-    """
-
-    limit: int
-    window_seconds: float
-    burst: int = 0
-    interval_ns: int = field(init=False, repr=False, compare=False)
-    capacity_ns: int = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Refuse what no bucket can do, and work out the two numbers that every request needs."""
-        if not _is_whole(self.limit) or self.limit < 1:
-            message = f"limit must be a whole number of at least 1, not {self.limit!r}"
-            raise ValueError(message)
-        if not _is_whole(self.burst) or self.burst < 0:
-            message = (
-                f"burst must be a whole number of at least 1 (or 0 for the same as limit), not {self.burst!r}"
-            )
-            raise ValueError(message)
-        if not (math.isfinite(self.window_seconds) and self.window_seconds > 0):
-            message = f"window_seconds must be a number above 0, not {self.window_seconds!r}"
-            raise ValueError(message)
-        if self.window_seconds / self.limit < _SHORTEST_INTERVAL_SECONDS:
-            message = f"{self.limit} per {self.window_seconds} s is more than one per microsecond"
-            raise ValueError(message)
-        burst = self.burst or self.limit
-        interval_ns = math.ceil(self.window_seconds * _NANOSECONDS / self.limit)
-        if interval_ns * burst > _LONGEST_REFILL_SECONDS * _NANOSECONDS:
-            message = f"{burst} at {self.limit} per {self.window_seconds} s take over 100 years to refill"
-            raise ValueError(message)
-        object.__setattr__(self, "burst", burst)
-        object.__setattr__(self, "interval_ns", interval_ns)
-        object.__setattr__(self, "capacity_ns", interval_ns * burst)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-Ask: TypeAlias = "tuple[str, Rate, int]"
-"""One question: key, rate, cost. A plain tuple because at least one is made on every request.
-
-Cost 0 looks without consuming. A key may be any text; it should be short, bounded in length by the caller of
-the store, and hold no credential or address in the clear.
+Cost 0 looks without consuming; a `Permit` costs 1. A key may be any text; it should be short, bounded in length by the
+caller of the store, and hold no credential or address in the clear. What stands in it between the first `{` and the next `}`
+is its *partition*, as in Redis Cluster: see `RateLimitStore.is_partitioned`.
 """
+
+Settlement: TypeAlias = "tuple[str, Rule, int, int]"
+"""What an admitted ask turned out to cost: key, rule, what is added to its cost (negative gives back), `Decision.at_ns`."""
 
 
 @dataclass(slots=True)
@@ -99,18 +61,25 @@ class Decision:
     Not frozen: a frozen dataclass costs several times as much to build, and one is built on every request.
 
     Attributes:
-        allowed: whether this ask fits. Something was consumed only if *every* ask of the call fits.
-        remaining: whole units left after this call, from 0 to the burst.
-        reset_seconds: seconds until the bucket is full again if nothing more is asked; 0.0 when it is full.
+        allowed: whether this ask fits. Something was consumed only if *every* binding ask of the call fits, or where the rule
+            counts what is denied.
+        remaining: whole units left after this call, from 0 to the most that the rule admits at once; of a permit the free
+            places.
+        reset_seconds: seconds until everything is there again if nothing more is asked; 0.0 when it is. Of a fixed or calendar
+            window, seconds until it begins anew. Of a permit 0.0: nobody knows.
         retry_seconds: 0.0 when allowed; else seconds until the same ask fits if nothing else is consumed,
             rounded up by at most 2 microseconds so that waiting just that long is enough; `math.inf` when the
-            cost exceeds the burst.
+            cost can never fit. Of a permit a guess, at most 1 second.
+        at_ns: when it was decided, in nanoseconds of the store's own clock; what `RateLimitStore.settle` wants to know.
+        queued: which place in the queue a permit has, from 1; 0 when it does not wait in one.
     """
 
     allowed: bool
     remaining: int
     reset_seconds: float
     retry_seconds: float
+    at_ns: int = 0
+    queued: int = 0
 
 
 @runtime_checkable
@@ -135,16 +104,24 @@ class Store(Protocol):
 
 @runtime_checkable
 class RateLimitStore(Store, Protocol):
-    """Buckets, one per key.
+    """What was used, one state for each key and kind of rule.
 
-    A bucket that was never asked about is full. A key belongs to one rate at a time: asked with a smaller
-    one, its bucket counts as empty by that rate and refills from there. Every verb raises
-    `StoreUnavailableError` when the store does not answer within its bound; what happens to the request then
-    is a setting of the feature, not of the store.
+    A key that was never asked about has used nothing. Different kinds of rules never see one another's state, also under the
+    same key. A key belongs to one rate at a time: asked with a smaller one, its bucket counts as overdrawn by at most one burst
+    of that rate and refills from there. Every verb raises `StoreUnavailableError` when the store does not answer within its
+    bound; what happens to the request then is a setting of the feature, not of the store.
+
+    Attributes:
+        is_partitioned: whether only asks of one partition can be decided together; see `Ask`.
     """
 
+    is_partitioned: bool
+
     def hit_many(self, asks: Sequence[Ask]) -> tuple[Decision, ...] | Awaitable[tuple[Decision, ...]]:
-        """Consume the cost of every ask if all of them fit, and nothing at all otherwise.
+        """Consume the cost of every ask if all binding ones fit, and nothing at all otherwise.
+
+        Of asks that are not binding those consume that fit, where the call is admitted. Where it is refused, asks whose rule
+        counts what is denied consume all the same, as far as there is something left.
 
         Returns:
             One decision per ask, in order. A store that needs no I/O returns the tuple itself, any other an
@@ -154,15 +131,28 @@ class RateLimitStore(Store, Protocol):
             counted one after the other.
 
         Raises:
-            ValueError: a cost is negative.
+            ValueError: a cost is negative, that of a permit is not 1, or the store is partitioned and the asks are not of one
+                partition.
             StoreUnavailableError: no answer within the bound. The cost may or may not have been consumed.
         """
 
-    async def peek(self, key: str, rate: Rate) -> Decision:
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Add to, or give back of, what admitted asks have cost, where that still counts.
+
+        What is added is taken also where it does not fit: a window counts beyond its limit, a bucket is overdrawn by at most
+        one burst. What is given back never makes more than everything. A permit is settled with -1: its place is free, or its
+        wait is over. What nothing is known of (any more) is ignored. Settlements are independent of one another, so they may be
+        of any partitions.
+
+        Raises:
+            StoreUnavailableError: no answer within the bound; some may have been settled.
+        """
+
+    async def peek(self, key: str, rule: Rule) -> Decision:
         """Tell what an ask of cost 1 would get now, without consuming; `remaining` is what is left now."""
 
     async def reset(self, key: str) -> None:
-        """Make the bucket of *key* full again."""
+        """Forget what was used under *key*, by every kind of rule; places that are taken become free."""
 
 
 @runtime_checkable
