@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 
 import pytest
 
 from prodkit.core.clock import FakeClock
-from prodkit.stores import Decision, KeyStore, Rate, RateLimitStore
-from prodkit.stores.gcra import decide
+from prodkit.stores import (
+    CalendarWindow,
+    Decision,
+    FixedWindow,
+    KeyStore,
+    MovingWindow,
+    Permit,
+    Rate,
+    RateLimitStore,
+    SlidingWindow,
+)
+from prodkit.stores.algorithms.gcra import decide
 from prodkit.stores.memory import MemoryKeyStore, MemoryRateLimitStore
 from prodkit.testing import KeyStoreContract, RateLimitStoreContract
 
@@ -29,9 +40,10 @@ class TestMemoryKeyStore(KeyStoreContract):
 
 def test_it_answers_at_once():
     """The answer is the tuple itself: no coroutine is made on the fastest path."""
-    answer = MemoryRateLimitStore().hit_many([("k", Rate(1, 1.0), 1)])
+    clock = FakeClock()
+    answer = MemoryRateLimitStore(clock=clock).hit_many([("k", Rate(1, 1.0), 1)])
     assert type(answer) is tuple
-    assert answer == (Decision(True, 0, 1.0, 0.0),)
+    assert answer == (Decision(True, 0, 1.0, 0.0, clock.monotonic_ns()),)
 
 
 def test_one_ask_costs_four_calls():
@@ -132,3 +144,82 @@ def test_impossible_bounds_are_refused():
     """A store that may hold nothing is a mistake."""
     with pytest.raises(ValueError, match="max_keys"):
         MemoryRateLimitStore(max_keys=0)
+
+
+WINDOWS = (FixedWindow(5, 1.0), SlidingWindow(5, 1.0), MovingWindow(5, 1.0), CalendarWindow(5, "hour"))
+
+
+@pytest.mark.parametrize("rule", WINDOWS, ids=lambda rule: rule.code)
+def test_what_is_over_is_swept_as_new_callers_come(rule):
+    """Of any kind of rule callers who have gone leave nothing behind."""
+    clock = FakeClock()
+    store = MemoryRateLimitStore(clock=clock)
+    for hour in range(30):
+        for caller in range(50):
+            store.hit_many([(f"{hour}/{caller}", rule, 1)])
+        clock.advance(3600.0)
+    assert len(store) <= 150
+
+
+@pytest.mark.parametrize("rule", WINDOWS, ids=lambda rule: rule.code)
+def test_a_flood_frees_nobody_of_any_kind(rule):
+    """Windows with the smallest counts make room first."""
+    store = MemoryRateLimitStore(max_keys=100, clock=FakeClock())
+    for n in range(100):
+        store.hit_many([(f"{n}", rule, 5 if n % 5 == 0 else 1)])
+    for n in range(2000):
+        store.hit_many([(f"flood {n}", rule, 1)])
+        assert len(store) <= 100
+    assert not any(store.hit_many([(f"{n}", rule, 1)])[0].allowed for n in range(0, 100, 5))
+
+
+@pytest.mark.parametrize("rule", [Rate(5, 3600.0), *WINDOWS[:2], WINDOWS[3]], ids=lambda rule: rule.code)
+def test_a_caller_takes_200_bytes_at_most(rule):
+    """Of every kind but moving windows, a key of 32 characters included."""
+    store = MemoryRateLimitStore(clock=FakeClock())
+    tracemalloc.start()
+    try:
+        for n in range(5000):
+            store.hit_many([(f"{n:032}", rule, 1)])
+        assert tracemalloc.get_traced_memory()[0] / 5000 <= 200
+    finally:
+        tracemalloc.stop()
+
+
+async def test_the_entries_of_moving_windows_are_bounded():
+    """Not only the keys: many entries of few callers make room too, the lightest first, and what is forgotten counts no more."""
+    clock = FakeClock()
+    store = MemoryRateLimitStore(max_keys=10, clock=clock)
+    rule = MovingWindow(1000, 3600.0)
+    shelf = store._shelves["m"]
+    for n in range(300):
+        store.hit_many([(f"{n % 5}", rule, 1 + n % 5)])
+        clock.advance(0.01)
+        assert sum(map(len, shelf._kept.values())) == shelf._entries <= 100
+    await store.reset("4")
+    store.hit_many([("4", rule, 1)])
+    assert sum(map(len, shelf._kept.values())) == shelf._entries
+    await store.aclose()
+    assert len(store) == shelf._entries == 0
+
+
+async def test_permits_leave_no_trace():
+    """What was given back is swept with the next permits, and a lease that nobody gave back when it is over."""
+    clock = FakeClock()
+    store = MemoryRateLimitStore(clock=clock)
+    for n in range(200):
+        permit = Permit(1, f"{n}", 5.0)
+        store.hit_many([(f"k{n}", permit, 1)])
+        if n % 2:
+            await store.settle([(f"k{n}", permit, -1, 0)])
+        clock.advance(1.0)
+    assert len(store) <= 12
+
+
+def test_looking_at_windows_leaves_no_trace():
+    """Neither costs of nothing nor refusals take memory."""
+    store = MemoryRateLimitStore(clock=FakeClock())
+    for rule in WINDOWS:
+        for cost in (0, 6):
+            store.hit_many([("k", rule, cost)])
+    assert len(store) == 0

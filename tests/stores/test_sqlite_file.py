@@ -127,7 +127,13 @@ def test_a_step_that_was_released_is_never_edited():
         sha256("\0".join(" ".join(sql.split()) for sql in step).encode()).hexdigest()[:16]
         for step in UPGRADES
     ]
-    assert digests == ["7b4d0058f5476345", "28942087bebc6fa1", "59f301ae5482a3fa", "10094048a46d8581"]
+    assert digests == [
+        "7b4d0058f5476345",
+        "28942087bebc6fa1",
+        "59f301ae5482a3fa",
+        "10094048a46d8581",
+        "0f19eeec8bb5f446",
+    ]
 
 
 def test_an_upgrade_is_made_whole_or_not_at_all(path, monkeypatch):

@@ -12,6 +12,8 @@ import math
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Final, Literal, TypeAlias
 
+from prodkit.core.calendar_windows import first_second
+
 __all__ = ["WINDOWS", "Window", "window_at"]
 
 Window: TypeAlias = Literal["minute", "hour", "day", "month", "total"]
@@ -39,28 +41,12 @@ def window_at(window: Window, zone: tzinfo, at: float) -> tuple[int, int | None]
     first = datetime.fromtimestamp(at, zone).date()
     if window == "month":
         first = first.replace(day=1)
-    start = _begin(first, zone)
+    start = first_second(first, zone)
     # Where clocks are put back over midnight, the date goes back with them, and the new day has begun all the same.
-    while at >= (end := _begin(_next(first, window), zone)):
+    while at >= (end := first_second(_next(first, window), zone)):
         first, start = _next(first, window), end
     return start, end
 
 
 def _next(first: date, window: Window) -> date:
     return first + timedelta(days=1) if window == "day" else (first + timedelta(days=31)).replace(day=1)
-
-
-def _begin(day: date, zone: tzinfo) -> int:
-    """The first second of *day*: its first midnight, or, where the clocks skip it, the moment they do."""
-    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-    early, late = sorted((math.ceil(midnight.timestamp()), math.ceil(midnight.replace(fold=1).timestamp())))
-    if early == late or datetime.fromtimestamp(early, zone).date() == day:
-        return early
-    # Midnight does not exist: between the two readings of it lies the change, with nothing of the day before it.
-    while early < late:
-        middle = (early + late) // 2
-        if datetime.fromtimestamp(middle, zone).date() >= day:
-            late = middle
-        else:
-            early = middle + 1
-    return late

@@ -24,6 +24,8 @@ from prodkit.stores.rules import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from prodkit.core.features import HealthResult
+
 __all__ = [
     "Ask",
     "CalendarWindow",
@@ -33,6 +35,7 @@ __all__ = [
     "KeyRecord",
     "KeyStore",
     "MovingWindow",
+    "ParticularStore",
     "Permit",
     "Rate",
     "RateLimitStore",
@@ -86,8 +89,11 @@ class Decision:
 class Store(Protocol):
     """What every store can do besides its verbs."""
 
-    async def check(self) -> None:
+    async def check(self) -> HealthResult | None:
         """Return if the store can do its work now, reads and writes.
+
+        Returns:
+            What an operator should know although it works, e.g. that a restart of the server forgets everything; else None.
 
         Raises:
             StoreUnavailableError: it cannot, or did not say so within its time bound.
@@ -110,12 +116,11 @@ class RateLimitStore(Store, Protocol):
     same key. A key belongs to one rate at a time: asked with a smaller one, its bucket counts as overdrawn by at most one burst
     of that rate and refills from there. Every verb raises `StoreUnavailableError` when the store does not answer within its
     bound; what happens to the request then is a setting of the feature, not of the store.
-
-    Attributes:
-        is_partitioned: whether only asks of one partition can be decided together; see `Ask`.
     """
 
-    is_partitioned: bool
+    @property
+    def is_partitioned(self) -> bool:
+        """Whether only asks of one partition can be decided together; see `Ask`."""
 
     def hit_many(self, asks: Sequence[Ask]) -> tuple[Decision, ...] | Awaitable[tuple[Decision, ...]]:
         """Consume the cost of every ask if all binding ones fit, and nothing at all otherwise.
@@ -164,6 +169,18 @@ class ImmediateStore(Protocol):
 
         None means that nothing was consumed and `hit_many` has to be asked: the ask is refused, or it is not an everyday
         one. What is admitted is exactly what `hit_many` would have admitted.
+        """
+
+
+@runtime_checkable
+class ParticularStore(Protocol):
+    """What a store offers in addition that cannot decide by every rule, so that a policy is refused before requests come."""
+
+    def require(self, rule: Rule, *, settles: bool = False) -> None:
+        """Return if it can decide by *rule*, and settle what was consumed if *settles*.
+
+        Raises:
+            ValueError: it cannot; says what to do, after a bar.
         """
 
 

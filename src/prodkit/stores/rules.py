@@ -34,9 +34,9 @@ _SHORTEST_INTERVAL_SECONDS: Final = 1e-6
 # Unix time in nanoseconds plus this still fits the signed 64 bits of an SQLite integer.
 _LONGEST_SECONDS: Final = 100 * 365 * 86_400.0
 _SHORTEST_WINDOW_SECONDS: Final = 0.001
-# A double holds whole numbers up to here, and a script of a store may know no other numbers. Where an empty bucket takes
-# longer than this to refill (104 days), its interval is whole microseconds.
-_EXACT_NS: Final = 2**53
+# A double holds whole numbers up to twice this, which is what an overdrawn bucket lacks at most, and a script of a store may
+# know no other numbers. Where an empty bucket takes longer than this to refill (52 days), its interval is whole microseconds.
+_EXACT_NS: Final = 2**52
 
 MOST_LOGGED: Final = 10_000
 """The largest limit of a `MovingWindow`, which remembers each unit: about 18 bytes of each in Redis."""

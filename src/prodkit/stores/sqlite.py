@@ -5,7 +5,7 @@ machine; for several use Redis. Hits that arrive together go into one transactio
 (`prodkit.stores.coalescing`).
 
 Time is the wall clock, the only one that the processes of a machine share across restarts. Set back, it can
-lock a caller out for at most one refill of the bucket; set forward, buckets are full early.
+lock a caller out for at most two refills of the bucket, or two windows; set forward, buckets are full early.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.core.exceptions import StoreError
+from prodkit.stores.algorithms import Moment, look, require_costs
 from prodkit.stores.coalescing import Coalescer
-from prodkit.stores.gcra import NEGATIVE_COST, decide, look
 from prodkit.stores.sqlite_file import Kind, SqliteFile
 from prodkit.stores.sqlite_keys import SqliteKeyStore, check_writable
+from prodkit.stores.sqlite_limits import Item, Sweep, decide_batch, forget, load
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,17 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from prodkit.core.clock import Clock
-    from prodkit.stores import Ask, Decision, Rate
+    from prodkit.stores import Ask, Decision, Rule, Settlement
+    from prodkit.stores.sqlite_limits import Batch
 
 __all__ = ["SqliteKeyStore", "SqliteRateLimitStore"]
 
-_SWEPT_PER_NEW_KEY = 2
-# Few enough for one sweep to cost less than the transaction it rides on.
-_MAX_SWEPT_PER_BATCH = 200
-
 
 class SqliteRateLimitStore:
-    """Buckets in a file; any number of processes on the machine admit exactly what one would.
+    """Limits in a file; any number of processes on the machine admit exactly what one would.
 
     A batch is committed without waiting for the disk (`synchronous=NORMAL`): a power cut may forget the last
     hits, a killed process forgets none. Rows of full buckets are deleted a few at a time, as new keys come
@@ -52,6 +50,8 @@ class SqliteRateLimitStore:
         StoreUnavailableError: the directory does not exist.
     """
 
+    is_partitioned = False
+
     def __init__(
         self, path: str | os.PathLike[str], *, clock: Clock = SYSTEM_CLOCK, timeout_seconds: float = 0.1
     ) -> None:
@@ -59,34 +59,32 @@ class SqliteRateLimitStore:
         self._file = SqliteFile.shared(path)
         self._wall = clock.wall
         self._timeout_seconds = timeout_seconds
-        self._coalescer: Coalescer[Sequence[Ask], tuple[Decision, ...]] = Coalescer(
+        self._coalescer: Coalescer[Item, tuple[Decision, ...]] = Coalescer(
             self._send_batch, timeout_seconds=timeout_seconds
         )
-        self._swept_up_to = ""
+        self._sweep = Sweep()
 
     def hit_many(self, asks: Sequence[Ask]) -> Awaitable[tuple[Decision, ...]]:
         """See `RateLimitStore.hit_many`; always an awaitable."""
-        for ask in asks:
-            if ask[2] < 0:
-                raise ValueError(NEGATIVE_COST)
-        return self._coalescer.ask(tuple(asks))
+        require_costs(asks)
+        return self._coalescer.ask(Item(asks=tuple(asks)))
 
-    async def peek(self, key: str, rate: Rate) -> Decision:
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """See `RateLimitStore.settle`; travels with the hits, in the order of asking."""
+        await self._coalescer.ask(Item(settlements=tuple(settlements)))
+
+    async def peek(self, key: str, rule: Rule) -> Decision:
         """See `RateLimitStore.peek`."""
 
         def work(connection: sqlite3.Connection) -> Decision:
             now = self._now()
-            return look(_read(connection, {key}).get(key, now), now, rate)
+            return look(load(connection, (rule.code, key), now), now, rule)
 
         return await self._file.run(Kind.READ, work, self._timeout_seconds)
 
     async def reset(self, key: str) -> None:
         """See `RateLimitStore.reset`."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM rate_limits WHERE key = ?", (key,))
-
-        await self._file.run(Kind.WRITE, work, self._timeout_seconds)
+        await self._file.run(Kind.WRITE, lambda connection: forget(connection, key), self._timeout_seconds)
 
     async def check(self) -> None:
         """Write something and delete it again; see `Store.check`."""
@@ -97,7 +95,7 @@ class SqliteRateLimitStore:
         await self._coalescer.aclose()
         await self._file.aclose()
 
-    async def _send_batch(self, batch: list[Sequence[Ask]]) -> Sequence[tuple[Decision, ...] | Exception]:
+    async def _send_batch(self, batch: Batch) -> Sequence[tuple[Decision, ...] | Exception]:
         try:
             return await self._submit(batch)
         except StoreError:
@@ -107,62 +105,26 @@ class SqliteRateLimitStore:
                 raise
         # Somebody asked with a key that is no text for SQLite, say. The transaction was rolled back, so that
         # the others can be answered one by one as if that ask had not been there.
-        return [await self._decide_one(asks) for asks in batch]
+        return [await self._decide_one(item) for item in batch]
 
-    async def _decide_one(self, asks: Sequence[Ask]) -> tuple[Decision, ...] | Exception:
+    async def _decide_one(self, item: Item) -> tuple[Decision, ...] | Exception:
         try:
-            (answer,) = await self._submit([asks])
+            (answer,) = await self._submit([item])
         except Exception as error:  # noqa: BLE001  the answer to whoever asked this
             return error
         return answer
 
-    def _submit(self, batch: list[Sequence[Ask]]) -> asyncio.Future[list[tuple[Decision, ...]]]:
+    def _submit(self, batch: Batch) -> asyncio.Future[list[tuple[Decision, ...]]]:
         return self._file.submit(
             Kind.WRITE, lambda connection: self._decide_all(connection, batch), self._timeout_seconds
         )
 
     # ------------------------------------------------------------------------------ in the thread
 
-    def _now(self) -> int:
+    def _now(self) -> Moment:
         # Whole microseconds: more than a float of this size holds would only be noise.
-        return int(self._wall() * 1e6) * 1000
+        now_us = int(self._wall() * 1e6)
+        return Moment(now_us * 1000, now_us)
 
-    def _decide_all(
-        self, connection: sqlite3.Connection, batch: list[Sequence[Ask]]
-    ) -> list[tuple[Decision, ...]]:
-        now = self._now()
-        full_at = _read(connection, {ask[0] for asks in batch for ask in asks})
-        known = len(full_at)
-        changed: dict[str, int] = {}
-        answers = []
-        for asks in batch:
-            decisions, changes = decide(full_at, now, asks)
-            full_at.update(changes)
-            changed.update(changes)
-            answers.append(decisions)
-        if changed:
-            connection.executemany(
-                "INSERT INTO rate_limits (key, full_at) VALUES (?, ?) "
-                "ON CONFLICT (key) DO UPDATE SET full_at = excluded.full_at",
-                changed.items(),
-            )
-        if new := len(full_at) - known:
-            self._sweep(connection, now, min(_SWEPT_PER_NEW_KEY * new, _MAX_SWEPT_PER_BATCH))
-        return answers
-
-    def _sweep(self, connection: sqlite3.Connection, now: int, count: int) -> None:
-        """Walk on along the keys from where the last sweep stopped, and delete what has no meaning left."""
-        rows = connection.execute(
-            "SELECT key, full_at FROM rate_limits WHERE key > ? ORDER BY key LIMIT ?",
-            (self._swept_up_to, count),
-        ).fetchall()
-        stale = [(key,) for key, full_at in rows if full_at <= now]
-        if stale:
-            connection.executemany("DELETE FROM rate_limits WHERE key = ?", stale)
-        self._swept_up_to = rows[-1][0] if len(rows) == count else ""
-
-
-def _read(connection: sqlite3.Connection, keys: set[str]) -> dict[str, int]:
-    marks = ",".join("?" * len(keys))
-    query = f"SELECT key, full_at FROM rate_limits WHERE key IN ({marks})"  # noqa: S608  question marks
-    return dict(connection.execute(query, tuple(keys)))
+    def _decide_all(self, connection: sqlite3.Connection, batch: Batch) -> list[tuple[Decision, ...]]:
+        return decide_batch(connection, batch, self._now(), self._sweep)

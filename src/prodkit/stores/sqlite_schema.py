@@ -83,6 +83,20 @@ UPGRADES: Sequence[Sequence[str]] = (
         # When it is over; what is over is removed a few at a time.
         "CREATE INDEX web_sessions_by_end ON web_sessions (min(expires_at, coalesce(revoked_at, expires_at)))",
     ),
+    (
+        # Limits other than buckets, in unix microseconds; from `ends_us` on a row means nothing. Counts of windows: kind f, c
+        # or s; of a moving window (m) the total of its entries. No index on the end, for the same reason as on `full_at`.
+        """CREATE TABLE rate_counts (key TEXT NOT NULL, kind TEXT NOT NULL, ends_us INTEGER NOT NULL, count INTEGER NOT NULL,
+            previous INTEGER NOT NULL, PRIMARY KEY (key, kind)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE rate_entries (key TEXT NOT NULL, at_us INTEGER NOT NULL, cost INTEGER NOT NULL,
+            PRIMARY KEY (key, at_us)
+        ) WITHOUT ROWID""",
+        # Who holds a place, until `at_us`, and who waits for one, since `at_us`.
+        """CREATE TABLE rate_permits (key TEXT NOT NULL, id TEXT NOT NULL, waits INTEGER NOT NULL, at_us INTEGER NOT NULL,
+            ends_us INTEGER NOT NULL, PRIMARY KEY (key, id)
+        ) WITHOUT ROWID""",
+    ),
 )
 """`UPGRADES[n]` leads from schema version n to n + 1. Released entries are never edited; new ones only add
 what an older release running beside the newer one can ignore."""

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from prodkit.stores import Decision, Rate
 from prodkit.testing.limits_harness import hit
+from prodkit.testing.limits_models import RateLimitStoreModels
+from prodkit.testing.limits_permits import RateLimitStorePermits
 from prodkit.testing.limits_properties import RateLimitStoreProperties
+from prodkit.testing.limits_rules import RateLimitStoreRules
 from prodkit.testing.requirements import require
 
 if TYPE_CHECKING:
@@ -18,8 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["RateLimitStoreContract"]
 
 
-class RateLimitStoreContract(RateLimitStoreProperties):
-    """Every promise of `prodkit.stores.RateLimitStore`, the properties included."""
+class RateLimitStoreContract(
+    RateLimitStoreRules, RateLimitStorePermits, RateLimitStoreModels, RateLimitStoreProperties
+):
+    """Every promise of `prodkit.stores.RateLimitStore`, the properties included.
+
+    Keys that are asked about in one call share a partition, so that it can be run over partitioned stores too. A store whose
+    clock is its own overrides `elapse`; one that takes a clock is given one that begins in the middle of June 2025.
+    """
 
     # ------------------------------------------------------------------------------ one bucket
 
@@ -114,15 +123,15 @@ class RateLimitStoreContract(RateLimitStoreProperties):
         async def scenario(store: RateLimitStore, clock: FakeClock) -> None:
             del clock
             rate = Rate(10, 1.0, burst=2)
-            await hit(store, ("k", rate, 2))
-            for asks in ([("k", rate, -1)], [("other", rate, 1), ("k", rate, -1)]):
+            await hit(store, ("{k}", rate, 2))
+            for asks in ([("{k}", rate, -1)], [("{k}other", rate, 1), ("{k}", rate, -1)]):
                 try:
                     await hit(store, *asks)
                 except ValueError:
                     continue
                 require(False, "a negative cost was accepted")
-            require((await hit(store, ("k", rate, 0), ("other", rate, 0)))[0].remaining == 0)
-            require((await hit(store, ("other", rate, 0)))[0].remaining == 2)
+            require((await hit(store, ("{k}", rate, 0), ("{k}other", rate, 0)))[0].remaining == 0)
+            require((await hit(store, ("{k}other", rate, 0)))[0].remaining == 2)
 
         self.run(scenario)
 
@@ -132,7 +141,8 @@ class RateLimitStoreContract(RateLimitStoreProperties):
         async def scenario(store: RateLimitStore, clock: FakeClock) -> None:
             del clock
             rate = Rate(10, 10.0, burst=2)
-            require(await store.peek("k", rate) == Decision(True, 2, 0.0, 0.0))
+            full = await store.peek("k", rate)
+            require(full == Decision(True, 2, 0.0, 0.0, full.at_ns), full)
             await hit(store, ("k", rate, 2))
             for _ in range(2):
                 empty = await store.peek("k", rate)
@@ -145,17 +155,19 @@ class RateLimitStoreContract(RateLimitStoreProperties):
         self.run(scenario)
 
     def test_a_smaller_rate_takes_effect_at_once(self) -> None:
-        """After a change of configuration nobody waits longer than the *new* bucket takes to refill."""
+        """After a change of configuration nobody waits longer than the *new* bucket, overdrawn by a burst, takes to refill."""
 
         async def scenario(store: RateLimitStore, clock: FakeClock) -> None:
             slow, quick = Rate(1, 86_400.0), Rate(1, 2.0)
-            for others in ((), (("other", quick, 1),)):
-                await store.reset("k")
-                await hit(store, ("k", slow, 1))
-                refused = (await hit(store, ("k", quick, 1), *others))[0]
-                require(not refused.allowed and refused.retry_seconds <= 2.1, refused)
+            for others in ((), (("{k}other", quick, 1),)):
+                await store.reset("{k}")
+                await hit(store, ("{k}", slow, 1))
+                refused = (await hit(store, ("{k}", quick, 1), *others))[0]
+                require(not refused.allowed and refused.retry_seconds <= 4.1, refused)
                 await self.elapse(clock, refused.retry_seconds)
-                require((await hit(store, ("k", quick, 1), *others))[0].allowed, "locked out by the old rate")
+                require(
+                    (await hit(store, ("{k}", quick, 1), *others))[0].allowed, "locked out by the old rate"
+                )
 
         self.run(scenario)
 
@@ -181,13 +193,13 @@ class RateLimitStoreContract(RateLimitStoreProperties):
         async def scenario(store: RateLimitStore, clock: FakeClock) -> None:
             del clock
             wide, narrow = Rate(100, 60.0), Rate(1, 60.0)
-            both: tuple[Ask, Ask] = (("wide", wide, 1), ("narrow", narrow, 1))
+            both: tuple[Ask, Ask] = (("{k}wide", wide, 1), ("{k}narrow", narrow, 1))
             require([d.allowed for d in await hit(store, *both)] == [True, True])
             for _ in range(3):
                 first, second = await hit(store, *both)
                 require((first.allowed, first.remaining) == (True, 99), first)
                 require((second.allowed, second.remaining) == (False, 0), second)
-            require((await hit(store, ("wide", wide, 99)))[0].allowed)
+            require((await hit(store, ("{k}wide", wide, 99)))[0].allowed)
 
         self.run(scenario)
 

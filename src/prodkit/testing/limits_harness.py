@@ -12,6 +12,8 @@ from prodkit.core.clock import FakeClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from hypothesis import settings
+
     from prodkit.stores import Ask, Decision, RateLimitStore
 
 __all__ = ["RateLimitStoreHarness", "hit"]
@@ -24,7 +26,22 @@ async def hit(store: RateLimitStore, *asks: Ask) -> tuple[Decision, ...]:
 
 
 class RateLimitStoreHarness:
-    """How a store is made, and how time passes for it."""
+    """How a store is made, how time passes for it, and how hard it is tried.
+
+    Attributes:
+        examples: how many examples each property is tried with.
+        simplifies: whether an example that fails is made as small as can be, which takes long.
+    """
+
+    examples = 30
+    simplifies = True
+
+    def tried(self) -> settings:
+        """How properties are tried; needs hypothesis."""
+        from hypothesis import Phase, settings
+
+        phases = (Phase.explicit, Phase.generate, *((Phase.shrink,) if self.simplifies else ()))
+        return settings(max_examples=self.examples, deadline=None, database=None, phases=phases)
 
     def make_store(self, clock: FakeClock) -> RateLimitStore | Awaitable[RateLimitStore]:
         """Return a new, empty store that reads *clock*; it is closed by the test. May be `async`."""
