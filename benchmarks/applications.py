@@ -25,6 +25,7 @@ KEY: Final = "benchmark-key-0123456789abcdefghijklmnopqrstuvwxyz"
 # Never reached, because what is measured is a request that is let through; and yet so slow to refill that a bucket is
 # in use between two requests, as a busy caller's is, and is not swept away and made anew for each of them.
 RATE: Final = "6000000/hour"
+ONE_STAGE: Final[dict[str, str | None]] = {"address": None, "default": RATE}
 ORIGIN: Final = "https://app.example.com"
 
 Header = tuple[bytes, bytes]
@@ -50,6 +51,7 @@ class Variant:
         build: makes the application with that many routes.
         headers: of the request, which the bare application it is compared with gets as well.
         own_environment: runs where another package is installed under our import name.
+        needs_server: asks another process for each request, so nothing but load says what that costs.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Variant:
     build: Callable[[int], ASGIApp]
     headers: tuple[Header, ...]
     own_environment: bool = False
+    needs_server: bool = False
 
 
 def path_at(routes: int) -> str:
@@ -80,7 +83,7 @@ def bare(routes: int = 1, dependencies: Sequence[Depends] = ()) -> FastAPI:
 def core(routes: int) -> ASGIApp:
     """`harden()` with a key and nothing else set, on the memory store."""
     app = bare(routes)
-    _harden(app, "memory://", everything=False)
+    _harden(app, "memory://")
     return app
 
 
@@ -100,12 +103,40 @@ def everything_on_sqlite(routes: int) -> ASGIApp:
     return app
 
 
-def _harden(app: FastAPI, store: str, *, everything: bool) -> None:
+def one_stage_on_memory(routes: int) -> ASGIApp:
+    """Core set with one limit, by principal, on the memory store."""
+    app = bare(routes)
+    _harden(app, "memory://", limits=ONE_STAGE)
+    return app
+
+
+def one_stage_on_sqlite(routes: int) -> ASGIApp:
+    """The same on SQLite."""
+    app = bare(routes)
+    folder = Path(os.environ.get("BENCHMARK_FOLDER") or tempfile.mkdtemp(prefix="benchmark-"))
+    _harden(app, f"sqlite:///{folder / f'one-{os.getpid()}.db'}", limits=ONE_STAGE)
+    return app
+
+
+def one_stage_on_redis(routes: int) -> ASGIApp:
+    """The same on a Valkey beside the client, on the other processor."""
+    from benchmarks import redis_server
+
+    processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    others = [number for number in range(os.cpu_count() or 1) if number not in processors]
+    app = bare(routes)
+    _harden(app, redis_server.start(str(others[-1]) if others else "-"), limits=ONE_STAGE)
+    return app
+
+
+def _harden(
+    app: FastAPI, store: str, *, everything: bool = False, limits: dict[str, str | None] | None = None
+) -> None:
     from prodkit.hardening import harden
     from prodkit.settings import Settings
 
     values: dict[str, Any] = {
-        "rate_limiting": {"address": RATE},
+        "rate_limiting": limits or {"address": RATE},
         "authentication": {
             "mode": "keys",
             "static_keys": {"benchmark": {"sha256": sha256(KEY.encode()).hexdigest()}},
@@ -166,6 +197,15 @@ VARIANTS: Final = {
             FROM_BROWSER,
         ),
         Variant("all-sqlite", "everything on, SQLite", everything_on_sqlite, PROXIED),
+        Variant("limit-memory", "core set, one limit by principal, memory", one_stage_on_memory, WITH_KEY),
+        Variant("limit-sqlite", "core set, one limit by principal, SQLite", one_stage_on_sqlite, WITH_KEY),
+        Variant(
+            "limit-redis",
+            "core set, one limit by principal, Redis",
+            one_stage_on_redis,
+            WITH_KEY,
+            needs_server=True,
+        ),
         Variant("glue", "the usual glue", glue, WITH_KEY),
         Variant(
             "glue-origin",

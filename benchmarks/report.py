@@ -65,7 +65,7 @@ def routes_table(results: Mapping[str, Figures]) -> str:
         ["---", *["--:"] * 4],
     ]
     for name, variant in VARIANTS.items():
-        if name.endswith("-origin") or variant.own_environment:
+        if name.endswith("-origin") or variant.own_environment or name.startswith("limit-"):
             continue
         row = [variant.title]
         for kind, cell in (("calls", _calls), ("instructions", _thousands)):
