@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prodkit.core.assembly import assemble
 from prodkit.core.clock import FakeClock
 from prodkit.core.context import RequestContext
-from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.core.exceptions import InstallationError, StoreUnavailableError
 from prodkit.core.identity import Principal
 from prodkit.core.partition import ipv6_token, store_key
 from prodkit.core.problems import Problem
@@ -189,7 +189,7 @@ async def test_keys_show_nothing_of_the_caller():
     await bench.ask(bench.context(principal=Principal(id="ann@example.org" * 20, kind="test")))
     keys = list(bench.store._full_at)
     assert len(keys) == 2
-    assert all(key.startswith("pk:rl:1:") and len(key) < 64 for key in keys)
+    assert all(key.startswith("pk:rl:2:") and len(key) < 64 for key in keys)
     assert "ann" not in "".join(keys)
     assert "203.0" not in "".join(keys)
 
@@ -268,3 +268,15 @@ def test_rates_are_written_as_usual(text, limit, window):
     """The grammar of the limits package."""
     rate = parse_rate(text)
     assert (rate.limit, rate.window_seconds, rate.burst) == (limit, window, limit)
+
+
+def test_policies_are_made_once(monkeypatch):
+    """A policy made anew for each request is a leak, and is refused before it becomes one."""
+    monkeypatch.setattr("prodkit.rate_limiting.limiter._MOST_POLICIES", 10)
+    limiter = Bench(address=None).kit.one(RateLimiter)
+    assert limiter is not None
+    for number in range(10):
+        limiter.limit(Policy(f"p{number}", "1/minute"))
+        limiter.limit(Policy("p0", "1/minute"))
+    with pytest.raises(InstallationError, match="make them once"):
+        limiter.limit(Policy("p10", "1/minute"))

@@ -93,17 +93,20 @@ class TestRateLimitOfARoute:
         assert refused.value.status_code == 429
 
     def test_openapi_documents_it(self):
-        """The route's 429 has its headers in the document; a route without a rule has none."""
+        """The route's own limit stands in the document, and a route without one has none."""
         app = FastAPI()
 
-        @app.get("/slow", dependencies=[rate_limit("1/minute")])
+        @app.get("/slow", dependencies=[rate_limit("1/minute", name="slow")])
         async def slow() -> int:
             return 1
 
-        paths = App(RateLimiting(), app=app).client().get("/openapi.json").json()["paths"]
-        response = paths["/slow"]["get"]["responses"]["429"]
-        assert set(response["headers"]) == {"Retry-After", "RateLimit-Policy", "RateLimit"}
-        assert "429" not in paths["/"]["get"]["responses"]
+        document = App(RateLimiting(address=None), app=app).client().get("/openapi.json").json()
+        operation = document["paths"]["/slow"]["get"]
+        assert [policy["name"] for policy in operation["x-rate-limit-policies"]] == ["slow"]
+        name = operation["responses"]["429"]["$ref"].rpartition("/")[2]
+        headers = document["components"]["responses"][name]["headers"]
+        assert set(headers) == {"Retry-After", "RateLimit-Policy", "RateLimit"}
+        assert "429" not in document["paths"]["/"]["get"]["responses"]
 
     def test_a_mounted_application_may_bring_its_own_limits(self):
         """A rule inside of it is enforced by its own feature where the outer application has none."""

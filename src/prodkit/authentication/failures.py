@@ -44,6 +44,8 @@ class Failures:
 
     def __init__(self, per_minute: int) -> None:
         self.denied = 0
+        # Not one that counts what is denied: it would keep out for longer who holds a key that ended and goes on in good faith,
+        # while who guesses is told to wait either way, and cannot find one.
         self._rate = Rate(per_minute, 60.0)
         self._store: RateLimitStore | None = None
         self._monotonic = SYSTEM_CLOCK.monotonic

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from prodkit.core.asgi import Scope
     from prodkit.core.features import Kit, RouteRule
+    from prodkit.core.pipeline.judging import MessageJudge
 
 __all__ = ["CurrentContext", "CurrentPrincipal", "Outcome", "RequestContext", "context_of", "current_context"]
 
@@ -46,6 +47,7 @@ class Rare:
         "deadline",
         "enforced",
         "joined",
+        "judges",
         "parts",
         "route_check",
         "usage",
@@ -58,6 +60,7 @@ class Rare:
         self.deadline: float | None = None
         self.enforced: list[object] = []
         self.joined: tuple[Kit, ...] = ()
+        self.judges: list[MessageJudge] = []
         self.parts: dict[type, object] = {}
         self.route_check: Callable[[Scope], None] | None = None
         self.usage: dict[str, int] = {}
@@ -243,6 +246,10 @@ class RequestContext:
         at most one second each; a failure is counted and logged and never reaches the request.
         """
         self.rare.callbacks.append(callback)
+
+    def judge_messages(self, judge: MessageJudge) -> None:
+        """Have *judge* asked about each message that this WebSocket receives, before the application has it."""
+        self.rare.judges.append(judge)
 
     async def enforce(self, rule: RouteRule) -> None:
         """Enforce *rule* unless it was found to hold for this request already.

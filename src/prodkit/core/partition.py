@@ -15,8 +15,21 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
     from prodkit.core.context import RequestContext
+    from prodkit.core.identity import Principal
 
-__all__ = ["HIGHEST_IPV4", "UNIDENTIFIED", "Token", "ipv6_token", "peer_address", "store_key"]
+__all__ = [
+    "EVERYBODY",
+    "HIGHEST_IPV4",
+    "UNIDENTIFIED",
+    "Token",
+    "ipv6_token",
+    "partition_of",
+    "peer_address",
+    "principal_token",
+    "store_key",
+    "tenant_token",
+    "within",
+]
 
 Token = int | str | tuple[str, str] | tuple[str, str, str]
 """A partition, cheap to look up: an address as a number, text of the developer's own, or kind, tenant and id of a principal,
@@ -24,6 +37,7 @@ which is a name within its tenant."""
 
 HIGHEST_IPV4: Final = 0xFFFF_FFFF
 UNIDENTIFIED: Final[Token] = ("unidentified", "")
+EVERYBODY: Final[Token] = ("everybody", "")
 
 # Changes when what a bucket's number means changes; two releases never misread each other's state.
 _NAMESPACE: Final = "pk:rl:2"
@@ -39,6 +53,22 @@ def ipv6_token(address: int, prefix_bits: int) -> int:
     return ~(address >> (128 - prefix_bits))
 
 
+def principal_token(principal: Principal) -> Token:
+    """The token of an identified caller."""
+    tenant = principal.tenant
+    return (principal.kind, principal.id) if tenant is None else (principal.kind, tenant, principal.id)
+
+
+def tenant_token(tenant: str) -> Token:
+    """The token of everybody who belongs to *tenant*."""
+    return ("tenant", tenant)
+
+
+def within(token: Token) -> Token:
+    """Together with whose buckets that of *token* stands: a principal's with its tenant's, any other by itself."""
+    return ("tenant", token[1]) if isinstance(token, tuple) and len(token) == 3 else token
+
+
 def store_key(policy: str, token: Token, within: Token | None = None) -> str:
     """The key of the bucket that *token* has under *policy*: at most about 80 characters, the same in every process.
 
@@ -52,6 +82,11 @@ def store_key(policy: str, token: Token, within: Token | None = None) -> str:
     if within is None or within == token:
         return f"{_NAMESPACE}:{{{_digest(token)}}}:{policy}"
     return f"{_NAMESPACE}:{{{_digest(within)}}}:{policy}:{_digest(token)}"
+
+
+def partition_of(key: str) -> str:
+    """What stands in the braces of a key of ours."""
+    return key[key.index("{") + 1 : key.index("}")]
 
 
 def _digest(token: Token) -> str:

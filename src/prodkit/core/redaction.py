@@ -28,9 +28,9 @@ _SECRET_NAME = re.compile(
 _HARMLESS_NAME = frozenset({"input_tokens", "output_tokens", "total_tokens", "max_tokens", "token_type"})
 
 _SHAPES: Final = (
-    # scheme://user:password@host
+    # scheme://user:password@host, up to the last @, since a password may hold one
     (
-        re.compile(r"(?P<keep>(?<![a-z0-9+.\-])[a-z0-9+.\-]++://[^\s/:@]*+:)[^\s@/]++(?=@)", re.IGNORECASE),
+        re.compile(r"(?P<keep>(?<![a-z0-9+.\-])[a-z0-9+.\-]++://[^\s/:@]*+:)[^\s/]+(?=@)", re.IGNORECASE),
         r"\g<keep>" + MASK,
     ),
     # Authorization: Bearer x, Basic x
@@ -73,7 +73,7 @@ _SHAPES: Final = (
     # ?name=value in a URL, where also short names are those of credentials
     (
         re.compile(
-            r"(?P<keep>[?&][\w.\-]{0,64}?(?:token|ticket|jwt|key)=)[^\s\"'&#]+",
+            r"(?P<keep>[?&][\w.\-]{0,64}?(?:token|ticket|jwt|key|password)=)[^\s\"'&#]+",
             re.IGNORECASE,
         ),
         r"\g<keep>" + MASK,

@@ -1,6 +1,9 @@
 """Rate limiting: how many requests a caller may make in a window, decided before the request costs anything.
 
-Two stages: by address before authentication, so that an anonymous flood is cheap to refuse; by principal after it.
+Two stages: by address before authentication, so that an anonymous flood is cheap to refuse; by principal after it. All
+policies of a stage are decided in one call of the store, all or nothing. Handlers may reserve costs that are known later, and
+policies may count what is under way instead of what comes in a window.
+
 Enforcement does not ask which route a request takes: unmatched paths, mounted applications and WebSockets count too.
 
 Source: the generic cell rate algorithm (ITU-T I.371); draft-ietf-httpapi-ratelimit-headers-11.
@@ -16,22 +19,33 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field, field_validator, model_validator
 
+from prodkit.core.exceptions import SettingsError
 from prodkit.core.features import FeatureSettings, HealthCheck, Layer, Parts
+from prodkit.rate_limiting.api import limits_router
+from prodkit.rate_limiting.exemptions import Exemptions
 from prodkit.rate_limiting.limit import Limit
-from prodkit.rate_limiting.limiter import OnStoreError, OnUnidentified, RateLimiter
-from prodkit.rate_limiting.policy import By, Cost, Policy, parse_rate
+from prodkit.rate_limiting.limiter import OnUnidentified, RateLimiter
+from prodkit.rate_limiting.messages import Messages, OnExceed, guard_sockets, message_limit
+from prodkit.rate_limiting.openapi import document_limits
+from prodkit.rate_limiting.policy import By, Cost, OnStoreError, Policy, Stage, parse_rate
+from prodkit.rate_limiting.rates import Algorithm
+from prodkit.rate_limiting.reserving import CurrentLimits, Limits, Reservation, limits_of
 from prodkit.rate_limiting.rule import RateLimitRule, rate_limit
 from prodkit.stores import RateLimitStore
 from prodkit.stores.memory import MemoryRateLimitStore
-from prodkit.stores.urls import Stores, open_store
+from prodkit.stores.urls import check_limits_url, is_shared, open_limits
 
 if TYPE_CHECKING:
     from prodkit.core.features import Kit
 
 __all__ = [
+    "Algorithm",
     "By",
     "Cost",
+    "CurrentLimits",
     "Limit",
+    "Limits",
+    "OnExceed",
     "OnStoreError",
     "OnUnidentified",
     "Policy",
@@ -39,6 +53,11 @@ __all__ = [
     "RateLimiter",
     "RateLimiting",
     "RateLimitingSettings",
+    "Reservation",
+    "Stage",
+    "limits_of",
+    "limits_router",
+    "message_limit",
     "parse_rate",
     "rate_limit",
 ]
@@ -64,20 +83,24 @@ class RateLimitingSettings(FeatureSettings):
         str | None,
         Field(
             description="How much each client address may ask before authentication. Default 1200/minute: more than a small "
-            "office behind one address needs, a fraction of what one worker serves. Empty JSON null for none.",
+            "office behind one address needs, a fraction of what one worker serves. `null` for none.",
         ),
     ] = _GENEROUS
     policies: Annotated[
         tuple[Policy, ...],
         Field(
             description='Further limits, a JSON list of objects: `[{"name": "daily", "rate": "5000/day", "by": "tenant"}]`. '
-            "Fields: name, rate, by (address, principal, tenant), burst, cost, layer (address, admission), enforce.",
+            "Fields: name, rate, by (address, principal, tenant, global), burst, cost, layer (address, admission, handler, "
+            "message), enforce, algorithm (gcra, sliding-window, moving-window, fixed-window, calendar), time_zone, anchor, "
+            "concurrent, queue, queue_seconds, lease_seconds, plans, tenants, count_denied, on_store_error, lease, atomic.",
         ),
     ] = ()
     store: Annotated[
         str | None,
         Field(
-            description="Where the counts are, when not in PRODKIT_STORE: `memory://` or `sqlite:///path/to/file.db`.",
+            description="Where the counts are, when not in PRODKIT_STORE: `memory://`, `sqlite:///path/to/file.db`, "
+            "`redis://host:6379/0`, or `limits+async+memcached://host:11211` and other storages of the `limits` package, which "
+            "promise less (how-to: stores).",
             repr=False,
         ),
     ] = None
@@ -85,7 +108,7 @@ class RateLimitingSettings(FeatureSettings):
         OnStoreError,
         Field(
             description="While the store does not answer: `local` (default) each worker limits for itself, `open` nobody is "
-            "limited, `closed` everybody gets 503.",
+            "limited, `closed` everybody gets 503. A policy may say otherwise for itself.",
         ),
     ] = "local"
     on_unidentified: Annotated[
@@ -111,6 +134,60 @@ class RateLimitingSettings(FeatureSettings):
             "clients that know no other. Default false.",
         ),
     ] = False
+    on_message_exceed: Annotated[
+        OnExceed,
+        Field(
+            description="What becomes of a WebSocket message that a policy of the layer message refuses: `close` (default) the "
+            "socket is closed with 1008, `drop` the message is not handed on, `wait` nothing more is read until it fits.",
+        ),
+    ] = "close"
+    exempt_networks: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Whom no policy applies to, by client address: a JSON list of CIDR blocks, e.g. of a monitoring host. "
+            "Default none.",
+        ),
+    ] = ()
+    exempt_principals: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Whom no policy applies to once identified: a JSON list of `tenant/id`, or `id` for principals without a "
+            "tenant. Limits by address before authentication hold for them too. Default none.",
+        ),
+    ] = ()
+    expected_workers: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10_000,
+            description="How many processes share the limits: while the store is away and each limits for itself, it admits its "
+            "part, rounded up. Default WEB_CONCURRENCY, else 1: count all machines.",
+        ),
+    ] = None
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_store(cls, url: str | None) -> str | None:
+        if url is not None:
+            try:
+                check_limits_url(url)
+            except SettingsError as error:
+                (fault,) = error.faults
+                message = f"{fault.message} | {fault.cure}"
+                raise ValueError(message) from None
+        return url
+
+    @field_validator("exempt_networks")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Exemptions(value)
+        return value
+
+    @field_validator("default", "address", mode="before")
+    @classmethod
+    def _none_is_none(cls, value: object) -> object:
+        # In an environment variable there is no other way to write it.
+        return None if value in ("", "null") else value
 
     @field_validator("default", "address")
     @classmethod
@@ -161,6 +238,10 @@ class RateLimiting:
         on_unidentified: OnUnidentified = "shared",
         ipv6_prefix: int = 64,
         legacy_headers: bool = False,
+        on_message_exceed: OnExceed = "close",
+        exempt_networks: Iterable[str] = (),
+        exempt_principals: Iterable[str] = (),
+        expected_workers: int | None = None,
     ) -> None:
         self.settings = RateLimitingSettings.of(
             "RateLimiting",
@@ -172,12 +253,18 @@ class RateLimiting:
             on_unidentified=on_unidentified,
             ipv6_prefix=ipv6_prefix,
             legacy_headers=legacy_headers,
+            on_message_exceed=on_message_exceed,
+            exempt_networks=tuple(exempt_networks),
+            exempt_principals=tuple(exempt_principals),
+            expected_workers=expected_workers,
         )
         self.limiter = RateLimiter(
             on_store_error=on_store_error,
             on_unidentified=on_unidentified,
             ipv6_prefix=ipv6_prefix,
             legacy_headers=legacy_headers,
+            exemptions=Exemptions(self.settings.exempt_networks, self.settings.exempt_principals),
+            expected_workers=expected_workers or _web_concurrency(),
         )
 
     @classmethod
@@ -194,30 +281,44 @@ class RateLimiting:
         """A guard for each stage that has a policy, and the health of the store."""
         own = None
         if self.settings.store is not None:
-            own = open_store(self.settings.store, setting="PRODKIT_RATE_LIMITING__STORE", clock=kit.clock)
+            own = open_limits(self.settings.store, setting="PRODKIT_RATE_LIMITING__STORE", clock=kit.clock)
         store = _store_of(kit, own)
         self.limiter.bind(store, kit.clock, addresses_resolved="proxies" in kit.features)
+        policies = self.settings.all_policies()
+        for policy in policies:
+            self.limiter.limit(policy)  # also what handlers reserve, so that it can be found by its name
         guards, order = [], {}
         for layer, stage in ((Layer.ADDRESS, "address"), (Layer.ADMISSION, "admission")):
-            policies = [policy for policy in self.settings.all_policies() if policy.layer == stage]
-            if policies:
-                guards.append((layer, self.limiter.guard(policies)))
-                order[layer] = "limits: " + ", ".join(f"{policy.name} {policy.rate}" for policy in policies)
-        if isinstance(store, MemoryRateLimitStore):
+            decided = [policy for policy in policies if policy.layer == stage]
+            if decided:
+                guards.append((layer, self.limiter.guard(decided)))
+                order[layer] = "limits: " + ", ".join(
+                    f"{policy.name} {policy.rate or f'{policy.concurrent} at a time'}" for policy in decided
+                )
+        of_messages = [policy for policy in policies if policy.layer == "message"]
+        if of_messages:
+            messages = Messages(of_messages, on_exceed=self.settings.on_message_exceed)
+            guards.append((Layer.ADMISSION, guard_sockets(self.limiter, messages)))
+        health_checks = []
+        if not is_shared(store):
             _warn_of_many_workers()
-            return Parts(guards=guards, order=order)
+        else:
+            # Not critical: requests are answered without it, as `on_store_error` says.
+            health_checks = [HealthCheck(name="rate_limit_store", check=store.check, critical=False)]
+        # Nothing is left to do at the end of a process that neither opened a store nor keeps anything of one.
+        keeps = any(policy.lease or policy.concurrent for policy in policies)
         return Parts(
             guards=guards,
             order=order,
-            # Not critical: requests are answered without it, as `on_store_error` says.
-            health_checks=[HealthCheck(name="rate_limit_store", check=store.check, critical=False)],
-            lifespan=None if own is None else lambda: _closing(own),
+            health_checks=health_checks,
+            openapi=[document_limits],
+            lifespan=(lambda: _closing(self.limiter, own)) if keeps or own is not None else None,
         )
 
 
-def _store_of(kit: Kit, own: Stores | None) -> RateLimitStore:
+def _store_of(kit: Kit, own: RateLimitStore | None) -> RateLimitStore:
     if own is not None:
-        return own.limits
+        return own
     found = kit.one(RateLimitStore)  # type: ignore[type-abstract] # looked for by protocol
     if found is not None:
         return found
@@ -227,19 +328,28 @@ def _store_of(kit: Kit, own: Stores | None) -> RateLimitStore:
 
 
 @asynccontextmanager
-async def _closing(stores: Stores) -> AsyncIterator[None]:
+async def _closing(limiter: RateLimiter, own: RateLimitStore | None) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await stores.aclose()
+        try:
+            await limiter.aclose()
+        finally:
+            if own is not None:
+                await own.aclose()
+
+
+def _web_concurrency() -> int:
+    workers = os.environ.get("WEB_CONCURRENCY", "")
+    return max(1, int(workers)) if workers.isascii() and workers.isdigit() and len(workers) < 6 else 1
 
 
 def _warn_of_many_workers() -> None:
-    workers = os.environ.get("WEB_CONCURRENCY", "")
-    if workers.isascii() and workers.isdigit() and int(workers) > 1:
+    workers = _web_concurrency()
+    if workers > 1:
         LOGGER.warning(
             "limits are counted in memory by each of %s workers for itself, so a caller gets up to %s times the limit: "
-            "set PRODKIT_STORE=sqlite:///path/to/file.db",
+            "set PRODKIT_STORE=sqlite:///path/to/file.db, or redis://host:6379/0 for several machines",
             workers,
             workers,
         )

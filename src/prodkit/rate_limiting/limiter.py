@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final, Literal
 
-from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.core.exceptions import InstallationError, StoreError
-from prodkit.core.features import Sample
+from prodkit.core.features import Kit, Sample
 from prodkit.core.partition import UNIDENTIFIED, Token, ipv6_token, peer_address
-from prodkit.core.problems import STORE_UNAVAILABLE, Problem
+from prodkit.core.problems import Problem
 from prodkit.rate_limiting.answers import refusal, report, report_legacy
+from prodkit.rate_limiting.fallback import PASSED, Fallback
+from prodkit.rate_limiting.fitness import require_fit
 from prodkit.rate_limiting.limit import Limit
-from prodkit.stores.memory import MemoryRateLimitStore
+from prodkit.rate_limiting.permits import Permits
+from prodkit.rate_limiting.policy import OnStoreError, Policy
+from prodkit.rate_limiting.queueing import released
+from prodkit.rate_limiting.settling import Counted, dues_of
+from prodkit.rate_limiting.stages import Attempt, groups_of
+from prodkit.stores import ImmediateStore
+from prodkit.stores.leases import LeasingStore
+from prodkit.stores.refusals import RememberingStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
@@ -20,35 +27,32 @@ if TYPE_CHECKING:
     from prodkit.core.clock import Clock
     from prodkit.core.context import RequestContext
     from prodkit.core.features import Guard
-    from prodkit.rate_limiting.policy import Policy
+    from prodkit.rate_limiting.exemptions import Exemptions
     from prodkit.stores import Ask, Decision, RateLimitStore
 
-__all__ = ["OnStoreError", "OnUnidentified", "RateLimiter"]
+__all__ = ["OnStoreError", "OnUnidentified", "RateLimiter", "limiter_of"]
 
-LOGGER = logging.getLogger("prodkit.rate_limiting")
-
-OnStoreError = Literal["local", "open", "closed"]
 OnUnidentified = Literal["shared", "skip", "reject"]
 
-# About 1.5 MB: what stands in for a shared store for minutes need not remember as many callers.
-_FALLBACK_KEYS: Final = 10_000
-# Seconds: long enough not to hammer a store that is down, short enough not to outlast it by much.
-_RETRY_CLOSED: Final = "1"
-_QUIET_SECONDS: Final = 60.0
+# Each is a series of metrics. One that is made anew for each request, with a function of its own, would never end.
+_MOST_POLICIES: Final = 10_000
 
 
 class RateLimiter:
     """Decides policies against one store. A feature of yours finds it with `kit.one(RateLimiter)`.
 
     Args:
-        on_store_error: what happens to a request while the store does not answer.
+        on_store_error: what happens to a request while the store does not answer, where its policy does not say.
         on_unidentified: what happens to a request without a client address.
         ipv6_prefix: how many leading bits of an IPv6 address make one client.
         legacy_headers: also send `X-RateLimit-*`.
+        exemptions: who is not limited at all; None for nobody.
+        expected_workers: how many processes share the limits.
 
     Attributes:
-        ipv6_prefix: see above.
+        ipv6_prefix, exemptions, on_store_error: see above.
         is_special: whether an allowed request needs more than its header, so that the short path must not end it.
+        is_partitioned: whether the store decides together only what is in one partition.
     """
 
     def __init__(
@@ -58,25 +62,31 @@ class RateLimiter:
         on_unidentified: OnUnidentified = "shared",
         ipv6_prefix: int = 64,
         legacy_headers: bool = False,
+        exemptions: Exemptions | None = None,
+        expected_workers: int = 1,
     ) -> None:
+        self.on_store_error: OnStoreError = on_store_error
         self.ipv6_prefix = ipv6_prefix
         self.is_special = legacy_headers
-        self._on_store_error = on_store_error
+        self.exemptions = exemptions or None
+        self.is_partitioned = False
         self._on_unidentified = on_unidentified
         self._legacy = legacy_headers
+        self._expected_workers = expected_workers
         self._is_degraded = False
         self._addresses_resolved = False
-        self._monotonic = SYSTEM_CLOCK.monotonic
-        self._silent_until = 0.0
+        self._clock: Clock | None = None
         self._store: RateLimitStore | None = None
-        self._fallback: MemoryRateLimitStore | None = None
+        self._leasing: LeasingStore | None = None
+        self._fallback: Fallback | None = None
+        self._permits: Permits | None = None
         self._limits: dict[Policy, Limit] = {}
 
     def bind(self, store: RateLimitStore, clock: Clock, *, addresses_resolved: bool) -> None:
         """Begin to use *store*.
 
         Args:
-            store: where the buckets are.
+            store: where the buckets are. One that needs I/O is asked through a memory of its refusals.
             clock: the time of the buckets that stand in for it.
             addresses_resolved: whether a feature writes `context.client_ip`; if none does, the peer is the client.
 
@@ -86,25 +96,73 @@ class RateLimiter:
         if self._store is not None:
             message = "this RateLimiting(...) is installed in another application: make one for each"
             raise InstallationError(message)
-        self._store = store
+        self._raw = store
+        self._store = store if isinstance(store, ImmediateStore) else RememberingStore(store, clock=clock)
+        self.is_partitioned = store.is_partitioned
+        self._clock = clock
         self._addresses_resolved = addresses_resolved
-        self._monotonic = clock.monotonic
-        if self._on_store_error == "local":
-            self._fallback = MemoryRateLimitStore(max_keys=_FALLBACK_KEYS, clock=clock)
+        self._fallback = Fallback(clock, self._expected_workers)
+        self._permits = Permits(clock, released)
+
+    @property
+    def store(self) -> RateLimitStore:
+        """What is asked.
+
+        Raises:
+            InstallationError: nothing is bound yet: policies are put to work when features are asked for their parts.
+        """
+        if self._store is None:
+            raise _not_installed()
+        return self._store
+
+    @property
+    def fallback(self) -> Fallback:
+        """What stands in for the store."""
+        if self._fallback is None:
+            raise _not_installed()
+        return self._fallback
+
+    @property
+    def permits(self) -> Permits:
+        """The places that requests of this process hold."""
+        if self._permits is None:
+            raise _not_installed()
+        return self._permits
+
+    @property
+    def limits(self) -> Sequence[Limit]:
+        """Every policy that is at work so far, in the order they were declared or first met."""
+        return tuple(self._limits.values())
 
     def limit(self, policy: Policy) -> Limit:
         """*policy* at work; the same object for an equal policy, so that it is counted once.
 
         Raises:
-            InstallationError: nothing is bound yet: policies are put to work when features are asked for their parts.
+            InstallationError: nothing is bound yet.
+            SettingsError: the store cannot decide it.
         """
         known = self._limits.get(policy)
         if known is None:
-            if self._store is None:
-                message = "this RateLimiting(...) is not installed: give it to harden(app, ...) or install(app, ...)"
+            require_fit(self._raw, policy)
+            if len(self._limits) >= _MOST_POLICIES:
+                message = f"more than {_MOST_POLICIES} policies: make them once, not for each request"
                 raise InstallationError(message)
-            known = self._limits[policy] = Limit(policy, self, self._store)
+            if policy.lease:
+                self._lease()
+            known = self._limits[policy] = Limit(policy, self, self.store)
         return known
+
+    def named(self, name: str) -> Limit:
+        """The policy at work that is called *name*.
+
+        Raises:
+            LookupError: there is none; says which there are.
+        """
+        for limit in self._limits.values():
+            if limit.policy.name == name:
+                return limit
+        message = f"there is no policy {name!r}, only: {', '.join(limit.policy.name for limit in self.limits) or 'none'}"
+        raise LookupError(message)
 
     def guard(self, policies: Sequence[Policy]) -> Guard:
         """One guard for all *policies* of a stage: they are decided together, in one call of the store."""
@@ -123,127 +181,142 @@ class RateLimiter:
         Raises:
             Problem: 429 when a limit is used up; 503 when the store is out of reach and that closes the door.
         """
-        enforced: list[Limit] = []
+        if self.exempts(context):
+            for limit in limits:
+                limit.bypassed += 1
+            return None
+        asked: list[Limit] = []
         asks: list[Ask] = []
-        watched: list[tuple[Limit, Ask]] = []
+        is_patient = False
         for limit in limits:
             ask = limit.ask(context)
             if ask is None:
                 limit.bypassed += 1
-            elif limit.policy.enforce:
-                enforced.append(limit)
-                asks.append(ask)
             else:
-                watched.append((limit, ask))
-        if watched:
-            return self._watch_first(watched, enforced, asks, context)
-        return self._enforce(enforced, asks, context)
-
-    def _enforce(
-        self, limits: Sequence[Limit], asks: Sequence[Ask], context: RequestContext
-    ) -> Awaitable[None] | None:
+                is_patient = is_patient or limit.is_permit
+                asked.append(limit)
+                asks.append(ask)
         if not asks:
             return None
+        if is_patient or (self.is_partitioned and len(asks) > 1 and len(groups_of(asks)) > 1):
+            return Attempt(self, context, asked, asks).decide()
         try:
-            decisions = self._bound().hit_many(asks)
+            decisions = self.store.hit_many(asks)
         except StoreError as error:
-            self.unavailable(limits, asks, error)
+            self.unavailable(asked, context, asks, error)
             return None
         if type(decisions) is not tuple:
-            return self.later(limits, context, asks, decisions)
-        self.conclude(limits, context, decisions)
+            return self.later(asked, context, asks, decisions)  # type: ignore[arg-type]
+        self.conclude(asked, context, asks, decisions)
         return None
-
-    async def _watch_first(
-        self,
-        watched: Sequence[tuple[Limit, Ask]],
-        enforced: Sequence[Limit],
-        asks: Sequence[Ask],
-        context: RequestContext,
-    ) -> None:
-        """Policies on trial, each in a call of its own: in a common one they would keep the others from consuming."""
-        for limit, ask in watched:
-            try:
-                answer = self._bound().hit_many((ask,))
-                decisions = answer if isinstance(answer, tuple) else await answer
-            except StoreError:
-                limit.degraded += 1
-                continue
-            if decisions[0].allowed:
-                limit.allowed += 1
-            else:
-                limit.bypassed += 1
-        verdict = self._enforce(enforced, asks, context)
-        if verdict is not None:
-            await verdict
 
     async def later(
         self,
         limits: Sequence[Limit],
         context: RequestContext,
         asks: Sequence[Ask],
-        answer: tuple[Decision, ...] | Awaitable[tuple[Decision, ...]],
+        answer: Awaitable[tuple[Decision, ...]],
     ) -> None:
         """Conclude when the store has answered."""
         try:
-            decisions = answer if isinstance(answer, tuple) else await answer
+            decisions = await answer
         except StoreError as error:
-            self.unavailable(limits, asks, error)
+            self.unavailable(limits, context, asks, error)
             return
-        self.conclude(limits, context, decisions)
+        self.conclude(limits, context, asks, decisions)
 
     def conclude(
-        self, limits: Sequence[Limit], context: RequestContext, decisions: Sequence[Decision]
+        self,
+        limits: Sequence[Limit],
+        context: RequestContext,
+        asks: Sequence[Ask],
+        decisions: Sequence[Decision],
     ) -> None:
-        """Count, report and enforce what the store decided.
+        """Report, enforce and count what the store decided.
 
         Raises:
             Problem: 429 when one of *decisions* is a refusal.
         """
+        self.tell(limits, context, asks, decisions)
+        _enforce(limits, decisions)
+        self.admitted(limits, context, asks, decisions, self.store)
+
+    def tell(
+        self,
+        limits: Sequence[Limit],
+        context: RequestContext,
+        asks: Sequence[Ask],
+        decisions: Sequence[Decision],
+    ) -> None:
+        """Put what the store decided into the headers."""
         if self._is_degraded:
             self._is_degraded, self.is_special = False, self._legacy
         headers = context.response_headers
-        refused = False
-        for limit, decision in zip(limits, decisions, strict=True):
-            report(limit, decision, headers)
-            if self._legacy:
-                report_legacy(limit, decision, headers)
-            refused = refused or not decision.allowed
-        if refused:
-            raise refusal(limits, decisions)
-        for limit in limits:
-            limit.allowed += 1
+        for limit, ask, decision in zip(limits, asks, decisions, strict=True):
+            if limit.policy.enforce:
+                report(limit, ask[1], decision, headers)
+                if self._legacy:
+                    report_legacy(ask[1], decision, headers)
+            elif not decision.allowed:
+                limit.bypassed += 1
 
-    def unavailable(self, limits: Sequence[Limit], asks: Sequence[Ask], error: StoreError) -> None:
-        """Decide without the store, as the setting says; no header is sent, since what it said would be a guess.
+    def admitted(
+        self,
+        limits: Sequence[Limit],
+        context: RequestContext,
+        asks: Sequence[Ask],
+        decisions: Sequence[Decision],
+        store: RateLimitStore,
+        *,
+        is_degraded: bool = False,
+    ) -> None:
+        """Count what was admitted, and remember what may not count in the end."""
+        for limit, ask, decision in zip(limits, asks, decisions, strict=True):
+            if is_degraded:
+                limit.degraded += 1
+            elif decision.allowed:
+                limit.allowed += 1
+            if limit.policy.count_if is not None and decision.allowed and decision is not PASSED and ask[2]:
+                dues_of(context).add(Counted(limit, store, ask, decision.at_ns))
+
+    def unavailable(
+        self, limits: Sequence[Limit], context: RequestContext, asks: Sequence[Ask], error: StoreError
+    ) -> None:
+        """Decide without the store, as each policy says; no header is sent, since what it said would be a guess.
 
         Raises:
-            Problem: 503 when this closes the door, 429 when the limit is used up in this process alone.
+            Problem: 503 when this closes the door, 429 when a limit is used up in this process alone.
+        """
+        asked, decisions = self.answer_without_store(limits, asks, error)
+        _enforce(limits, decisions)
+        self.admitted(limits, context, asked, decisions, self.fallback.store, is_degraded=True)
+
+    def answer_without_store(
+        self, limits: Sequence[Limit], asks: Sequence[Ask], error: StoreError
+    ) -> tuple[tuple[Ask, ...], tuple[Decision, ...]]:
+        """See `Fallback.answer`.
+
+        Raises:
+            Problem: 503, since a policy must not be passed unchecked.
         """
         if not self._is_degraded:
             self._is_degraded = self.is_special = True
-            self._warn(error)
-        if self._fallback is not None:
-            decisions = self._fallback.hit_many(asks)
-            if not all(decision.allowed for decision in decisions):
-                raise refusal(limits, decisions)
-        for limit in limits:
-            limit.degraded += 1
-        if self._on_store_error == "closed":
-            raise Problem(
-                STORE_UNAVAILABLE,
-                "The limits of this request could not be checked.",
-                headers={"Retry-After": _RETRY_CLOSED},
-            ) from error
+            self.fallback.warn(limits, error)
+        try:
+            return self.fallback.answer(limits, asks, error)
+        except Problem:
+            for limit in limits:
+                limit.degraded += 1
+            raise
 
-    def _warn(self, error: StoreError) -> None:
-        # A store at its limit comes and goes many times a second; the counts tell how often.
-        now = self._monotonic()
-        if now >= self._silent_until:
-            self._silent_until = now + _QUIET_SECONDS
-            LOGGER.warning(
-                "the rate limit store does not answer (%s); limits: %s", error, self._on_store_error
-            )
+    def exempts(self, context: RequestContext) -> bool:
+        """Whether nobody limits this caller at all."""
+        if self.exemptions is None:
+            return False
+        address = context.client_ip
+        if address is None and not self._addresses_resolved:
+            address = peer_address(context)
+        return self.exemptions.hold(address, context.principal)
 
     def address_token(self, context: RequestContext) -> Token | None:
         """Who *context* comes from by address, or None when limits shall not apply.
@@ -262,7 +335,7 @@ class RateLimiter:
         return UNIDENTIFIED if self._on_unidentified == "shared" else None
 
     def samples(self) -> Iterator[Sample]:
-        """`prodkit_rate_limiting_decisions_total` by policy and outcome."""
+        """`prodkit_rate_limiting_decisions_total` by policy and outcome, and what could not be settled."""
         for limit in list(self._limits.values()):
             for outcome in ("allowed", "denied", "degraded", "bypassed"):
                 yield Sample(
@@ -272,9 +345,56 @@ class RateLimiter:
                     "counter",
                     "Rate limit decisions.",
                 )
+            yield Sample(
+                "prodkit_rate_limiting_unsettled_total",
+                {"policy": limit.policy.name},
+                limit.unsettled,
+                "counter",
+                "Costs and places that could not be given back because the store did not answer.",
+            )
 
-    def _bound(self) -> RateLimitStore:
-        if self._store is None:  # a Limit exists only once there is a store
-            message = "no store is bound"
-            raise InstallationError(message)
-        return self._store
+    async def aclose(self) -> None:
+        """Stop renewing places, and give back what was leased."""
+        await self.permits.aclose()
+        if self._leasing is not None:
+            await self._leasing.aclose()
+
+    def _lease(self) -> None:
+        """From now on a worker may fetch several units at once, where the store is behind a socket."""
+        if self._leasing is not None or self._clock is None or isinstance(self._raw, ImmediateStore):
+            return
+        self._leasing = LeasingStore(self._raw, clock=self._clock)
+        self._store = RememberingStore(self._leasing, clock=self._clock)
+        for limit in self._limits.values():
+            limit.use(self._store)
+
+
+def limiter_of(context: RequestContext) -> RateLimiter:
+    """The limiter that decides what a route of *context* declares.
+
+    Raises:
+        InstallationError: the application has no rate limiting.
+    """
+    limiter = context.kit.one(RateLimiter)
+    if limiter is None and context.scope is not None:
+        # A hardened application mounted in one without limits: its own will do.
+        inner = getattr(getattr(context.scope.get("app"), "state", None), "prodkit", None)
+        limiter = inner.one(RateLimiter) if isinstance(inner, Kit) else None
+    if limiter is None:
+        message = (
+            "a route declares rate_limit(...), and the application has no limits: install RateLimiting(...)"
+        )
+        raise InstallationError(message)
+    return limiter
+
+
+def _enforce(limits: Sequence[Limit], decisions: Sequence[Decision]) -> None:
+    for limit, decision in zip(limits, decisions, strict=True):
+        if not decision.allowed and limit.policy.enforce:
+            raise refusal(limits, decisions)
+
+
+def _not_installed() -> InstallationError:
+    return InstallationError(
+        "this RateLimiting(...) is not installed: give it to harden(app, ...) or install(app, ...)"
+    )

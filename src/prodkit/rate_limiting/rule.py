@@ -10,16 +10,16 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI resolves the annotation of __call__
 
 from prodkit.core.context import RequestContext, context_of
-from prodkit.core.exceptions import InstallationError
-from prodkit.core.features import Kit
 from prodkit.core.openapi import problem_response
-from prodkit.rate_limiting.limiter import RateLimiter
-from prodkit.rate_limiting.policy import By, Cost, Policy
+from prodkit.rate_limiting.limiter import limiter_of
+from prodkit.rate_limiting.policy import By, Cost, OnStoreError, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from prodkit.core.features import Kit
     from prodkit.rate_limiting.limit import Limit
+    from prodkit.rate_limiting.rates import Algorithm
 
 __all__ = ["RateLimitRule", "rate_limit"]
 
@@ -66,11 +66,11 @@ class RateLimitRule:
         """
         bound = self._bound
         if bound is None or bound[0] is not context.kit:
-            bound = self._bound = (context.kit, _limiter_of(context).limit(self.policy))
+            bound = self._bound = (context.kit, limiter_of(context).limit(self.policy))
         limit = bound[1]
         if limit.is_simple:
             return limit.guard(context)
-        return _limiter_of(context).decide((limit,), context)
+        return limit.limiter.decide((limit,), context)
 
     async def __call__(self, connection: HTTPConnection) -> None:
         """Enforce it where no body was read, e.g. for GET and for WebSockets."""
@@ -78,50 +78,67 @@ class RateLimitRule:
 
 
 def rate_limit(
-    rate: str,
+    rate: str | Policy,
     *,
     by: By = "principal",
     cost: Cost = 1,
     burst: int = 0,
     name: str | None = None,
     enforce: bool = True,
+    algorithm: Algorithm = "gcra",
+    plans: Mapping[str, str] | None = None,
+    exempt: Callable[[RequestContext], bool] | None = None,
+    count_if: Callable[[RequestContext], bool] | None = None,
+    count_denied: bool = False,
+    on_store_error: OnStoreError | None = None,
 ) -> Any:  # Any: what Depends() returns is typed so by FastAPI, to stand as a parameter's default
     """A dependency that limits the routes which declare it, in addition to the application's own limits.
 
     ```python
     @app.post("/reports", dependencies=[rate_limit("10/minute")])
+    @app.post("/exports", dependencies=[rate_limit(Policy("exports", concurrent=4, queue=20, queue_seconds=2))])
     ```
 
     Args:
-        rate: `10/minute`; see `parse_rate`.
+        rate: `10/minute`; see `parse_rate`. Or a whole `Policy`, for its other fields; nothing else is given then.
         by: whose requests share a bucket; default the principal, else the address.
         cost: how much of the bucket one request takes.
         burst: how many may come at once; 0 for as many as the rate's number.
         name: shown to clients, and the same for routes that shall share a bucket. By default derived from the rate and
             the line it stands on: equal in all workers, another one when the line moves. Name what must survive a release.
         enforce: False only counts.
+        algorithm: see `Policy`; so are the following.
+        plans: other rates, by the plan of the principal.
+        exempt: tells whom it does not apply to.
+        count_if: tells when the request is over whether it counts.
+        count_denied: whether what is refused takes its cost all the same.
+        on_store_error: what happens while the store does not answer.
 
     Raises:
-        ValueError: see `Policy`.
+        ValueError: see `Policy`; or a policy that is not decided when the request is admitted.
     """
+    if isinstance(rate, Policy):
+        if rate.layer != "admission":
+            message = f"policy {rate.name} is of the layer {rate.layer}, and a route is limited at admission | Drop layer."
+            raise ValueError(message)
+        return Depends(RateLimitRule(rate))
     if name is None:
         # The line of code is what all workers have in common; an id() or a counter would give each its own bucket.
         frame = sys._getframe(1)  # noqa: SLF001 - inspect.stack() would read every source file above us
         place = f"{frame.f_globals.get('__name__', '')}:{frame.f_lineno}:{rate}:{by if isinstance(by, str) else ''}"
         name = f"route-{blake2b(place.encode(), digest_size=4).hexdigest()}"
-    policy = Policy(name, rate, by=by, burst=burst, cost=cost, enforce=enforce)
+    policy = Policy(
+        name,
+        rate,
+        by=by,
+        burst=burst,
+        cost=cost,
+        enforce=enforce,
+        algorithm=algorithm,
+        plans=plans or {},
+        exempt=exempt,
+        count_if=count_if,
+        count_denied=count_denied,
+        on_store_error=on_store_error,
+    )
     return Depends(RateLimitRule(policy))
-
-
-def _limiter_of(context: RequestContext) -> RateLimiter:
-    limiter = context.kit.one(RateLimiter)
-    if limiter is None and context.scope is not None:
-        # A hardened application mounted in one without limits: its own will do.
-        inner = getattr(getattr(context.scope.get("app"), "state", None), "prodkit", None)
-        limiter = inner.one(RateLimiter) if isinstance(inner, Kit) else None
-    if limiter is None:
-        message = (
-            "a route declares rate_limit(...), and the application has no limits: install RateLimiting(...)"
-        )
-        raise InstallationError(message)
-    return limiter

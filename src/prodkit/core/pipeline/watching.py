@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prodkit.core.asgi import Message, Receive
     from prodkit.core.context import RequestContext
 
-__all__ = ["Watch", "watch_of"]
+__all__ = ["Watch", "look_away", "watch_of"]
 
 _SHORTEST_SECONDS: Final = 0.01
 _UNCONFIRMED_SECONDS: Final = 30.0
@@ -68,12 +68,18 @@ class Watch:
         self._pending = None
         return pending.result()
 
+    async def outlives(self, task: asyncio.Future[Any]) -> bool:
+        """Wait for *task*; False when the credential ended first."""
+        waited: set[asyncio.Future[Any]] = {task, self._over}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        return not self._over.done()
+
     async def stop(self) -> None:
         """Ask no more, and let nothing run on."""
         running = [task for task in (self._task, self._pending) if task is not None and not task.done()]
         for task in running:
             task.cancel()
-            task.add_done_callback(_look_away)
+            task.add_done_callback(look_away)
         if running:
             # Not `gather`: where this is cancelled too, the reason has to stay what whoever cancelled has given.
             await asyncio.wait(running)
@@ -111,7 +117,7 @@ class Watch:
         return verdict
 
 
-def _look_away(task: asyncio.Future[Any]) -> None:
+def look_away(task: asyncio.Future[Any]) -> None:
     """How it ended is told nobody: the socket is over."""
     if not task.cancelled():
         task.exception()

@@ -17,14 +17,18 @@ from prodkit.core.events import BackgroundFailed, RequestFailed, RequestFinished
 from prodkit.core.handlers import answer_of
 from prodkit.core.pipeline.ending import finish, run_callbacks
 from prodkit.core.pipeline.failures import sole
+from prodkit.core.pipeline.judging import Judging
 from prodkit.core.pipeline.responses import merge_headers
 from prodkit.core.pipeline.watching import Watch, watch_of
 from prodkit.core.problems import Problem, problem_answer
 from prodkit.core.routes import UNMATCHED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prodkit.core.asgi import Message, Receive, Scope, Send
     from prodkit.core.pipeline import Pipeline
+    from prodkit.core.pipeline.judging import MessageJudge
 
 __all__ = ["refuse", "serve_websocket"]
 
@@ -67,6 +71,8 @@ async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, se
     finally:
         kit.in_flight -= 1
         try:
+            if socket.judging is not None:
+                await socket.judging.stop()
             if socket.watch is not None:
                 await socket.watch.stop()
             if context._rare is not None and context._rare.callbacks:
@@ -96,9 +102,17 @@ class _Socket:
         self._root_path = root_path
         self._monotonic = pipeline.kit.clock.monotonic
         self._closed = False
+        self._refused = False
         self.watch: Watch | None = None
+        self.judging: Judging | None = None
 
     async def receive(self) -> Message:
+        context = self._context
+        if context._rare is None or not context._rare.judges:
+            return await self._next()
+        return await self._judged(context._rare.judges)
+
+    async def _next(self) -> Message:
         watch = self.watch
         message = await (self._receive() if watch is None else watch.receive(self._receive))
         context = self._context
@@ -110,12 +124,34 @@ class _Socket:
             context.disconnected = context.status is None or message.get("code") not in (1000, 1001, 1005)
         return message
 
+    async def _judged(self, judges: Sequence[MessageJudge]) -> Message:
+        """The next message that all *judges* let pass; that the client is gone, once the socket was closed for one."""
+        judging = self.judging
+        if judging is None:
+            judging = self.judging = Judging(self._context)
+        while not self._refused:
+            message = judging.message or await self._next()
+            if message["type"] != "websocket.receive":
+                return message
+            refusal = await judging.judge(message, judges, self.watch)
+            if self.watch is not None and self.watch.is_over:
+                break
+            if refusal is None:
+                return message
+            if refusal.code:
+                self._refused = True
+                await self._close(refusal.code, refusal.reason)
+        return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": ""}
+
     async def send(self, message: Message) -> None:
         context = self._context
         kind = message["type"]
         if self._closed:
+            # As a server says it when the client is gone: an endpoint that only sends has to learn of it.
+            if self._refused:
+                message_text = "the socket was closed for a message that was not allowed"
+                raise OSError(message_text)
             if self.watch is not None and self.watch.is_over:
-                # As a server says it when the client is gone: an endpoint that only sends has to learn of it.
                 message_text = "the credential that the socket was opened with has ended"
                 raise OSError(message_text)
             return
@@ -154,6 +190,10 @@ class _Socket:
 
     async def _close_expired(self) -> None:
         """The credential ended while the socket was open."""
+        await self._close(POLICY_VIOLATION, "credential ended")
+
+    async def _close(self, code: int, reason: str) -> None:
+        """Close a socket that the application has open."""
         context = self._context
         if self._closed or context.ended_at is not None:
             return
@@ -161,9 +201,7 @@ class _Socket:
         context.ended_at = self._monotonic()
         self._closed = True
         with suppress(*_GONE):
-            await self._pass_on(
-                {"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "credential ended"}
-            )
+            await self._pass_on({"type": "websocket.close", "code": code, "reason": reason})
 
     async def _pass_on(self, message: Message) -> None:
         try:
