@@ -8,12 +8,14 @@ import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
+from starlette.websockets import WebSocketDisconnect
 
 from prodkit.core.clock import FakeClock
 from prodkit.core.exceptions import InstallationError, SettingsError
 from prodkit.core.features import MetricSource
 from prodkit.installation import install
 from prodkit.rate_limiting import Policy, RateLimiting, RateLimitingSettings
+from prodkit.settings import Settings
 from prodkit.stores import RateLimitStore
 from prodkit.stores.memory import MemoryRateLimitStore
 from tests.rate_limiting.limited import App
@@ -245,6 +247,12 @@ class TestSettings:
         with pytest.raises(SettingsError, match=message):
             RateLimiting(**options)
 
+    @pytest.mark.parametrize("text", ["null", ""])
+    def test_the_limit_by_address_can_be_switched_off_in_the_environment(self, text, monkeypatch):
+        """Where every value is a text, `null` and nothing stand for none."""
+        monkeypatch.setenv("PRODKIT_RATE_LIMITING__ADDRESS", text)
+        assert Settings().rate_limiting.address is None
+
     def test_policies_can_be_read_from_json(self):
         """An operator declares policies without code."""
         settings = RateLimitingSettings.model_validate_json(
@@ -287,3 +295,27 @@ class TestSettings:
         App(limits)
         with pytest.raises(InstallationError, match="make one for each"):
             App(limits)
+
+
+def test_messages_of_every_socket_may_be_limited_by_a_setting():
+    """A policy of the layer `message` counts what sockets receive, of each caller over all sockets, and no request."""
+    app = FastAPI()
+
+    @app.websocket("/ws")
+    async def ws(socket: WebSocket) -> None:
+        await socket.accept()
+        while True:
+            await socket.send_text(await socket.receive_text())
+
+    policy = Policy("messages", "2/minute", layer="message")
+    small = App(RateLimiting(address=None, policies=[policy], on_message_exceed="close"), app=app)
+    client = small.client()
+    with client.websocket_connect("/ws") as socket:
+        for _ in range(2):
+            socket.send_text("a")
+            assert socket.receive_text() == "a"
+        socket.send_text("a")
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+    assert closed.value.code == 1008
+    assert small.statuses(5) == [200] * 5

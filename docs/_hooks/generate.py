@@ -39,7 +39,17 @@ OTHER_PAGES = {
     "features": ("Writing a feature", ["prodkit.core.features", "prodkit.core.pipeline"]),
     "events": ("Events", ["prodkit.core.events"]),
     "errors": ("Problems and exceptions", ["prodkit.core.problems", "prodkit.core.exceptions"]),
-    "stores": ("Stores", ["prodkit.stores", "prodkit.stores.ledger"]),
+    "stores": (
+        "Stores",
+        [
+            "prodkit.stores",
+            "prodkit.stores.rules",
+            "prodkit.stores.ledger",
+            "prodkit.stores.urls",
+            "prodkit.stores.redis_urls",
+            "prodkit.stores.limits_storage",
+        ],
+    ),
     "testing": ("Testing", ["prodkit.testing"]),
 }
 

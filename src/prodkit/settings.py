@@ -110,8 +110,9 @@ class Settings(BaseSettings):
     store: Annotated[
         str,
         Field(
-            description="Where shared state lives: `memory://` (default; each process for itself) or "
-            "`sqlite:///path/to/file.db` (all workers of a machine, survives restarts)."
+            description="Where shared state lives: `memory://` (default; each process for itself), "
+            "`sqlite:///path/to/file.db` (all workers of a machine, survives restarts) or `redis://host:6379/0` (all machines; "
+            "also rediss, redis+sentinel, redis+cluster and unix; how-to: stores)."
         ),
     ] = "memory://"
     operations: OperationsSettings = OperationsSettings()

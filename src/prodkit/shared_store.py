@@ -26,11 +26,13 @@ class SharedStore:
     """The feature `shared_store`.
 
     Args:
-        url: as `PRODKIT_STORE`: `memory://` or `sqlite:///path/to/file.db`.
+        url: as `PRODKIT_STORE`: `memory://`, `sqlite:///path/to/file.db`, `redis://host:6379/0`; see
+            `prodkit.stores.urls.open_store`.
         clock: the time of stores that have none of their own.
 
     Raises:
         SettingsError: the URL names no known kind of store.
+        MissingExtraError: it is Redis, and redis-py is not installed.
     """
 
     name = "shared_store"
@@ -47,11 +49,7 @@ class SharedStore:
         @asynccontextmanager
         async def lifespan() -> AsyncIterator[None]:
             try:
-                await self._stores.check()
-            except StoreUnavailableError as error:
-                # Readiness says so too, and every feature has its own answer to it: not a reason to stay down.
-                LOGGER.warning("the store is not available at start-up: %s", error)
-            try:
+                await self._look()
                 yield
             finally:
                 await self._stores.aclose()
@@ -59,3 +57,14 @@ class SharedStore:
         # Not critical: every feature says for itself what it does while its store is away.
         check = HealthCheck(name="store", check=self._stores.check, critical=False)
         return Parts(lifespan=lifespan, health_checks=[check] if self._stores.shared else ())
+
+    async def _look(self) -> None:
+        """Say what is wrong with the store. One whose data is not ours, or that would lose what has to stay, ends the start."""
+        try:
+            found = await self._stores.check()
+        except StoreUnavailableError as error:
+            # Readiness says so too, and every feature has its own answer to it: not a reason to stay down.
+            LOGGER.warning("the store is not available at start-up: %s", error)
+            return
+        if found is not None and found.status != "healthy":
+            LOGGER.warning("the store works, but: %s", found.detail)

@@ -154,10 +154,31 @@ def test_no_secret_is_shown(words, folder, monkeypatch, capsys):
     assert "[redacted]" in out
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:{}@host:6379/0",
+        "redis+sentinel://:x@a:1,b:2/main?sentinel_password={}",
+        "redis+cluster://:{}@a:1,b:2",
+        "redis://:at@{}@host",
+    ],
+)
+def test_passwords_of_stores_are_masked(url, monkeypatch, capsys):
+    """In the URL of every store that a feature may have, as text and as JSON."""
+    for name in ("STORE", "RATE_LIMITING__STORE", "API_KEYS__STORE", "METERING__STORE"):
+        monkeypatch.setenv(f"PRODKIT_{name}", url.format(CANARY))
+    monkeypatch.setenv("PRODKIT_API_KEYS__PEPPERS", '{"1": "0f1e2d3c4b5a69788796a5b4c3d2e1f0"}')
+    for words in ([], ["--json"]):
+        assert main(["config", *words]) == 0
+        out, err = capsys.readouterr()
+        assert "[redacted]" in out
+        assert CANARY not in out + err
+
+
 @pytest.mark.parametrize("words", [[], ["--app", "config_shop:standard"]])
 def test_wrong_settings_are_listed_together(words, monkeypatch, capsys):
     """Exit code 1, nothing on standard output, each fault with its name and its cure."""
-    monkeypatch.setenv("PRODKIT_STORE", f"redis://user:{CANARY}@host")
+    monkeypatch.setenv("PRODKIT_STORE", f"redis://user:{CANARY}@host/none")
     monkeypatch.setenv("PRODKIT_CORS__ORIGINS", "not-json")
     monkeypatch.setenv("PRODKIT_LOGGS__LEVEL", "INFO")
     assert main(["config", *words]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import textwrap
@@ -9,10 +10,25 @@ import textwrap
 import pytest
 
 from prodkit.core.clock import FakeClock
-from prodkit.core.exceptions import SettingsError, StoreUnavailableError
-from prodkit.stores import Rate
-from prodkit.stores.urls import open_store
+from prodkit.core.exceptions import MissingExtraError, SettingsError, StoreUnavailableError
+from prodkit.core.features import HealthResult
+from prodkit.core.redaction import redact_text
+from prodkit.settings import Settings
+from prodkit.stores import (
+    CalendarWindow,
+    FixedWindow,
+    KeyRecord,
+    MovingWindow,
+    Permit,
+    Rate,
+    Rule,
+    SlidingWindow,
+)
+from prodkit.stores.urls import check_limits_url, check_url, open_limits, open_store
 from prodkit.testing import hit
+from tests.house.tree import ROOT
+from tests.support.valkey import running_valkey
+from tests.support.valkey_fixtures import valkey, valkey_cluster  # noqa: F401  fixtures
 
 
 async def test_memory():
@@ -84,6 +100,180 @@ def test_what_cannot_be_opened_is_refused_with_the_cure(url):
     assert "hunter2" not in str(caught.value)
 
 
+REDIS_URLS = [
+    ("redis://ada:hunter2@host:6380/3", "redis://host:6380/3"),
+    ("rediss://:hunter2@host", "rediss://host"),
+    ("unix://:hunter2@/run/redis.sock?db=2", "unix:///run/redis.sock/2"),
+    (
+        "redis+sentinel://ada:hunter2@a:26379,b:26379/main/1?sentinel_password=hunter2",
+        "redis+sentinel://a:26379,b:26379/main/1",
+    ),
+    ("rediss+sentinel://:hunter2@a/main", "rediss+sentinel://a/main"),
+    ("redis+cluster://:hunter2@a:6379,b:6379", "redis+cluster://a:6379,b:6379"),
+    ("rediss+cluster://:hunter2@a", "rediss+cluster://a"),
+]
+FORMS = [url.partition(":")[0] for url, _ in REDIS_URLS]
+
+
+@pytest.mark.parametrize(("url", "name"), REDIS_URLS, ids=FORMS)
+async def test_every_form_of_redis(url, name):
+    """Each opens without a connection; its name has no credentials, and its limits are shared."""
+    check_url(url)
+    check_limits_url(url)
+    stores = open_store(url)
+    assert (stores.name, stores.shared) == (name, True)
+    assert stores.limits.is_partitioned is ("cluster" in url)
+    assert "hunter2" not in repr(stores)
+    await stores.aclose()
+
+
+@pytest.mark.parametrize("url", [url for url, _ in REDIS_URLS], ids=FORMS)
+def test_passwords_of_redis_are_shown_nowhere(url, monkeypatch):
+    """Neither in the repr of the settings nor in what is logged, wherever in the URL they stand."""
+    monkeypatch.setenv("PRODKIT_STORE", url)
+    monkeypatch.setenv("PRODKIT_RATE_LIMITING__STORE", url)
+    settings = Settings()
+    assert settings.store == settings.rate_limiting.store == url
+    assert "hunter2" not in f"{settings!r} {settings}"
+    assert "hunter2" not in redact_text(f"could not reach {url}, gave up")
+
+
+def test_a_password_with_an_at_sign_is_masked_whole():
+    """Who forgot to write it as %40 does not read half of it in a log."""
+    assert redact_text("redis://:pa@hunter2@host:1/0") == "redis://:[redacted]@host:1/0"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://:hunter2@/0",
+        "redis://host:hunter2",
+        "redis://:hunter2@host:99999",
+        "redis://:hunter2@host/one",
+        "redis://:hunter#2@host/0",
+        "redis://[::1:hunter2",
+        "redis://:hunter2@a:1,b:2/0",
+        "redis+sentinel://:hunter2@a:1",
+        "redis+cluster://:hunter2@a:1/3",
+        "rediss://:hunter2@host?ssl_cert_reqs=none",
+        "redis://:hunter2@host?timeout=hunter2",
+        "unix://:hunter2@host/run/redis.sock",
+    ],
+)
+def test_redis_urls_that_are_none(url):
+    """Refused before anything is opened, with the setting to change, and nothing of the URL that may be a secret."""
+    for refuse in (check_url, check_limits_url, open_store, open_limits):
+        with pytest.raises(SettingsError, match="PRODKIT_STORE") as caught:
+            refuse(url, setting="PRODKIT_STORE")
+        assert "hunter" not in str(caught.value)
+
+
+def test_redis_without_the_extra(monkeypatch):
+    """Says what to install, and not the URL."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+    for ask in (check_url, open_store, open_limits, check_limits_url):
+        with pytest.raises(MissingExtraError, match=r"fastapi-prodkit\[redis\]") as caught:
+            ask("redis://:hunter2@host")
+        assert "hunter2" not in str(caught.value)
+
+
+async def test_redis_works(valkey):  # noqa: F811  the fixture
+    """All the stores answer from one server, whose clock is the one that counts unless another is given."""
+    stores = open_store(valkey)
+    assert stores.name == valkey.removesuffix("/0")
+    result = await stores.check()
+    assert result.status == "degraded"
+    assert "appendonly" in result.detail
+    rate = Rate(1, 3600.0)
+    assert [(await hit(stores.limits, ("k", rate, 1)))[0].allowed for _ in range(2)] == [True, False]
+    assert await stores.keys.find("k") is None
+    assert await stores.ledger.open_holds() == []
+    assert await stores.sessions.find("s") is None
+    await stores.aclose()
+
+
+async def test_the_clock_of_limits_in_redis(valkey):  # noqa: F811  the fixture
+    """Time that a test moves is the time of the limits, although the server has its own."""
+    clock = FakeClock()
+    limits = open_limits(valkey, clock=clock)
+    rate = Rate(1, 3600.0)
+    assert [(await hit(limits, ("k", rate, 1)))[0].allowed for _ in range(2)] == [True, False]
+    clock.advance(3600.0)
+    assert (await hit(limits, ("k", rate, 1)))[0].allowed
+    await limits.aclose()
+
+
+async def test_a_cluster_works(valkey_cluster):  # noqa: F811  the fixture
+    """All the stores answer from three masters."""
+    stores = open_store(valkey_cluster)
+    await stores.check()
+    assert stores.limits.is_partitioned
+    assert (await hit(stores.limits, ("{k}", Rate(1, 1.0), 1)))[0].allowed
+    assert await stores.keys.find("k") is None
+    assert await stores.ledger.open_holds() == []
+    await stores.aclose()
+
+
+async def test_a_durable_server_has_no_doubts():
+    """With a log and without eviction there is nothing to tell."""
+    with running_valkey({"appendonly": "yes"}) as server:
+        stores = open_store(server.url)
+        assert await stores.check() == HealthResult("healthy")
+        await stores.aclose()
+
+
+async def test_a_user_who_may_do_little():
+    """What the guide tells to allow is enough for every store."""
+    guide = (ROOT / "docs/how-to/stores.md").read_text("utf-8")
+    words = guide[guide.index("ACL SETUSER app") :].partition("```")[0].split()
+    with running_valkey({"appendonly": "yes"}) as server:
+        server.ask(*words)
+        stores = open_store(f"redis://app:secret@127.0.0.1:{server.port}/0")
+        assert await stores.check() == HealthResult("healthy")
+        rules: list[Rule] = [
+            Rate(5, 60.0),
+            FixedWindow(5, 60.0),
+            SlidingWindow(5, 60.0),
+            MovingWindow(5, 60.0),
+            Permit(2, "id"),
+        ]
+        rules.append(CalendarWindow(5, "day"))
+        for rule in rules:
+            (decision,) = await hit(stores.limits, ("pk:{k}", rule, 1))
+            assert decision.allowed
+            await stores.limits.settle([("pk:{k}", rule, -1, decision.at_ns)])
+        await stores.limits.reset("pk:{k}")
+        await stores.keys.put(KeyRecord(id="k", digest=b"d", pepper_id="p", owner="o", created_at=1.0))
+        assert len(await stores.keys.list()) == 1
+        assert await stores.keys.revoke("k", 2.0)
+        assert await stores.ledger.open_holds() == []
+        assert await stores.sessions.find("s") is None
+        await stores.aclose()
+
+
+async def test_checks_are_told_together():
+    """The worst status counts, and the same detail is told once."""
+
+    class Found:
+        def __init__(self, result):
+            self.result = result
+
+        async def check(self):
+            return self.result
+
+    stores = open_store("memory://")
+    assert await stores.check() is None
+    odd = dataclasses.replace(
+        stores,
+        limits=Found(HealthResult("degraded", "full")),
+        keys=Found(HealthResult("healthy", "fine")),
+        ledger=Found(HealthResult("degraded", "full")),
+    )
+    assert await odd.check() == HealthResult("degraded", "full; fine")
+    await stores.aclose()
+
+
 def test_a_missing_directory_is_refused_with_the_cure(tmp_path):
     """At construction, with the directory in question and the setting to change."""
     with pytest.raises(StoreUnavailableError, match=r"none does not exist.*PRODKIT_STORE"):
@@ -91,12 +281,12 @@ def test_a_missing_directory_is_refused_with_the_cure(tmp_path):
 
 
 def test_only_what_is_used_is_loaded():
-    """A process with memory stores does not load the SQLite ones."""
+    """A process with memory stores loads neither those of SQLite nor those of Redis."""
     code = """
         import sys
         from prodkit.stores.urls import open_store
         open_store("memory://")
-        print("prodkit.stores.sqlite" in sys.modules)
+        print([name for name in sys.modules if name.startswith(("prodkit.stores.sqlite", "prodkit.stores.redis", "redis"))])
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -125,7 +125,7 @@ def _warn(target: str, application: Any, options: ServeOptions, console: Console
     if options.workers > 1 and settings is not None and settings.store.startswith("memory:"):
         console.warning(
             f"PRODKIT_STORE is memory://: each of the {options.workers} workers counts for itself, so every limit is "
-            "that many times as high. Set it to sqlite:///path/to/file.db to share it."
+            "that many times as high. Set it to sqlite:///path/to/file.db or redis://host:6379/0 to share it."
         )
 
 

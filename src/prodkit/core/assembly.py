@@ -62,8 +62,11 @@ def assemble(
     _refuse_unasked(kit)
     for name, feature in kit.features.items():
         parts = feature.parts(kit)
-        if standalone and (parts.routes or parts.exception_handlers or parts.lifespan or parts.openapi):
-            message = f"{name} brings routes, handlers, OpenAPI or a lifespan: use install(app, {type(feature).__name__}(...))"
+        # What only documents is not missed where there is no document.
+        if standalone and (parts.routes or parts.exception_handlers or parts.lifespan):
+            message = (
+                f"{name} brings routes, handlers or a lifespan: use install(app, {type(feature).__name__}(...))"
+            )
             raise InstallationError(message)
         _refuse_taken_paths(kit, name, parts)
         kit.parts[name] = parts

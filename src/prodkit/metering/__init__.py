@@ -66,8 +66,8 @@ class MeteringSettings(FeatureSettings):
     store: Annotated[
         str | None,
         Field(
-            description="Where the ledger is, when not in PRODKIT_STORE: `memory://` or `sqlite:///path/to/file.db`. Budgets are "
-            "counted there too.",
+            description="Where the ledger is, when not in PRODKIT_STORE: `memory://`, `sqlite:///path/to/file.db` or "
+            "`redis://host:6379/0`. Budgets are counted there too.",
             repr=False,
         ),
     ] = None
@@ -158,14 +158,11 @@ class Metering:
 
         @asynccontextmanager
         async def lifespan() -> AsyncIterator[None]:
-            if own is not None:
-                try:
-                    await own.ledger.check()
-                except StoreUnavailableError as error:
-                    LOGGER.warning("the ledger is not available at start-up: %s", error)
-            if resolver is not None and shared:
-                self.meter.keeper.start()
             try:
+                if own is not None:
+                    await _look_at(own.ledger)
+                if resolver is not None and shared:
+                    self.meter.keeper.start()
                 yield
             finally:
                 await self.meter.aclose()
@@ -179,6 +176,14 @@ class Metering:
             lifespan=lifespan,
             health_checks=[check] if shared else (),
         )
+
+
+async def _look_at(ledger: LedgerStore) -> None:
+    """Say that the ledger is away; one that would lose what was spent ends the start."""
+    try:
+        await ledger.check()
+    except StoreUnavailableError as error:
+        LOGGER.warning("the ledger is not available at start-up: %s", error)
 
 
 def _ledger_of(kit: Kit, own: Stores | None) -> LedgerStore:
@@ -198,6 +203,6 @@ def _refuse_many_workers() -> None:
         fault = SettingsFault(
             "PRODKIT_STORE",
             f"budgets would be kept in memory by each of {workers} workers for itself, and be spent {workers} times.",
-            "Set it to sqlite:///path/to/file.db, or run one worker.",
+            "Set it to sqlite:///path/to/file.db or redis://host:6379/0, or run one worker.",
         )
         raise SettingsError([fault])

@@ -4,21 +4,52 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.core.exceptions import SettingsError, SettingsFault
+from prodkit.core.extras import require
+from prodkit.core.features import HealthResult
 
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
     from prodkit.core.clock import Clock
-    from prodkit.stores import KeyStore, RateLimitStore
+    from prodkit.stores import KeyStore, RateLimitStore, Store
     from prodkit.stores.ledger import LedgerStore
+    from prodkit.stores.redis_link import RedisLink
     from prodkit.stores.sessions import SessionStore
 
-__all__ = ["Stores", "check_url", "open_store"]
+__all__ = [
+    "LIMITS_PREFIX",
+    "Stores",
+    "check_limits_url",
+    "check_url",
+    "is_shared",
+    "open_limits",
+    "open_store",
+]
 
-_SUPPORTED = "memory:// and sqlite:///path/to/file.db"
+LIMITS_PREFIX: Final = "limits+"
+"""What begins the URL of a storage of the `limits` package."""
+
+_REDIS: Final = frozenset(
+    {
+        "redis",
+        "rediss",
+        "unix",
+        "redis+sentinel",
+        "rediss+sentinel",
+        "redis+cluster",
+        "rediss+cluster",
+    }
+)
+_SUPPORTED: Final = (
+    "memory://, sqlite:///path/to/file.db, redis://host:6379/0, redis+sentinel://host:26379/service or "
+    "redis+cluster://host:6379 (rediss for TLS)"
+)
+_SEVERITY: Final = ("healthy", "degraded", "unhealthy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +57,8 @@ class Stores:
     """All the stores behind one URL.
 
     Attributes:
-        name: scheme and path, without credentials; fit for a log line or a health check.
-        shared: whether other workers of this machine see the same state.
+        name: scheme and place, without credentials; fit for a log line or a health check.
+        shared: whether other workers see the same state: of this machine with SQLite, of every machine with Redis.
         limits: buckets.
         keys: API keys.
         ledger: what was spent, and what is held for calls under way.
@@ -41,12 +72,23 @@ class Stores:
     ledger: LedgerStore
     sessions: SessionStore
 
-    async def check(self) -> None:
-        """Ask every store; see `prodkit.stores.Store.check`."""
-        await self.limits.check()
-        await self.keys.check()
-        await self.ledger.check()
-        await self.sessions.check()
+    async def check(self) -> HealthResult | None:
+        """Ask every store; see `prodkit.stores.Store.check`.
+
+        Returns:
+            What the worst of them found, with every detail that was told once; None when nobody found anything.
+        """
+        found = []
+        for store in (self.limits, self.keys, self.ledger, self.sessions):
+            checked: Store = store
+            result = await checked.check()
+            if result is not None:
+                found.append(result)
+        if not found:
+            return None
+        details = dict.fromkeys(result.detail for result in found if result.detail)
+        worst = max(found, key=lambda result: _SEVERITY.index(result.status))
+        return HealthResult(worst.status, "; ".join(details))
 
     async def aclose(self) -> None:
         """Close every store, also when closing one fails."""
@@ -61,44 +103,125 @@ def open_store(url: str, *, setting: str = "PRODKIT_STORE", clock: Clock = SYSTE
     * `memory://`: one process, forgotten at its end.
     * `sqlite:///data/app.db`: a file, relative to the working directory; `sqlite:////var/lib/app.db` with
       four slashes is absolute, as in SQLAlchemy. `%20` and the like are decoded.
+    * `redis://`, `rediss://` (TLS), `unix://`, `redis+sentinel://`, `redis+cluster://` and both with `rediss`: see
+      `prodkit.stores.redis_urls.parse`. Needs the extra `redis`.
 
     Nothing is connected yet: a store that cannot be reached shows at its first use, or in `check()`.
 
     Args:
         url: where the state is.
         setting: the name to complain under.
-        clock: the time of those stores that have none of their own.
+        clock: the time of those stores that have none of their own. Limits in Redis have: the server's.
 
     Raises:
         SettingsError: the URL has an unknown scheme, or parts that its scheme has no use for. The message
             does not repeat the URL, which may hold a password.
+        MissingExtraError: it is Redis, and redis-py is not installed.
         StoreUnavailableError: the directory of the file does not exist.
     """
-    scheme, path = check_url(url, setting=setting)
-    return _open_memory(clock) if scheme == "memory" else _open_sqlite(path, clock)
+    parts = _checked(url, setting)
+    if parts.scheme in _REDIS:
+        return _open_redis(url, setting, clock)
+    return _open_memory(clock) if parts.scheme == "memory" else _open_sqlite(_path(parts), clock)
 
 
-def check_url(url: str, *, setting: str = "PRODKIT_STORE") -> tuple[str, str]:
-    """Scheme and decoded path of *url*, without opening anything.
+def open_limits(
+    url: str, *, setting: str = "PRODKIT_RATE_LIMITING__STORE", clock: Clock = SYSTEM_CLOCK
+) -> RateLimitStore:
+    """Open only the limits of what *url* names, which may be a storage of the `limits` package: `limits+async+memcached://h:1`.
+
+    Args:
+        url: as of `open_store`, or `limits+` and the URL of an asynchronous storage of `limits`; what that promises is told
+            at `prodkit.stores.limits_storage.LimitsStorage`.
+        setting: the name to complain under.
+        clock: the time of those stores that have none of their own.
+
+    Raises:
+        SettingsError: see `open_store`.
+        MissingExtraError: see `open_store`.
+        StoreUnavailableError: see `open_store`.
+    """
+    if not url.startswith(LIMITS_PREFIX):
+        return open_store(url, setting=setting, clock=clock).limits
+    from prodkit.stores.limits_storage import LimitsStorage  # noqa: PLC0415  on demand
+
+    return LimitsStorage(url.removeprefix(LIMITS_PREFIX), setting=setting)
+
+
+def check_url(url: str, *, setting: str = "PRODKIT_STORE") -> None:
+    """Return if `open_store` would take *url*; nothing is opened.
 
     Raises:
         SettingsError: as `open_store`.
+        MissingExtraError: as `open_store`.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"memory", "sqlite"}:
+    _checked(url, setting)
+
+
+def check_limits_url(url: str, *, setting: str = "PRODKIT_RATE_LIMITING__STORE") -> None:
+    """Return if *url* has the form of one that `open_limits` takes; of a storage of `limits` only the scheme is looked at.
+
+    Raises:
+        SettingsError: as `open_limits`.
+        MissingExtraError: as `open_limits`.
+    """
+    if not url.startswith(LIMITS_PREFIX):
+        check_url(url, setting=setting)
+    elif not url.startswith(f"{LIMITS_PREFIX}async+"):
+        message = f"a storage that blocks the event loop cannot be used after {LIMITS_PREFIX}."
+        raise _fault(
+            setting,
+            message,
+            f"Begin it with {LIMITS_PREFIX}async+, e.g. {LIMITS_PREFIX}async+memcached://host:11211.",
+        )
+
+
+def is_shared(store: RateLimitStore) -> bool:
+    """Whether other workers see the same limits in *store*."""
+    from prodkit.stores.memory import MemoryRateLimitStore  # noqa: PLC0415  on demand
+
+    # Of a store that is not ours nobody knows, and whoever wrote it does.
+    return not isinstance(store, MemoryRateLimitStore) and bool(getattr(store, "is_shared", True))
+
+
+def _checked(url: str, setting: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _fault(setting, "it is no URL.", f"Set it to one of {_SUPPORTED}.") from None
+    if parts.scheme in _REDIS:
+        require("redis", extra="redis", purpose=f"The store of {setting}")
+        from prodkit.stores.redis_urls import parse  # noqa: PLC0415  on demand
+
+        parse(url, setting=setting)
+    elif parts.scheme in {"memory", "sqlite"}:
+        _check_local(parts, setting)
+    elif parts.scheme.startswith(LIMITS_PREFIX):
+        message = "a storage of the limits package holds limits and nothing else."
+        raise _fault(
+            setting, message, f"Set it in PRODKIT_RATE_LIMITING__STORE, and this to one of {_SUPPORTED}."
+        )
+    else:
         shown = f"its scheme {parts.scheme!r} is not known." if parts.scheme else "it has no scheme."
         raise _fault(setting, shown, f"Set it to one of {_SUPPORTED}.")
+    return parts
+
+
+def _check_local(parts: SplitResult, setting: str) -> None:
     if parts.netloc or parts.query or parts.fragment:
         raise _fault(
             setting, f"a {parts.scheme} URL has no host, no query and no fragment.", f"Use {_SUPPORTED}."
         )
-    path = unquote(parts.path.removeprefix("/"))
+    path = _path(parts)
     if parts.scheme == "memory":
         if path:
             raise _fault(setting, "a memory URL has no path.", "Set it to memory://.")
     elif not path or path == ":memory:" or path.endswith("/"):
         raise _fault(setting, "it names no file.", "Use sqlite:///path/to/file.db, or memory:// for none.")
-    return parts.scheme, path
+
+
+def _path(parts: SplitResult) -> str:
+    return unquote(parts.path.removeprefix("/"))
 
 
 def _open_memory(clock: Clock) -> Stores:
@@ -128,6 +251,27 @@ def _open_sqlite(path: str, clock: Clock) -> Stores:
         keys=SqliteKeyStore(path),
         ledger=SqliteLedger(path, clock=clock),
         sessions=SqliteSessionStore(path),
+    )
+
+
+def _open_redis(url: str, setting: str, clock: Clock) -> Stores:
+    from prodkit.stores.redis_keys import RedisKeyStore  # noqa: PLC0415  on demand
+    from prodkit.stores.redis_ledger import RedisLedger  # noqa: PLC0415  on demand
+    from prodkit.stores.redis_limits import RedisRateLimitStore  # noqa: PLC0415  on demand
+    from prodkit.stores.redis_link import RedisLink  # noqa: PLC0415  on demand
+    from prodkit.stores.redis_sessions import RedisSessionStore  # noqa: PLC0415  on demand
+    from prodkit.stores.redis_urls import parse  # noqa: PLC0415  on demand
+
+    link: RedisLink = RedisLink.shared(url)
+    # Where nobody set a clock, the server's is the one that all workers share.
+    own = None if clock is SYSTEM_CLOCK else clock
+    return Stores(
+        parse(url, setting=setting).name,
+        shared=True,
+        limits=RedisRateLimitStore(link, clock=own),
+        keys=RedisKeyStore(link),
+        ledger=RedisLedger(link, clock=own),
+        sessions=RedisSessionStore(link),
     )
 
 

@@ -1,0 +1,464 @@
+"""The link to a Redis that is not well: killed, stopped, slow, resetting, restarted, failed over, resharded.
+
+Everywhere: no call takes longer than its bound, nobody gets somebody else's answer, and it comes back by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.stores.redis_link import RedisLink, Script
+from prodkit.stores.redis_topology import slot_of
+from tests.support.fault_proxy import fault_proxy
+from tests.support.valkey import running_cluster, running_sentinel, running_valkey, shared_valkey
+
+pytestmark = pytest.mark.process
+
+BOUND = 0.1
+SLACK = 0.15
+
+
+def lua(text):
+    return Script("test", text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+ECHO = lua("return {KEYS[1], ARGV[1]}")
+COUNT = lua("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+
+
+class Watch:
+    """Makes calls, and notes how long each took beside how late this machine was at the time."""
+
+    def __init__(self, link):
+        self.link = link
+        self.longest = 0.0
+        self.lag = 0.0
+        self.good = 0
+        self.bad = 0
+        self._numbers = iter(range(10**9))
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self):
+        self._task = asyncio.ensure_future(self._measure_lag())
+        return self
+
+    async def __aexit__(self, *_):
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self.link.aclose()
+        assert self.longest < BOUND + SLACK + 3 * self.lag, f"{self.longest:.3f} s, late by {self.lag:.3f} s"
+
+    async def _measure_lag(self):
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            self.lag = max(self.lag, time.monotonic() - before - 0.005)
+
+    async def call(self, key="k"):
+        """Whether it was answered; the answer is the right one."""
+        number = str(next(self._numbers)).encode()
+        before = time.monotonic()
+        try:
+            answer = await self.link.run(ECHO, [key], [number])
+        except StoreUnavailableError:
+            self.bad += 1
+            return False
+        else:
+            assert answer == [key.encode(), number]
+            self.good += 1
+            return True
+        finally:
+            self.longest = max(self.longest, time.monotonic() - before)
+
+    async def calls(self, count, key="k"):
+        """How many of *count* at once were answered."""
+        return sum(await asyncio.gather(*(self.call(key) for _ in range(count))))
+
+    async def until(self, good, key="k", seconds=10.0):
+        """Keep calling until one is answered, or one is not."""
+        end = time.monotonic() + seconds
+        while await self.call(key) is not good:
+            assert time.monotonic() < end, "it did not happen in time"
+            await asyncio.sleep(0.01)
+
+
+# ---------------------------------------------------------------------------------------------------- one server
+
+
+async def test_killed_and_restarted():
+    """Its scripts are gone with it, and are sent again."""
+    with running_valkey() as server:
+        async with Watch(RedisLink(server.url)) as watch:
+            await watch.until(good=True)
+            server.kill()
+            assert await watch.calls(20) == 0
+            server.start()
+            await watch.until(good=True)
+            assert await watch.calls(20) == 20
+
+
+async def test_stopped_and_continued():
+    """The kernel goes on accepting for it; answers that come late are nobody's."""
+    with running_valkey() as server:
+        async with Watch(RedisLink(server.url)) as watch:
+            await watch.until(good=True)
+            server.pause()
+            try:
+                assert await watch.calls(50) == 0
+                for _ in range(5):
+                    assert not await watch.call()
+            finally:
+                server.resume()
+            await watch.until(good=True)
+            assert await watch.calls(50) == 50
+
+
+async def test_a_server_that_is_left_alone_costs_no_time():
+    """After five failures in a row nobody waits for it."""
+    with running_valkey() as server:
+        async with Watch(RedisLink(server.url)) as watch:
+            await watch.until(good=True)
+            server.pause()
+            try:
+                await watch.calls(5)
+                watch.longest = 0.0
+                assert await watch.calls(200) == 0
+                assert watch.longest < 0.05 + watch.lag
+            finally:
+                server.resume()
+
+
+FAULTS = {
+    "slow answers": lambda proxy: setattr(proxy.to_client, "delay", 1.0),
+    "slow questions": lambda proxy: setattr(proxy.to_server, "delay", 1.0),
+    "answers that trickle": lambda proxy: setattr(proxy.to_client, "bytes_per_second", 20.0),
+    "answers that do not come": lambda proxy: setattr(proxy.to_client, "blackhole", True),
+    "questions that do not arrive": lambda proxy: setattr(proxy.to_server, "blackhole", True),
+    "answers that stop in the middle": lambda proxy: setattr(proxy.to_client, "drop_after", 7),
+    "questions that stop in the middle": lambda proxy: setattr(proxy.to_server, "drop_after", 7),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_line_that_fails_and_heals(valkey_port, fault):
+    """Whichever way it fails, on a connection that was good before."""
+    async with fault_proxy(valkey_port) as proxy, Watch(RedisLink(proxy.url)) as watch:
+        await watch.until(good=True)
+        FAULTS[fault](proxy)
+        assert await watch.calls(20) == 0
+        assert not await watch.call()
+        proxy.heal()
+        await watch.until(good=True)
+        assert await watch.calls(20) == 20
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_line_that_fails_before_anything_was_said(valkey_port, fault):
+    """There is no connection yet, and connecting takes no longer than the bound either."""
+    async with fault_proxy(valkey_port) as proxy, Watch(RedisLink(f"{proxy.url}/1")) as watch:
+        FAULTS[fault](proxy)
+        assert await watch.calls(10) == 0
+        proxy.heal()
+        await watch.until(good=True)
+        assert await watch.calls(10) == 10
+
+
+async def test_a_connection_that_leads_nowhere_is_replaced(valkey_port):
+    """As after a router forgot it: nobody says that it is dead, and a new one would be good."""
+    async with fault_proxy(valkey_port) as proxy, Watch(RedisLink(proxy.url)) as watch:
+        await watch.until(good=True)
+        proxy.freeze()
+        assert not await watch.call()
+        assert await watch.call()
+        assert await watch.calls(20) == 20
+
+
+async def test_connections_that_are_reset(valkey_port):
+    """Who waits is told at once, and the next connects again."""
+    async with fault_proxy(valkey_port) as proxy, Watch(RedisLink(proxy.url)) as watch:
+        for _ in range(3):
+            await watch.until(good=True)
+            proxy.to_client.blackhole = True
+            waiting = asyncio.ensure_future(watch.calls(10))
+            await asyncio.sleep(0.02)
+            proxy.reset()
+            assert await waiting == 0
+            proxy.heal()
+        await watch.until(good=True)
+        assert await watch.calls(10) == 10
+
+
+async def test_a_server_that_refuses(valkey_port):
+    """As a firewall, or a server with too many clients."""
+    async with fault_proxy(valkey_port) as proxy, Watch(RedisLink(proxy.url)) as watch:
+        proxy.refuse = True
+        assert await watch.calls(10) == 0
+        proxy.heal()
+        await watch.until(good=True)
+
+
+async def test_a_server_that_says_nothing_more_will_come(valkey_port):
+    """Half a connection is none."""
+    async with fault_proxy(valkey_port) as proxy, Watch(RedisLink(proxy.url)) as watch:
+        await watch.until(good=True)
+        proxy.half_close()
+        await watch.until(good=True)
+        assert await watch.calls(10) == 10
+
+
+@pytest.mark.parametrize(
+    "data", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"+OK\r\n"], ids=["another protocol", "unasked"]
+)
+async def test_answers_that_cannot_be_matched_end_the_connection(valkey_port, data):
+    """Else every later caller had the answer of the one before."""
+    async with fault_proxy(valkey_port) as proxy, Watch(RedisLink(proxy.url)) as watch:
+        await watch.until(good=True)
+        proxy.cut_answers(data)
+        await asyncio.sleep(0.02)
+        await watch.until(good=True)
+        assert await watch.calls(20) == 20
+        assert proxy.accepted == 2
+
+
+async def test_jitter_loses_nothing(valkey_port):
+    """Answers come late and bunched, each to whom it belongs."""
+    async with fault_proxy(valkey_port) as proxy, Watch(RedisLink(proxy.url, timeout_seconds=5.0)) as watch:
+        proxy.to_client.jitter = 0.01
+        assert await watch.calls(200) == 200
+
+
+async def test_an_outage_opens_no_more_than_a_handful_of_connections(valkey_port):
+    """However many callers there are, and however long it lasts; the rest is closed when it is over."""
+    async with fault_proxy(valkey_port) as proxy, Watch(RedisLink(proxy.url)) as watch:
+        await watch.until(good=True)
+        proxy.to_client.blackhole = True
+        for _ in range(5):
+            assert not await watch.call()  # each leaves a connection behind
+        for _ in range(50):
+            await asyncio.sleep(0.01)
+            if proxy.open <= 3:
+                break
+        assert proxy.open <= 3  # those that were given up are closed within half a second, not in five
+        for _ in range(12):
+            await watch.calls(100)
+            await asyncio.sleep(0.2)
+            assert proxy.open <= 5
+        proxy.heal()
+        await watch.until(good=True)
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            if proxy.open == 1:
+                break
+        assert proxy.open == 1
+
+
+async def test_a_patient_caller_is_not_cut_off_by_an_impatient_one(valkey_port):
+    """They share a connection, but not a fate."""
+    async with fault_proxy(valkey_port) as proxy:
+        link = RedisLink(proxy.url, timeout_seconds=5.0)
+        await link.run(ECHO, ["k"], [0])
+        proxy.to_client.delay = 0.2
+        patient = asyncio.ensure_future(link.run(ECHO, ["k"], [1]))
+        with pytest.raises(StoreUnavailableError, match="in time"):
+            await link.run(ECHO, ["k"], [2], timeout_seconds=0.05)
+        assert await patient == [b"k", b"1"]
+        await link.aclose()
+
+
+async def test_storms_of_cancellation_over_a_bad_line(valkey_port):
+    """Whoever is left gets its own answer or an error, and nothing stays open."""
+    async with fault_proxy(valkey_port) as proxy, Watch(RedisLink(proxy.url)) as watch:
+        await watch.until(good=True)
+        for turn in range(30):
+            proxy.to_client.delay = 0.03 * (turn % 3)
+            proxy.to_client.blackhole = turn % 5 == 4
+            tasks = [asyncio.ensure_future(watch.call(f"k{n}")) for n in range(40)]
+            await asyncio.sleep(0.002 * (turn % 4))
+            for task in tasks[turn % 2 :: 2]:
+                task.cancel()
+            await asyncio.wait(tasks)
+            for task in tasks:
+                assert task.cancelled() or task.exception() is None
+        proxy.heal()
+        await watch.until(good=True)
+        assert await watch.calls(40) == 40
+
+
+async def test_a_thousand_callers_meet_a_server_that_stops(valkey_port):
+    """All are answered within the bound, and all again when it is back."""
+    async with fault_proxy(valkey_port) as proxy, Watch(RedisLink(proxy.url)) as watch:
+        await watch.until(good=True)
+        proxy.to_server.blackhole = True
+        assert await watch.calls(1000) == 0
+        proxy.heal()
+        await watch.until(good=True)
+    assert watch.bad >= 1000
+
+
+async def test_scripts_that_are_flushed_under_load_count_once():
+    """Again and again, while calls are under way."""
+    with running_valkey() as server:
+        link = RedisLink(server.url, timeout_seconds=5.0)
+        calls = [asyncio.ensure_future(link.run(COUNT, ["n"], [1])) for _ in range(300)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+            await asyncio.to_thread(server.ask, "SCRIPT", "FLUSH")
+            calls += [asyncio.ensure_future(link.run(COUNT, ["n"], [1])) for _ in range(20)]
+        assert sorted(await asyncio.gather(*calls)) == list(range(1, 401))
+        await link.aclose()
+
+
+async def test_a_server_that_loads_its_data_may_be_asked_later():
+    """It says so at once; that is no reason to leave it alone for longer."""
+    with running_valkey(
+        {"appendonly": "yes", "key-load-delay": "2000", "loading-process-events-interval-bytes": "1024"}
+    ) as server:
+        server.ask("EVAL", "for n = 1, 1000 do redis.call('SET', n, string.rep('x', 100)) end", 0)
+        server.kill()
+        server._process = server._spawn()
+        link = RedisLink(server.url, timeout_seconds=5.0)
+        refused = set()
+        for _ in range(1000):
+            try:
+                assert await link.run(ECHO, ["k"], [1]) == [b"k", b"1"]
+                break
+            except StoreUnavailableError as error:
+                refused.add(str(error).rpartition(" ")[2])
+                await asyncio.sleep(0.01)
+        await link.aclose()
+        assert "LOADING" in refused
+
+
+@pytest.fixture
+def valkey_port():
+    return shared_valkey().port
+
+
+# ------------------------------------------------------------------------------------------------------ sentinel
+
+
+async def test_a_failover_is_followed():
+    """The master is killed; writes go to the new one within seconds, and none takes longer than its bound meanwhile."""
+    with running_sentinel(password="pw") as group:
+        async with Watch(RedisLink(group.url)) as watch:
+            await watch.until(good=True)
+            group.master.kill()
+            began = time.monotonic()
+            await watch.until(good=False)
+            await watch.until(good=True, seconds=15)
+            assert time.monotonic() - began < 10
+            assert await watch.link.run(COUNT, ["n"], [1], timeout_seconds=5) == 1
+            assert group.replica.ask("GET", "n") == "1"
+
+
+async def test_a_master_that_was_stopped_is_not_written_to_when_it_is_back():
+    """It comes back as somebody who does not know yet that there is another."""
+    with running_sentinel() as group:
+        async with Watch(RedisLink(group.url)) as watch:
+            await watch.until(good=True)
+            group.master.pause()
+            await watch.until(good=False)
+            await watch.until(good=True, seconds=15)
+            group.master.resume()
+            for number in range(1, 20):
+                with contextlib.suppress(StoreUnavailableError):
+                    await watch.link.run(COUNT, ["n"], [1])
+                await asyncio.sleep(0.02)
+                assert group.replica.ask("GET", "n") == str(number)
+
+
+async def test_no_sentinel_answers():
+    """Within the bound, and with words that say it was a Sentinel."""
+    link = RedisLink("redis+sentinel://127.0.0.1:1/main")
+    with pytest.raises(StoreUnavailableError, match="nobody says where the master is"):
+        await link.run(ECHO, ["k"], [1], timeout_seconds=1)
+    await link.aclose()
+
+
+async def test_sentinels_that_do_not_know_the_service():
+    """A typing mistake is told as one, and a dead Sentinel beside it does not matter."""
+    with running_sentinel() as group:
+        link = RedisLink(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{group.sentinel.port}/other")
+        with pytest.raises(StoreUnavailableError, match="knows no service 'other'"):
+            await link.run(ECHO, ["k"], [1], timeout_seconds=1)
+        await link.aclose()
+        link = RedisLink(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{group.sentinel.port}/{group.service}")
+        assert await link.run(ECHO, ["k"], [1], timeout_seconds=1) == [b"k", b"1"]
+        await link.aclose()
+
+
+# ------------------------------------------------------------------------------------------------------- cluster
+
+
+def keys_of(cluster):
+    """A key on each node."""
+    found: dict[Any, str] = {}
+    for n in range(200):
+        found.setdefault(cluster.node_at(slot_of(f"{{{n}}}")), f"{{{n}}}")
+    return [found[node] for node in cluster.nodes]
+
+
+async def test_one_dead_master_does_not_close_the_others():
+    """Not one of their calls fails, while those of the dead one are refused."""
+    with running_cluster() as cluster:
+        first, second, third = keys_of(cluster)
+        async with Watch(RedisLink(cluster.url)) as watch:
+            for key in (first, second, third):
+                await watch.until(good=True, key=key)
+            cluster.nodes[0].kill()
+            for _ in range(40):
+                assert not await watch.call(first)
+                assert await watch.calls(3, second) == 3
+                assert await watch.calls(3, third) == 3
+                await asyncio.sleep(0.02)
+            cluster.nodes[0].start()
+            await watch.until(good=True, key=first, seconds=15)
+
+
+async def test_a_slot_that_moved_is_followed():
+    """One redirection, then the new server is asked at once; each call counts once."""
+    with running_cluster() as cluster:
+        key = keys_of(cluster)[0]
+        source, target = cluster.nodes[0], cluster.nodes[1]
+        link = RedisLink(cluster.url, timeout_seconds=5.0)
+        assert await link.run(COUNT, [key], [1]) == 1
+        cluster.move(slot_of(key), source, target)
+        assert await link.run(COUNT, [key], [1]) == 2
+        assert link.node_of(key) == f"127.0.0.1:{target.port}"
+        source.ask("CONFIG", "RESETSTAT")
+        assert await link.run(COUNT, [key], [1]) == 3
+        assert "evalsha" not in source.commands()
+        await link.aclose()
+
+
+async def test_a_slot_that_is_moving_is_asked_at_both_ends():
+    """ASK is for this one call; a server without the script is told it there too."""
+    with running_cluster() as cluster:
+        key = keys_of(cluster)[0]
+        source, target = cluster.nodes[0], cluster.nodes[1]
+        link = RedisLink(cluster.url, timeout_seconds=5.0)
+        assert await link.run(COUNT, [key], [1]) == 1
+        cluster.begin_move(slot_of(key), source, target)
+        source.ask("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+        assert await link.run(COUNT, [key], [1]) == 2
+        assert await link.run(COUNT, [key], [1]) == 3
+        assert link.node_of(key) == f"127.0.0.1:{source.port}"
+        await link.aclose()
+
+
+async def test_keys_of_two_slots_are_the_callers_mistake():
+    """It would never work, so it is no outage."""
+    with running_cluster() as cluster:
+        link = RedisLink(cluster.url, timeout_seconds=5.0)
+        both = lua("return redis.call('MGET', KEYS[1], KEYS[2])")
+        with pytest.raises(ResponseError, match="slot"):
+            await link.run(both, keys_of(cluster)[:2])
+        await link.aclose()
