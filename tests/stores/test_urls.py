@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -290,3 +292,42 @@ def test_only_what_is_used_is_loaded():
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "seconds", ["", "x", "0", "-1", "nan", "inf", "31", "0.1&timeout_seconds=0.2"], ids=str
+)
+@pytest.mark.parametrize("url", ["sqlite:///x.db", "redis://localhost:1/0", "redis+cluster://localhost:1"])
+def test_a_bound_that_is_no_time_is_refused(url, seconds):
+    """The option has to be one number of seconds within reason; the fault says which."""
+    with pytest.raises(SettingsError, match=r"from 0\.005 to 30"):
+        check_url(f"{url}?timeout_seconds={seconds}")
+
+
+async def test_sqlite_waits_as_long_as_the_url_says(tmp_path):
+    """While another process holds the lock, a hit is given up when the bound of the URL is over, and not before."""
+    path = tmp_path / "x.db"
+    stores = open_store(f"sqlite:///{path}?timeout_seconds=0.4")
+    assert (await hit(stores.limits, ("k", Rate(1, 1.0), 1)))[0].allowed
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailableError):
+            await hit(stores.limits, ("k", Rate(1, 1.0), 1))
+        assert time.monotonic() - started >= 0.35
+    other.close()
+    await stores.aclose()
+
+
+async def test_redis_waits_as_long_as_the_url_says():
+    """A stopped server is given up when the bound of the URL is over, and not before."""
+    with running_valkey() as server:
+        stores = open_store(f"{server.url}?timeout_seconds=0.4")
+        assert (await hit(stores.limits, ("k", Rate(1, 1.0), 1)))[0].allowed
+        server.pause()
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailableError):
+            await hit(stores.limits, ("k", Rate(1, 1.0), 1))
+        assert time.monotonic() - started >= 0.35
+        server.resume()
+        await stores.aclose()

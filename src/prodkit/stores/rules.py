@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from datetime import date  # noqa: TC003 - a field's type, which is looked at when a rule is read from settings
+from datetime import date
 from typing import ClassVar, Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -272,6 +272,10 @@ class CalendarWindow:
             message = f"count must be a whole number from 1 to 100, not {self.count!r}"
             raise ValueError(message)
         _require_lease(self.lease, self.limit)
+        # A `datetime` is a `date` too, and would be compared with one in vain.
+        if self.anchor is not None and type(self.anchor) is not date:
+            message = f"anchor must be a date, not {type(self.anchor).__name__}"
+            raise ValueError(message)
         try:
             zone = ZoneInfo(self.zone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -50,6 +51,14 @@ _SUPPORTED: Final = (
     "redis+cluster://host:6379 (rediss for TLS)"
 )
 _SEVERITY: Final = ("healthy", "degraded", "unhealthy")
+
+_BOUND: Final = "timeout_seconds"
+_BOUND_SECONDS: Final = 0.1
+_SHORTEST_SECONDS: Final = 0.005
+_LONGEST_SECONDS: Final = 30.0
+# What waits for a disk, or reads pages of a history, may take longer than what a request waits for.
+_DURABLE_SECONDS: Final = 5.0
+_PAGE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,9 @@ def open_store(url: str, *, setting: str = "PRODKIT_STORE", clock: Clock = SYSTE
     * `redis://`, `rediss://` (TLS), `unix://`, `redis+sentinel://`, `redis+cluster://` and both with `rediss`: see
       `prodkit.stores.redis_urls.parse`. Needs the extra `redis`.
 
+    SQLite and Redis take the option `?timeout_seconds=0.25`: how long a request waits for one answer of the store at most.
+    0.1 by default: several times the slowest healthy answer, and less than a person notices. From 0.005 to 30.
+
     Nothing is connected yet: a store that cannot be reached shows at its first use, or in `check()`.
 
     Args:
@@ -120,9 +132,12 @@ def open_store(url: str, *, setting: str = "PRODKIT_STORE", clock: Clock = SYSTE
         StoreUnavailableError: the directory of the file does not exist.
     """
     parts = _checked(url, setting)
+    if parts.scheme == "memory":
+        return _open_memory(clock)
+    url, seconds = _bounded(url, setting)
     if parts.scheme in _REDIS:
-        return _open_redis(url, setting, clock)
-    return _open_memory(clock) if parts.scheme == "memory" else _open_sqlite(_path(parts), clock)
+        return _open_redis(url, setting, clock, seconds)
+    return _open_sqlite(_path(parts), clock, seconds)
 
 
 def open_limits(
@@ -193,8 +208,10 @@ def _checked(url: str, setting: str) -> SplitResult:
         require("redis", extra="redis", purpose=f"The store of {setting}")
         from prodkit.stores.redis_urls import parse  # noqa: PLC0415  on demand
 
-        parse(url, setting=setting)
-    elif parts.scheme in {"memory", "sqlite"}:
+        parse(_bounded(url, setting)[0], setting=setting)
+    elif parts.scheme == "sqlite":
+        _check_local(urlsplit(_bounded(url, setting)[0]), setting)
+    elif parts.scheme == "memory":
         _check_local(parts, setting)
     elif parts.scheme.startswith(LIMITS_PREFIX):
         message = "a storage of the limits package holds limits and nothing else."
@@ -207,10 +224,33 @@ def _checked(url: str, setting: str) -> SplitResult:
     return parts
 
 
+def _bounded(url: str, setting: str) -> tuple[str, float]:
+    """*url* without the option that bounds every answer, and that bound in seconds."""
+    place, _, query = url.partition("?")
+    options = query.split("&") if query else []
+    given = [option.partition("=")[2] for option in options if option.partition("=")[0] == _BOUND]
+    if not given:
+        return url, _BOUND_SECONDS
+    try:
+        (seconds,) = map(float, given)
+    except ValueError:
+        seconds = math.nan
+    if not _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:
+        raise _fault(
+            setting,
+            f"its option {_BOUND} is no time.",
+            f"Set it once, to a number of seconds from {_SHORTEST_SECONDS} to {_LONGEST_SECONDS:g}.",
+        )
+    others = "&".join(option for option in options if option.partition("=")[0] != _BOUND)
+    return f"{place}?{others}" if others else place, seconds
+
+
 def _check_local(parts: SplitResult, setting: str) -> None:
     if parts.netloc or parts.query or parts.fragment:
         raise _fault(
-            setting, f"a {parts.scheme} URL has no host, no query and no fragment.", f"Use {_SUPPORTED}."
+            setting,
+            f"a {parts.scheme} URL has no host, no fragment and no option but {_BOUND} of sqlite.",
+            f"Use {_SUPPORTED}.",
         )
     path = _path(parts)
     if parts.scheme == "memory":
@@ -239,22 +279,23 @@ def _open_memory(clock: Clock) -> Stores:
     )
 
 
-def _open_sqlite(path: str, clock: Clock) -> Stores:
+def _open_sqlite(path: str, clock: Clock, seconds: float) -> Stores:
     from prodkit.stores.sqlite import SqliteKeyStore, SqliteRateLimitStore  # noqa: PLC0415  on demand
     from prodkit.stores.sqlite_ledger import SqliteLedger  # noqa: PLC0415  on demand
     from prodkit.stores.sqlite_sessions import SqliteSessionStore  # noqa: PLC0415  on demand
 
+    durable = max(_DURABLE_SECONDS, seconds)
     return Stores(
         f"sqlite:///{path}",
         shared=True,
-        limits=SqliteRateLimitStore(path, clock=clock),
-        keys=SqliteKeyStore(path),
-        ledger=SqliteLedger(path, clock=clock),
-        sessions=SqliteSessionStore(path),
+        limits=SqliteRateLimitStore(path, clock=clock, timeout_seconds=seconds),
+        keys=SqliteKeyStore(path, timeout_seconds=seconds, durable_timeout_seconds=durable),
+        ledger=SqliteLedger(path, clock=clock, timeout_seconds=durable),
+        sessions=SqliteSessionStore(path, timeout_seconds=seconds, durable_timeout_seconds=durable),
     )
 
 
-def _open_redis(url: str, setting: str, clock: Clock) -> Stores:
+def _open_redis(url: str, setting: str, clock: Clock, seconds: float) -> Stores:
     from prodkit.stores.redis_keys import RedisKeyStore  # noqa: PLC0415  on demand
     from prodkit.stores.redis_ledger import RedisLedger  # noqa: PLC0415  on demand
     from prodkit.stores.redis_limits import RedisRateLimitStore  # noqa: PLC0415  on demand
@@ -262,16 +303,17 @@ def _open_redis(url: str, setting: str, clock: Clock) -> Stores:
     from prodkit.stores.redis_sessions import RedisSessionStore  # noqa: PLC0415  on demand
     from prodkit.stores.redis_urls import parse  # noqa: PLC0415  on demand
 
-    link: RedisLink = RedisLink.shared(url)
+    link: RedisLink = RedisLink.shared(url, timeout_seconds=seconds)
+    page = max(_PAGE_SECONDS, seconds)
     # Where nobody set a clock, the server's is the one that all workers share.
     own = None if clock is SYSTEM_CLOCK else clock
     return Stores(
         parse(url, setting=setting).name,
         shared=True,
-        limits=RedisRateLimitStore(link, clock=own),
-        keys=RedisKeyStore(link),
-        ledger=RedisLedger(link, clock=own),
-        sessions=RedisSessionStore(link),
+        limits=RedisRateLimitStore(link, clock=own, timeout_seconds=seconds),
+        keys=RedisKeyStore(link, timeout_seconds=seconds, list_timeout_seconds=page),
+        ledger=RedisLedger(link, clock=own, timeout_seconds=seconds, report_timeout_seconds=page),
+        sessions=RedisSessionStore(link, timeout_seconds=seconds),
     )
 
 
