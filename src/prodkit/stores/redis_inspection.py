@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from prodkit.core.exceptions import StoreIncompatibleError
 from prodkit.core.features import HealthResult
-from prodkit.stores.redis_resp import encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +27,7 @@ async def inspect(node: Node, deadline: float, *, durable: bool) -> HealthResult
     """
     facts: dict[str, str] = {}
     for section in _SECTIONS:
-        answer = await node.ask(encode("INFO", section), deadline)
+        (answer,) = await node.ask([("INFO", section)], deadline)
         if isinstance(answer, bytes):  # else an error
             lines = answer.decode("utf-8", "replace").splitlines()
             facts |= {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}

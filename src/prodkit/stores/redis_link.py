@@ -20,13 +20,13 @@ from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.stores.forking import survive_fork
 from prodkit.stores.redis_here import Here
 from prodkit.stores.redis_inspection import inspect, worst
-from prodkit.stores.redis_resp import encode_parts
 from prodkit.stores.redis_urls import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from prodkit.core.features import HealthResult
+    from prodkit.stores.redis_connection import Command
     from prodkit.stores.redis_node import Node
 
 __all__ = ["RedisLink", "Script"]
@@ -63,8 +63,8 @@ _TRIED: Final = 2000
 class RedisLink:
     """Connections to one Redis; see the module.
 
-    One connection to each server and event loop is enough, because callers do not wait for each other on it; up to three more
-    are open for seconds after calls that were not answered in time. Event loops may come and go, and the process may fork.
+    The connections are redis-py's, a few for each server and event loop (`prodkit.stores.redis_node.MOST_CONNECTIONS`). Event
+    loops may come and go, and the process may fork: a child opens its own.
 
     Args:
         url: see `prodkit.stores.redis_urls.parse`.
@@ -137,10 +137,7 @@ class RedisLink:
         """
         place = self._here()
         deadline = place.loop.time() + (timeout_seconds or self.timeout_seconds)
-        tail = encode_parts((len(keys), *keys, *args))
-        known, whole = _heads(script)
-        size = b"*%d\r\n" % (3 + len(keys) + len(args))
-        return await place.ask(keys[0] if keys else "", (size + known + tail, size + whole + tail), deadline)
+        return await place.ask(*_call(script, keys, args), deadline)
 
     async def run_many(
         self,
@@ -149,14 +146,12 @@ class RedisLink:
         timeout_seconds: float | None = None,
     ) -> list[Any]:  # as of `run`
         """Run several at the same time, each where its keys are; return an answer or an exception for each."""
-        if len(calls) == 1:
-            try:
-                return [await self.run(*calls[0], timeout_seconds=timeout_seconds)]
-            except (StoreUnavailableError, ResponseError) as error:
-                return [error]
-        return await asyncio.gather(
-            *(self.run(*call, timeout_seconds=timeout_seconds) for call in calls), return_exceptions=True
-        )
+        place = self._here()
+        deadline = place.loop.time() + (timeout_seconds or self.timeout_seconds)
+        try:
+            return await place.ask_many([_call(*call) for call in calls], deadline)
+        except StoreUnavailableError as error:
+            return [StoreUnavailableError(*error.args) for _ in calls]
 
     async def check(self, *, durable: bool = False) -> HealthResult:
         """Ask every server whether it answers, can be written and is fit for what we keep there.
@@ -194,15 +189,10 @@ class RedisLink:
 
     def after_fork_in_child(self) -> None:
         """See `ForkAware`: what is open belongs to the parent."""
-        # Kept, because tasks that nobody awaits complain when they are collected.
+        # Kept, because tasks and connections that nobody ends complain when they are collected.
         self._left += self._places.values()
         self._places = {}
         self._last = None
-        for place in self._left:
-            place.forget()
-
-    def __del__(self) -> None:
-        self._bury_ended()
 
     def _here(self) -> Here:
         loop = asyncio.get_running_loop()
@@ -210,16 +200,14 @@ class RedisLink:
         if place is None or place.loop is not loop:
             place = self._places.get(loop)
             if place is None:
-                self._bury_ended()
+                self._forget_ended()
                 place = self._places[loop] = Here(self._target, self.timeout_seconds)
             self._last = place
         return place
 
-    def _bury_ended(self) -> None:
-        # Who ends an event loop without closing us, as a test client does, leaves sockets open.
-        places = getattr(self, "_places", {})  # none, where the URL was refused
-        for loop in [loop for loop in places if loop.is_closed()]:
-            self._places.pop(loop).bury()
+    def _forget_ended(self) -> None:
+        for loop in [loop for loop in self._places if loop.is_closed()]:
+            del self._places[loop]
 
     async def _write_at(self, place: Here, node: Node) -> None:
         key = "pk:check" if not self.is_cluster else _key_on(place, node)
@@ -236,10 +224,12 @@ class RedisLink:
 _SHARED: WeakValueDictionary[tuple[str, float], RedisLink] = WeakValueDictionary()
 
 
-@cache
-def _heads(script: Script) -> tuple[bytes, bytes]:
-    """How a call of *script* begins: by its name, and with its text for a server that does not know it."""
-    return encode_parts(("EVALSHA", script.sha)), encode_parts(("EVAL", script.text))
+def _call(
+    script: Script, keys: Sequence[str], args: Sequence[str | bytes | int]
+) -> tuple[str, Command, Command]:
+    """The key it goes by; the command by the script's name, and with its text for a server that does not know it."""
+    tail = (len(keys), *keys, *args)
+    return keys[0] if keys else "", ("EVALSHA", script.sha, *tail), ("EVAL", script.text, *tail)
 
 
 def _key_on(place: Here, node: Node) -> str:

@@ -1,8 +1,9 @@
-"""One server as one event loop sees it: its connection, and whether it is left alone for a moment."""
+"""One server as one event loop sees it: a few connections, and whether it is left alone for a moment."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from prodkit.core.breaker import Breaker
@@ -10,19 +11,20 @@ from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.stores.redis_connection import connect, name_of
 
 if TYPE_CHECKING:
-    from prodkit.core.breaker import Passage
-    from prodkit.stores.redis_connection import Address, Connection, Credentials
-    from prodkit.stores.redis_resp import Reply
+    from collections.abc import Sequence
 
-__all__ = ["Node"]
+    from prodkit.stores.redis_connection import Address, Command, Connection, Credentials, Reply
 
-# A call that did not get its answer leaves a connection behind on which answers may still come. So many are waited for, so long.
-_RETIRED: Final = 3
-_RETIRED_SECONDS: Final = 5.0
+__all__ = ["MOST_CONNECTIONS", "Node"]
+
+MOST_CONNECTIONS: Final = 8
+"""To one server, of one event loop. Limits need one, because what they ask travels together; the others are for what does not."""
+
+_CLOSED: Final = "the store was closed"
 
 
 class Node:
-    """Asks one server, over one connection that all callers of this event loop share.
+    """Asks one server. Each call has a connection for itself; who finds none free waits, within its own bound, for its turn.
 
     Attributes:
         name: host and port.
@@ -40,12 +42,17 @@ class Node:
         self._connect_seconds = connect_seconds
         self._master = master
         self._loop = asyncio.get_running_loop()
-        self._connection: Connection | None = None
-        self._opening: asyncio.Task[Connection] | None = None
-        self._retired: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._idle: list[
+            Connection
+        ] = []  # the last one used comes first, so that the others may be closed by the server
+        self._opening: set[asyncio.Task[Connection]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._waiting: deque[asyncio.Future[Connection]] = deque()
+        self._generation = 0
 
-    async def ask(self, command: bytes, deadline: float, answers: int = 1) -> Reply:
-        """Send *command*, and return the last of its *answers*, which may be an error of the server, not raised.
+    async def ask(self, commands: Sequence[Command], deadline: float) -> list[Reply]:
+        """Send *commands* together and return their answers, which may be errors of the server, not raised.
 
         Raises:
             StoreUnavailableError: no answer by *deadline*, in the event loop's time; or the server is left alone.
@@ -55,115 +62,126 @@ class Node:
             message = f"{self.name} failed several times in a row and is left alone for a moment"
             raise StoreUnavailableError(message)
         try:
-            connection = self._connection
-            if connection is None or connection.closed.done():
-                connection = await self._connected(deadline)
-            future = connection.send(command, answers)
-            timer = self._loop.call_at(deadline, _give_up, future)
-            try:
-                answer = await future
-            finally:
-                timer.cancel()
-        except (OSError, StoreUnavailableError) as error:  # a TimeoutError is an OSError
-            raise self._failure(error, passage) from error
+            async with asyncio.timeout_at(deadline):
+                connection = await self._free()
+                try:
+                    answers = await connection.ask(commands)
+                finally:
+                    self._release(connection)
+        except StoreUnavailableError as error:
+            self.breaker.failed(passage)
+            raise StoreUnavailableError(*error.args) from error
+        except TimeoutError as error:
+            self.breaker.failed(passage)
+            message = f"{self.name} did not answer in time"
+            raise StoreUnavailableError(message) from error
         except BaseException:
             self.breaker.abandoned(passage)
             raise
         self.breaker.succeeded()
-        return answer
+        return answers
 
-    def renew(self) -> None:
+    async def renew(self) -> None:
         """Connect again at the next use: its name may have come to mean another server."""
-        if self._connection is not None:
-            self._retire(self._connection)
+        self._generation += 1
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.close()
+            self._open.discard(connection)
 
     @property
     def is_closed(self) -> bool:
         """Whether nothing of it is open or being opened."""
-        return self._opening is None and all(connection.closed.done() for connection in self._connections())
+        return not self._open and not self._opening
 
     async def aclose(self) -> None:
         """Close; who waits is answered."""
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            opening.cancel()
-            await asyncio.wait([opening])
-        everything = self._connections()
-        self._connection = None
-        self._retired.clear()
+        opening, self._opening = self._opening, set()
+        self._refuse_waiting(_CLOSED)
+        for task in opening:
+            task.cancel()
+        if opening:
+            await asyncio.wait(opening)
+        everything, self._open, self._idle = self._open, set(), []
         for connection in everything:
-            connection.abort("the store was closed")
+            await connection.close(_CLOSED)
         if everything:
-            await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn of the loop
+            await asyncio.sleep(0)  # a closed transport closes its socket in the next turn of the loop
 
-    def forget(self) -> None:
-        """See `Connection.forget`."""
-        for connection in self._connections():
-            connection.forget()
+    async def _free(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if (
+                await connection.is_silent()
+            ):  # else the server has closed it, as after a restart: nothing was asked yet
+                return connection
+            self._open.discard(connection)
+        return await self._turn()
 
-    def bury(self) -> None:
-        """See `Connection.bury`."""
-        for connection in self._connections():
-            connection.bury()
+    async def _turn(self) -> Connection:
+        waiting = self._waiting
+        while waiting and waiting[0].done():
+            del waiting[0]  # gone meanwhile
+        turn: asyncio.Future[Connection] = self._loop.create_future()
+        waiting.append(turn)
+        self._open_another()
+        try:
+            return await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._release(turn.result())  # it came at the very moment
+            raise
 
-    def _connections(self) -> list[Connection]:
-        current = [] if self._connection is None else [self._connection]
-        return [*self._retired, *current]
-
-    async def _connected(self, deadline: float) -> Connection:
-        if self._opening is None:
+    def _open_another(self) -> None:
+        if len(self._open) + len(self._opening) < MOST_CONNECTIONS:
             # In a task of its own, and longer than one call may take if need be: a server too far away for TLS within the bound
             # of a call is reached at last, and no caller who goes away takes the connection from the others.
-            self._opening = self._loop.create_task(self._open())
-            self._opening.add_done_callback(self._opened)
-        opening = self._opening
-        await asyncio.wait([opening], timeout=max(0.0, deadline - self._loop.time()))
-        if not opening.done():
-            raise TimeoutError
-        if opening.cancelled():
-            message = f"{self.name}: the store was closed"
-            raise StoreUnavailableError(message)
-        return opening.result()
+            task = self._loop.create_task(self._connected())
+            self._opening.add(task)
+            task.add_done_callback(self._opened)
 
-    async def _open(self) -> Connection:
-        async with asyncio.timeout(self._connect_seconds):
-            return await connect(self.address, self._credentials, master=self._master)
+    async def _connected(self) -> Connection:
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                return await connect(self.address, self._credentials, master=self._master)
+        except TimeoutError as error:
+            message = f"{self.name} cannot be reached: no answer"
+            raise StoreUnavailableError(message) from error
 
-    def _opened(self, opening: asyncio.Task[Connection]) -> None:
-        wanted = self._opening is opening
-        if wanted:
-            self._opening = None
-        if opening.cancelled() or opening.exception() is not None:
+    def _opened(self, task: asyncio.Task[Connection]) -> None:
+        wanted = task in self._opening
+        self._opening.discard(task)
+        if task.cancelled():
             return
-        if wanted:
-            self._connection = opening.result()
-        else:
-            opening.result().abort("the store was closed")
+        failure = task.exception()
+        if failure is None:
+            connection = task.result()
+            connection.generation = self._generation if wanted else -1
+            self._open.add(connection)
+            self._release(connection)
+        elif not self._open and not self._opening:
+            self._refuse_waiting(str(failure))
 
-    def _failure(self, error: OSError | StoreUnavailableError, passage: Passage) -> StoreUnavailableError:
-        self.breaker.failed(passage)
-        if isinstance(error, StoreUnavailableError):
-            return StoreUnavailableError(*error.args)
-        if isinstance(error, TimeoutError):
-            if self._connection is not None:
-                self._retire(self._connection)
-            return StoreUnavailableError(f"{self.name} did not answer in time")
-        reason = error.strerror or type(error).__name__
-        return StoreUnavailableError(f"{self.name} cannot be reached: {reason}")
+    def _release(self, connection: Connection) -> None:
+        """Give it to the next in line, or keep it; one that is closed, or of another time, is replaced."""
+        if connection.is_closed or connection.generation != self._generation:
+            self._open.discard(connection)
+            if not connection.is_closed:
+                closing = self._loop.create_task(connection.close())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+            if any(not turn.done() for turn in self._waiting):
+                self._open_another()
+            return
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return
+        self._idle.append(connection)
 
-    def _retire(self, connection: Connection) -> None:
-        # Not closed: others may wait on it with more patience. Not used again either: whoever asked now would wait behind
-        # what is stuck.
-        if connection is self._connection:
-            self._connection = None
-        self._retired = [old for old in self._retired if not old.closed.done()]
-        if connection not in self._retired:
-            connection.retire(_RETIRED_SECONDS)
-            self._retired.append(connection)
-        while len(self._retired) > _RETIRED:
-            self._retired.pop(0).abort("it did not answer")
-
-
-def _give_up(future: asyncio.Future[Reply]) -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
+    def _refuse_waiting(self, why: str) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for turn in waiting:
+            if not turn.done():
+                turn.set_exception(StoreUnavailableError(why))

@@ -6,11 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from redis.crc import key_slot
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError
 
 from prodkit.core.exceptions import StoreUnavailableError
-from prodkit.stores.redis_connection import connect
-from prodkit.stores.redis_resp import Reply, code_of, encode
+from prodkit.stores.redis_connection import Reply, code_of, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,11 +121,11 @@ async def _slots_of(address: Address, target: Target) -> Topology:
 async def _ask_once(address: Address, credentials: Credentials, *command: str) -> Reply:
     connection = await connect(address, credentials)
     try:
-        answer = await connection.send(encode(*command))
+        (answer,) = await connection.ask([command])
     finally:
-        connection.abort("it was not needed any more")
+        await connection.close()
         await asyncio.sleep(0)  # the socket closes in the next turn of the loop
-    if isinstance(answer, ResponseError):
+    if isinstance(answer, RedisError):
         message = f"{address[0]}:{address[1]} answered {code_of(answer)} to {command[0]}"
         raise StoreUnavailableError(message)
     return answer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from prodkit.core.exceptions import SettingsError, SettingsFault
-from prodkit.stores.redis_connection import Address, Credentials
+from prodkit.stores.redis_connection import TLS, Address, Credentials
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -167,7 +167,7 @@ class _Reader:
             raise _fault(self.setting, "a cluster has only database 0.", "Leave the number out.")
         return service, db
 
-    def tls(self, scheme: str, query: dict[str, str], *, allow_unverified: bool) -> ssl.SSLContext | None:
+    def tls(self, scheme: str, query: dict[str, str], *, allow_unverified: bool) -> TLS | None:
         if not scheme.startswith("rediss"):
             if given := sorted(_TLS_OPTIONS & set(query)):
                 raise _fault(
@@ -181,6 +181,7 @@ class _Reader:
             cure = "Leave ssl_cert_reqs out, and name the authority's certificate with ssl_ca_certs."
             raise _fault(self.setting, "ssl_cert_reqs=none lets anybody answer in the server's place.", cure)
         try:
+            # Only to see now whether it can be done.
             context = ssl.create_default_context(cafile=query.get("ssl_ca_certs"))
             if "ssl_certfile" in query:
                 context.load_cert_chain(query["ssl_certfile"], query.get("ssl_keyfile"))
@@ -188,10 +189,12 @@ class _Reader:
             raise _fault(
                 self.setting, f"its certificates cannot be read ({type(error).__name__}).", "Check the files."
             ) from error
-        if verified == "none":
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+        return TLS(
+            query.get("ssl_ca_certs"),
+            query.get("ssl_certfile"),
+            query.get("ssl_keyfile"),
+            is_verified=verified == "required",
+        )
 
 
 def _fault(setting: str, message: str, cure: str) -> SettingsError:
