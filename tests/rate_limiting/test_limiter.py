@@ -21,6 +21,7 @@ from prodkit.core.problems import Problem
 from prodkit.rate_limiting import Policy, RateLimiter, RateLimiting, parse_rate
 from prodkit.rate_limiting.limit import _MAX_REMEMBERED
 from prodkit.stores.memory import MemoryRateLimitStore
+from tests.rate_limiting.limited import App
 from tests.support.asgi import http_scope
 from tests.support.recording import Contributes
 
@@ -243,8 +244,16 @@ def test_different_callers_have_different_keys(tokens):
 def test_ipv6_networks_never_meet_ipv4(address, prefix):
     """A network's token is negative unless the address is an IPv4 address in disguise."""
     token = ipv6_token(address, prefix)
-    assert (token >= 0) == (address >> 32 == 0xFFFF)
+    assert (token >= 0) == (address >> 32 in {0xFFFF, 0x64FF9B0000000000000000})
     assert token == ipv6_token(address ^ 1, prefix) or prefix == 128 or token >= 0
+
+
+@pytest.mark.parametrize("network", ["::ffff:", "64:ff9b::"])
+def test_ipv4_clients_behind_a_translator_are_told_apart(network):
+    """Else the first of them who uses up its limit locks out everybody who comes by IPv4."""
+    app = App(RateLimiting(address="1/minute"))
+    asked = [f"{network}203.0.113.7", f"{network}203.0.113.8", "203.0.113.7"]
+    assert [app.statuses(1, address=address)[0] for address in asked] == [200, 200, 429]
 
 
 @given(st.text(max_size=30))

@@ -67,6 +67,7 @@ def test_fields_make_the_rule(fields: Any, rule):
         ({"rate": "20000/day", "algorithm": "moving-window"}, "remembers each unit"),
         ({"rate": "1/minute", "queue": 2}, "has a queue, and a rate"),
         ({"concurrent": 2, "queue": 2}, "queue_seconds must be above 0"),
+        ({"concurrent": 2, "queue": 1001, "queue_seconds": 1}, "queue of more than 1000"),
         ({"concurrent": 2, "lease_seconds": 0.1}, "lease_seconds must be from 1"),
         ({"concurrent": 2, "plans": {"pro": "2/minute"}}, "has fields of a rate"),
         ({"concurrent": 2, "count_denied": True}, "has fields of a rate"),

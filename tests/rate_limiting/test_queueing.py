@@ -74,6 +74,34 @@ def test_it_asks_again_until_there_is_a_place() -> None:
     asyncio.run(ask())
 
 
+@pytest.mark.parametrize(("place", "times"), [(1, 1), (10, 1), (50, 5), (1000, 20)])
+def test_who_stands_further_back_asks_more_rarely(place: int, times: int) -> None:
+    """A long queue does not keep a worker busy with questions; who moves up asks as often as those in front."""
+
+    async def ask() -> None:
+        turns = FakeTurns(FakeClock())
+        far = (Decision(False, 0, 0.0, 1.0, queued=place),)
+        asks = (("k", permit("one", queue_seconds=60.0), 1),)
+        script = Script(*[far] * 5, QUEUED, GIVEN)
+        assert await wait(script, turns, asks=asks, decisions=far) == GIVEN
+        pauses = [0.02, 0.03, 0.045, 0.0675, 0.1, 0.1]
+        assert turns.paused == pytest.approx([*(pause * times for pause in pauses), 0.1])
+
+    asyncio.run(ask())
+
+
+def test_nobody_waits_when_there_is_nobody_any_more() -> None:
+    """Whoever is woken to learn that the client has left does not ask again."""
+
+    async def ask() -> None:
+        turns, event = FakeTurns(FakeClock()), asyncio.Event()
+        script = Script(GIVEN)
+        assert await wait(script, turns, event=event, is_over=lambda: True) == QUEUED
+        assert (script.asked, len(turns)) == (0, 0)
+
+    asyncio.run(ask())
+
+
 def test_chance_keeps_waiters_from_asking_all_at_once() -> None:
     """A pause is from half to the whole of what it may be."""
 

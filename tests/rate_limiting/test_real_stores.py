@@ -15,6 +15,7 @@ from prodkit.stores.memory import MemoryRateLimitStore
 from prodkit.stores.redis_limits import RedisRateLimitStore
 from prodkit.stores.sqlite import SqliteRateLimitStore
 from tests.rate_limiting.bench import Bench
+from tests.support.valkey import running_valkey
 from tests.support.valkey_fixtures import valkey, valkey_cluster  # noqa: F401 - fixtures
 
 
@@ -135,3 +136,31 @@ async def test_places_and_their_queue(kind, request, tmp_path):
     finally:
         await bench.limiter.aclose()
         await store.aclose()
+
+
+@pytest.mark.process
+async def test_places_come_back_when_the_server_was_stopped_while_they_were_given_back():
+    """Whoever ends meanwhile is not held up; its place is free again when the lease is over, and no earlier."""
+    places = Policy("places", concurrent=1, by="global", lease_seconds=1, on_store_error="closed")
+    with running_valkey() as server:
+        store = RedisRateLimitStore(server.url, timeout_seconds=0.2)
+        bench = Bench(places, store=store)
+        try:
+            context = bench.context("ann")
+            await bench.admit(context)
+            server.pause()
+            async with asyncio.timeout(2):
+                await bench.end(context)
+                assert await bench.ask("bob") == 503
+            server.resume()
+            assert bench.counts("places") == {"allowed": 1, "degraded": 1, "unsettled": 2}
+            statuses = []
+            async with asyncio.timeout(15):
+                while 200 not in statuses:
+                    statuses.append(await bench.ask("bob"))
+                    await asyncio.sleep(0.05)
+            assert set(statuses) <= {200, 429, 503}
+            assert await bench.ask("cid") == 200
+        finally:
+            await bench.limiter.aclose()
+            await store.aclose()

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from prodkit.core.problems import Problem
-from prodkit.rate_limiting import CurrentLimits, Policy, RateLimiting, limits_of, rate_limit
+from prodkit.rate_limiting import CurrentLimits, Limits, Policy, RateLimiting, limits_of, rate_limit
 from tests.rate_limiting.bench import Bench
 from tests.rate_limiting.limited import App
 
@@ -225,3 +225,28 @@ class TestReserve:
         assert [response.status_code for response in responses] == [200, 200, 429]
         assert responses[0].headers["ratelimit"] == '"default";r=8;t=7, "tokens";r=40;t=2160'
         assert responses[2].json()["violated-policies"] == ["tokens"]
+
+
+def test_after_the_request_a_reservation_has_an_end_of_its_own_or_is_refused():
+    """`async with` settles by itself; what only the end of the request would settle is not taken any more."""
+    kept: list[Limits] = []
+    app = FastAPI()
+
+    @app.get("/kept")
+    async def keep(limits: CurrentLimits) -> int:
+        kept.append(limits)
+        return 1
+
+    small = App(RateLimiting(policies=[Policy("tokens", "10/minute", layer="handler")]), app=app)
+    assert small.statuses(1, "/kept") == [200]
+    (limits,) = kept
+
+    async def later() -> int:
+        with pytest.raises(RuntimeError, match="the request is over"):
+            await limits.reserve("tokens", 9)
+        async with limits.reserve("tokens", 9) as reservation:
+            reservation.settle(2)
+        async with limits.reserve("tokens", 8) as reservation:
+            return reservation.reserved
+
+    assert asyncio.run(later()) == 8

@@ -90,7 +90,7 @@ class Client:
 
 async def connected(port):
     """Two connections to each worker. Who accepts one is a matter of chance, and who is not up yet accepts none."""
-    kept = defaultdict(list)
+    kept: defaultdict[str, list[Client]] = defaultdict(list)
     until = time.monotonic() + 100
     while len(kept) < WORKERS or min(map(len, kept.values())) < 2:
         assert time.monotonic() < until, {worker: len(clients) for worker, clients in kept.items()}

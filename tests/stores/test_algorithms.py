@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -64,6 +65,27 @@ def test_rates_are_decided_the_same_in_both_places(backlogs, asks):
     assert book.states == {("g", key): moment for key, moment in (full_at | changed).items()}
 
 
+ALONE = [
+    kind(3, 60.0, counts_denied=counts_denied, is_binding=is_binding)
+    for kind in (FixedWindow, SlidingWindow, MovingWindow)
+    for counts_denied, is_binding in ((False, True), (True, True), (False, False), (True, False))
+]
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(
+    rule=st.sampled_from(ALONE),
+    steps=st.lists(st.tuples(st.integers(0, 40_000_000), st.integers(0, 4)), min_size=1, max_size=12),
+)
+def test_one_ask_alone_is_decided_as_one_of_several(rule, steps):
+    """The path of a single ask comes to the same as the general one, where another key is asked about besides."""
+    alone, several, us = Kept(), Kept(), 0
+    for step, cost in steps:
+        us += step
+        (decision,) = ask(alone, us, ("k", rule, cost))
+        assert decision == ask(several, us, ("k", rule, cost), ("other", FixedWindow(1, 1.0), 0))[0]
+
+
 def test_a_refused_call_does_not_write_what_it_tried():
     """A smaller rate that cuts what the same call had tried to consume leaves no trace of it."""
     big, small = Rate(10, 100.0), Rate(1, 1.0)
@@ -83,6 +105,39 @@ def test_a_clock_set_back_locks_nobody_out_for_long(rule):
     assert decision.allowed or decision.retry_seconds <= 2 * rule.window_seconds
     (later,) = ask(book, 2 * round(rule.window_seconds * 1e6), ("k", rule, 1))
     assert later.allowed
+
+
+def test_a_moving_window_never_tells_a_wait_that_is_over():
+    """Asked for a long window first and a short one then, under one key, what has left the short one is waited for no more."""
+    book = Kept()
+    long, short = MovingWindow(5, 60.0), MovingWindow(5, 1.0)
+    ask(book, 0, ("k", long, 5))
+    decisions = ask(book, 30_000_000, ("k", long, 1), ("k", short, 1))
+    assert [decision.allowed for decision in decisions] == [False, False]
+    assert all(decision.retry_seconds > 0 for decision in decisions)
+    assert all(decision.reset_seconds >= 0 for decision in decisions)
+
+
+def test_what_is_brought_back_is_what_is_counted():
+    """The total of a moving window is that of its entries, also where one entry holds no more of what came in the future."""
+    log = ListLog()
+    for us in (10, 20, 30):
+        log.add(us, MOST_COUNTED, 100)
+    log.expire(0, 15)
+    assert log.total == sum(cost for _, cost in log.oldest())
+
+
+@pytest.mark.parametrize(("burst", "is_long"), [(4503, False), (4504, True)])
+def test_long_buckets_refill_by_whole_microseconds(burst, is_long):
+    """From 2**52 nanoseconds on a unit takes whole microseconds, rounded up; below that it takes nanoseconds."""
+    rate = Rate(3, 3000.000001, burst)
+    assert (rate.capacity_ns > 2**52) == is_long
+    assert rate.interval_ns == (1_000_000_001_000 if is_long else 1_000_000_000_334)
+    book = Kept()
+    ask(book, 0, ("k", rate, burst))
+    (refused,) = ask(book, 0, ("k", rate, 1))
+    wait_us = round(refused.retry_seconds * 1e6)
+    assert ask(book, wait_us, ("k", rate, 1))[0].allowed
 
 
 def test_a_leap_back_keeps_the_total_of_a_moving_window():
@@ -200,3 +255,41 @@ def test_two_permits_wait_for_two_places():
     assert [(one.allowed, one.queued) for one in ask(book, 0, *second)] == [(True, 0), (False, 1)]
     settle(("s", shared, -1, 0), at(0), book)
     assert all(one.allowed for one in ask(book, 0, *second))
+
+
+def test_asking_again_in_a_long_queue_takes_no_walk_along_it():
+    """How many lines of ours run does not grow with the queue, or a thousand who wait would stop a worker."""
+    lines = []
+    for length in (10, 1000):
+        book, count = Kept(), [0]
+        for number in range(length + 1):
+            ask(book, 0, ("k", Permit(1, f"p{number}", 60.0, 5000, 60.0), 1))
+        last = "k", Permit(1, f"p{length}", 60.0, 5000, 60.0), 1
+
+        def trace(frame, event, argument, count=count):
+            count[0] += event == "line"
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            (decision,) = ask(book, 1, last)
+        finally:
+            sys.settrace(before)
+        assert decision.queued == length
+        lines.append(count[0])
+    assert lines[1] <= lines[0] + 5
+
+
+def test_the_place_in_a_queue_leaves_out_who_got_one_in_this_call():
+    """Two of a call that come from the queue: the second is behind neither the first nor anybody else who has gone in."""
+    book = Kept()
+    held = Permit(2, "h1", 60.0, 9, 60.0), Permit(2, "h2", 60.0, 9, 60.0)
+    assert all(ask(book, 0, ("k", permit, 1))[0].allowed for permit in held)
+    names = ("a", "b", "c")
+    queued = [ask(book, 1, ("k", Permit(2, name, 60.0, 9, 60.0), 1))[0].queued for name in names]
+    assert queued == [1, 2, 3]
+    for permit in held:
+        settle(("k", permit, -1, 0), at(1), book)
+    both = [("k", Permit(2, name, 60.0, 9, 60.0), 1) for name in ("a", "b")]
+    assert [decision.allowed for decision in ask(book, 2, *both)] == [True, True]

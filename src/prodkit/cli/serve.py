@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from prodkit.cli.console import UsageError
@@ -83,6 +84,8 @@ def register(commands: Commands, shared: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Serve until a signal."""
     require("uvicorn", extra="server", purpose="prodkit serve")
+    # What divides something among the workers reads it there, as other servers set it. Before the application is made.
+    os.environ["WEB_CONCURRENCY"] = str(arguments.workers)
     # Also for workers, which import it themselves: what is wrong is said once, and before anything listens.
     application = load(arguments.app)
     options = _options(arguments, application)

@@ -39,6 +39,9 @@ HIGHEST_IPV4: Final = 0xFFFF_FFFF
 UNIDENTIFIED: Final[Token] = ("unidentified", "")
 EVERYBODY: Final[Token] = ("everybody", "")
 
+# The first 96 bits of IPv6 addresses that stand for an IPv4 address: ::ffff:0:0/96 and 64:ff9b::/96.
+_IPV4_WITHIN: Final = (0xFFFF, 0x64_FF9B << 64)
+
 # Changes when what a bucket's number means changes; two releases never misread each other's state.
 _NAMESPACE: Final = "pk:rl:2"
 
@@ -46,9 +49,10 @@ _NAMESPACE: Final = "pk:rl:2"
 def ipv6_token(address: int, prefix_bits: int) -> int:
     """The token of an IPv6 address: its network, as a negative number so that it meets no IPv4 address.
 
-    An IPv4 address written as IPv6 (::ffff:a.b.c.d) is that IPv4 address: else one client had two buckets.
+    An IPv4 address written as IPv6 (::ffff:a.b.c.d) is that IPv4 address: else one client had two buckets. So is one that a
+    translator in front of us wrote (64:ff9b::a.b.c.d; RFC 6052): else all who come by IPv4 shared one.
     """
-    if address >> 32 == 0xFFFF:
+    if address >> 32 in _IPV4_WITHIN:
         return address & HIGHEST_IPV4
     return ~(address >> (128 - prefix_bits))
 

@@ -27,7 +27,7 @@ from prodkit.rate_limiting.limit import Limit
 from prodkit.rate_limiting.limiter import OnUnidentified, RateLimiter
 from prodkit.rate_limiting.messages import Messages, OnExceed, guard_sockets, message_limit
 from prodkit.rate_limiting.openapi import document_limits
-from prodkit.rate_limiting.policy import By, Cost, OnStoreError, Policy, Stage, parse_rate
+from prodkit.rate_limiting.policy import By, Cost, OnStoreError, Policy, Stage, parse_rate, require_written
 from prodkit.rate_limiting.rates import Algorithm
 from prodkit.rate_limiting.reserving import CurrentLimits, Limits, Reservation, limits_of
 from prodkit.rate_limiting.rule import RateLimitRule, rate_limit
@@ -176,6 +176,14 @@ class RateLimitingSettings(FeatureSettings):
                 message = f"{fault.message} | {fault.cure}"
                 raise ValueError(message) from None
         return url
+
+    @field_validator("policies", mode="before")
+    @classmethod
+    def _can_be_written(cls, value: object) -> object:
+        for index, entry in enumerate(value if isinstance(value, list | tuple) else ()):
+            if isinstance(entry, dict):
+                require_written(index, entry)
+        return value
 
     @field_validator("exempt_networks")
     @classmethod

@@ -86,10 +86,12 @@ def _bucket(limit: Limit, whose: Whose, context: RequestContext) -> tuple[str, R
         message = f"buckets of this policy are found by {policy.by}"
         raise ValueError(message)
     elif policy.by == "address" and whose.address is None:
-        message = "this policy counts by address"
+        message = "this policy counts by address: say which in the query, `address`"
         raise ValueError(message)
     elif policy.by in {"principal", "tenant"} and whose.principal.is_anonymous and whose.address is None:
-        message = "say whose: a principal, or an address for callers that are not identified"
+        message = (
+            "say whose in the query: `principal`, `tenant`, or `address` for callers that are not identified"
+        )
         raise ValueError(message)
     asked = RequestContext(context.kit, {"type": "http", "headers": []}, context.started_at)
     asked.principal = whose.principal

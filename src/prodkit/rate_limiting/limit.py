@@ -19,6 +19,7 @@ from prodkit.core.partition import (
     within,
 )
 from prodkit.rate_limiting.answers import SLACK_SECONDS, policy_text, report
+from prodkit.rate_limiting.functions import bucket_of, cost_of, truth_of
 from prodkit.stores import Decision, ImmediateStore, Permit, Rate
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ class Limit:
 
         Raises:
             Problem: the caller cannot be told from others, and such callers are rejected.
+            TypeError, ValueError: a function of the application names no bucket, or no cost.
         """
         policy = self.policy
         if policy.exempt is not None and self._is_exempt(context):
@@ -187,17 +189,19 @@ class Limit:
             rule = policy.refill
         else:
             rule = self.rule(context)
-        return asks[0][0], rule, policy.cost if isinstance(policy.cost, int) else policy.cost(context)
+        cost = policy.cost if isinstance(policy.cost, int) else cost_of(policy.name, policy.cost, context)
+        return asks[0][0], rule, cost
 
     def token(self, context: RequestContext) -> Token | None:
         """Whose bucket *context* draws from, or None where the policy does not apply.
 
         Raises:
             Problem: the caller cannot be told from others, and such callers are rejected.
+            TypeError: a function of the application names no bucket.
         """
         by, principal = self.policy.by, context.principal
         if callable(by):
-            return by(context)
+            return bucket_of(self.policy.name, by, context)
         if by == "global":
             return EVERYBODY
         if by == "tenant" and principal.tenant is not None:
@@ -253,7 +257,7 @@ class Limit:
     def _is_exempt(self, context: RequestContext) -> bool:
         exempt = self.policy.exempt
         try:
-            return exempt is not None and exempt(context)
+            return exempt is not None and truth_of(exempt(context))
         except Exception as error:  # noqa: BLE001 - the application's function may fail in any way
             context.kit.failed(FUNCTION_FAILED, error)
             return False

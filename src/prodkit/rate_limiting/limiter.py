@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 from prodkit.core.exceptions import InstallationError, StoreError
-from prodkit.core.features import Kit, Sample
+from prodkit.core.features import Kit
 from prodkit.core.partition import UNIDENTIFIED, Token, ipv6_token, peer_address
 from prodkit.core.problems import Problem
 from prodkit.rate_limiting.answers import refusal, report, report_legacy
@@ -15,6 +15,7 @@ from prodkit.rate_limiting.limit import Limit
 from prodkit.rate_limiting.permits import Permits
 from prodkit.rate_limiting.policy import OnStoreError, Policy
 from prodkit.rate_limiting.queueing import released
+from prodkit.rate_limiting.samples import samples_of
 from prodkit.rate_limiting.settling import Counted, dues_of
 from prodkit.rate_limiting.stages import Attempt, groups_of
 from prodkit.stores import ImmediateStore
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from prodkit.core.clock import Clock
     from prodkit.core.context import RequestContext
-    from prodkit.core.features import Guard
+    from prodkit.core.features import Guard, Sample
     from prodkit.rate_limiting.exemptions import Exemptions
     from prodkit.stores import Ask, Decision, RateLimitStore
 
@@ -335,23 +336,8 @@ class RateLimiter:
         return UNIDENTIFIED if self._on_unidentified == "shared" else None
 
     def samples(self) -> Iterator[Sample]:
-        """`prodkit_rate_limiting_decisions_total` by policy and outcome, and what could not be settled."""
-        for limit in list(self._limits.values()):
-            for outcome in ("allowed", "denied", "degraded", "bypassed"):
-                yield Sample(
-                    "prodkit_rate_limiting_decisions_total",
-                    {"policy": limit.policy.name, "outcome": outcome},
-                    getattr(limit, outcome),
-                    "counter",
-                    "Rate limit decisions.",
-                )
-            yield Sample(
-                "prodkit_rate_limiting_unsettled_total",
-                {"policy": limit.policy.name},
-                limit.unsettled,
-                "counter",
-                "Costs and places that could not be given back because the store did not answer.",
-            )
+        """See `samples_of`."""
+        return samples_of(tuple(self._limits.values()))
 
     async def aclose(self) -> None:
         """Stop renewing places, and give back what was leased."""

@@ -9,21 +9,23 @@ from datetime import date  # noqa: TC003 - pydantic resolves the annotations of 
 from typing import Final, Literal, TypeAlias
 
 from prodkit.core.context import RequestContext
+from prodkit.rate_limiting.functions import is_async
 from prodkit.rate_limiting.rates import ALGORITHMS, Algorithm, parse_rate, rule_of
 from prodkit.stores import Permit, Rule
 
-__all__ = ["By", "Cost", "OnStoreError", "Policy", "Stage", "parse_rate"]
+__all__ = ["By", "Cost", "OnStoreError", "Policy", "Stage", "parse_rate", "require_written"]
 
 By: TypeAlias = Literal["address", "principal", "tenant", "global"] | Callable[[RequestContext], str | None]
 """Whose requests share a bucket.
 
 `address`: the client's address. `principal`: the authenticated caller, else the address. `tenant`: the caller's
-tenant, else as `principal`. `global`: everybody shares one. A function: what it returns, and the policy does not apply where
-that is None.
+tenant, else as `principal`. `global`: everybody shares one. A function: the text it returns, and the policy does not apply where
+that is None. Where it fails the request is answered with 500: nothing else could be known of it, and nobody is let through.
 """
 
 Cost: TypeAlias = int | Callable[[RequestContext], int]
-"""How much of the bucket one request takes; a function is asked for each request and must not block."""
+"""How much of the bucket one request takes; a function is asked for each request, must not block, and says a
+whole number of at least 0; where it fails the request is answered with 500."""
 
 OnStoreError: TypeAlias = Literal["local", "open", "closed"]
 """What happens while the store does not answer: each worker limits for itself, nobody is limited, everybody gets 503."""
@@ -36,6 +38,32 @@ Stage: TypeAlias = Literal["address", "admission", "handler", "message"]
 _NAME: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 # Stands in the place of the id that each request makes anew.
 _NO_ID: Final = "-"
+_LONGEST_QUEUE: Final = 1000
+_WHOSE: Final = frozenset({"address", "principal", "tenant", "global"})
+_FUNCTIONS: Final = ("rate_for", "exempt", "count_if")
+
+
+def require_written(entry: int, fields: Mapping[str, object]) -> None:
+    """Return if *fields* are of a policy that can be written down, with no function in it.
+
+    Args:
+        entry: where it stands in the list.
+        fields: as read from JSON.
+
+    Raises:
+        ValueError: names the entry and the field, never a value; says what to write, after a bar.
+    """
+    by, cost = fields.get("by", "principal"), fields.get("cost", 1)
+    if not callable(by) and by not in _WHOSE:
+        message = f"by of entry {entry} is unknown | Write address, principal, tenant or global; a function is given in code."
+        raise ValueError(message)
+    if not callable(cost) and (isinstance(cost, bool) or not isinstance(cost, int)):
+        message = f"cost of entry {entry} is no whole number | Write one of at least 0; a function is given in code."
+        raise ValueError(message)  # noqa: TRY004 - a wrong type in a text is a wrong value
+    for name in _FUNCTIONS:
+        if fields.get(name) is not None and not callable(fields[name]):
+            message = f"{name} of entry {entry} would be a function | Drop it: declare this policy in code."
+            raise ValueError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +90,9 @@ class Policy:
         anchor: of `calendar`: the first day of some window, e.g. of a billing period.
         concurrent: how many requests may be under way at the same time; 0 for a limit by rate. A stream or a WebSocket is
             under way until it ends.
-        queue: how many may wait for one of these places.
-        queue_seconds: how long they may wait.
+        queue: how many may wait for one of these places, at most 1000: each is a connection, and asks again and again.
+        queue_seconds: how long they may wait. Who leaves meanwhile gives up its turn (unless its body comes in several messages,
+            or it is a WebSocket); while the process drains, those who wait go on waiting, as requests under way do.
         lease_seconds: after which time the places of a worker that died are free again. Living ones renew theirs.
         plans: other rates, by the plan of the principal.
         tenants: other rates, by the tenant of the principal; they go before those of plans.
@@ -178,6 +207,7 @@ class Policy:
 
     def _contradictions(self) -> tuple[tuple[bool, str, str], ...]:
         is_early, is_many = self.layer == "address", bool(self.concurrent)
+        functions = (self.by, self.cost, self.rate_for, self.exempt, self.count_if)
         by_other = callable(self.by) or self.by == "global"
         is_dynamic = bool(self.plans or self.tenants)
         return (
@@ -185,6 +215,11 @@ class Policy:
                 self.algorithm not in ALGORITHMS,
                 f"has no such algorithm: {self.algorithm}",
                 f"Choose {', '.join(ALGORITHMS)}",
+            ),
+            (
+                any(is_async(function) for function in functions if callable(function)),
+                "has an async function: by, cost, rate_for, exempt and count_if are not awaited",
+                "Make it a plain function that does not block",
             ),
             (
                 is_early and self.by in ("principal", "tenant"),
@@ -220,6 +255,11 @@ class Policy:
                 not is_many and bool(self.queue or self.queue_seconds),
                 "has a queue, and a rate",
                 "Set concurrent in place of rate, or drop queue and queue_seconds",
+            ),
+            (
+                self.queue > _LONGEST_QUEUE,
+                f"has a queue of more than {_LONGEST_QUEUE}, and each who waits asks the store again and again",
+                "Lower queue",
             ),
             (
                 is_many and self.layer not in ("address", "admission"),

@@ -27,6 +27,10 @@ __all__ = ["Turns", "is_queued", "released", "wait_for_permit"]
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.1
 _GROWTH: Final = 1.5
+# Who stands further back than this asks the more rarely, at least every two seconds: a long queue would else keep a worker busy
+# with nothing but questions, and only those in front can be given a place soon.
+_NEAR: Final = 10
+_RAREST: Final = 20.0
 # The last question is asked so much before the end: a store lets go of a waiter at the end, and would queue it anew.
 _BEFORE_THE_END: Final = 0.01
 
@@ -100,6 +104,8 @@ async def wait_for_permit(
     asks: Sequence[Ask],
     clock: Clock,
     deadline: float | None = None,
+    event: asyncio.Event | None = None,
+    is_over: Callable[[], bool] = lambda: False,
     turns: Turns = TURNS,
     chance: Callable[[], float] = random.random,
 ) -> tuple[Decision, ...]:
@@ -116,6 +122,8 @@ async def wait_for_permit(
         asks: of the stage.
         clock: the time that *deadline* is on.
         deadline: the request's own, in monotonic seconds; None for none.
+        event: wakes whoever waits, when it is set.
+        is_over: whether nobody is there any more who could be given a place; asked after each pause.
         turns: who else waits in this process.
         chance: from 0 to 1, so that those who wait do not ask all at once.
 
@@ -127,7 +135,7 @@ async def wait_for_permit(
     """
     monotonic = clock.monotonic
     started, pause = monotonic(), _FIRST_PAUSE
-    event = asyncio.Event()
+    event = event or asyncio.Event()
     missing = _missing(asks, decisions)
     if not missing:
         return decisions
@@ -139,7 +147,10 @@ async def wait_for_permit(
             left = (ends if deadline is None else min(ends, deadline)) - monotonic() - _BEFORE_THE_END
             if left <= 0:
                 break
-            await turns.pause(event, min(pause * (0.5 + chance() / 2), left))
+            pause_here = pause * _rarely(asks, decisions)
+            await turns.pause(event, min(pause_here * (0.5 + chance() / 2), left))
+            if is_over():
+                break
             event.clear()
             pause = min(pause * _GROWTH, _LONGEST_PAUSE)
             decisions = await ask_again()
@@ -159,3 +170,13 @@ def _missing(asks: Sequence[Ask], decisions: Sequence[Decision]) -> list[Permit]
             return []
         missing.append(rule)
     return missing
+
+
+def _rarely(asks: Sequence[Ask], decisions: Sequence[Decision]) -> float:
+    """How many times as long as the first ones in the queue whoever was told *decisions* may wait before it asks again."""
+    place = max(
+        decision.queued
+        for (_, rule, _), decision in zip(asks, decisions, strict=True)
+        if isinstance(rule, Permit)
+    )
+    return min(max(1.0, place / _NEAR), _RAREST)

@@ -34,6 +34,8 @@ _SEVERAL: Final = re.compile(r"[,;|]")
 # The grammar of `limits` knows no weeks, and quotas do.
 _WEEKS: Final = re.compile(r"\s*([0-9]{1,13})\s*(?:/|\s+per\s+)\s*([0-9]{1,4})?\s*weeks?\s*", re.IGNORECASE)
 _WEEK_SECONDS: Final = 604_800
+# Longer than any rate that somebody wrote; what was read is remembered.
+_MOST_CHARACTERS: Final = 100
 _CURE: Final = "Write a number and a window, e.g. 100/minute or 5 per 10 seconds."
 _UNITS: Final[dict[str, CalendarUnit]] = {
     "hour": "hour",
@@ -123,6 +125,9 @@ def rule_of(
 
 def _read(text: str) -> tuple[int, int, str, int]:
     """How many, of how many units, the unit, and how many seconds one of it has."""
+    if len(text) > _MOST_CHARACTERS:
+        message = f"{text[:20]!r}... is not a rate: it has more than {_MOST_CHARACTERS} characters | {_CURE}"
+        raise ValueError(message)
     if _SEVERAL.search(text):
         message = f"{text!r} holds several rates, and a policy has one | Declare a policy for each of them."
         raise ValueError(message)

@@ -19,6 +19,7 @@ from starlette.requests import HTTPConnection  # noqa: TC002 - FastAPI resolves 
 
 from prodkit.core.context import RequestContext, context_of
 from prodkit.rate_limiting.fallback import PASSED
+from prodkit.rate_limiting.functions import require_whole
 from prodkit.rate_limiting.limiter import limiter_of
 from prodkit.rate_limiting.policy import Policy
 from prodkit.rate_limiting.settling import dues_of, settle
@@ -62,12 +63,10 @@ class Reservation:
         taken stays taken, and that is counted. Said again before that, the last word holds.
 
         Raises:
-            ValueError: *actual* is negative.
+            ValueError: *actual* is no whole number of at least 0.
             RuntimeError: it was settled with the store already.
         """
-        if actual < 0:
-            message = f"a cost is at least 0, not {actual}"
-            raise ValueError(message)
+        require_whole(actual, "what a reservation is settled with")
         if self._is_over:
             message = (
                 "this reservation is over: settle it within its `async with`, or before the request ends"
@@ -98,6 +97,10 @@ class _Reserving:
         self._reservation: Reservation | None = None
 
     def __await__(self) -> Generator[Any, None, Reservation]:
+        if self._context.scope is None:
+            # Nothing is taken: at whose end would it be settled?
+            message = "the request is over: reserve with `async with`, which settles at its own end"
+            raise RuntimeError(message)
         return self._reserve().__await__()
 
     async def __aenter__(self) -> Reservation:
@@ -150,12 +153,11 @@ class Limits:
 
         Raises:
             LookupError: there is no policy of that name.
-            ValueError: *amount* is negative, or the policy counts what is under way.
+            ValueError: *amount* is no whole number of at least 0, or the policy counts what is under way.
             Problem: when it is awaited: 429, so much is not left; 503, the store is out of reach and that closes the door.
+            RuntimeError: when it is awaited without `async with`, and the request is over.
         """
-        if amount < 0:
-            message = f"a cost is at least 0, not {amount}"
-            raise ValueError(message)
+        require_whole(amount, "what is reserved")
         limit = self._limiter.limit(policy) if isinstance(policy, Policy) else self._limiter.named(policy)
         if limit.is_permit:
             message = (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from prodkit.core.exceptions import StoreError
 from prodkit.core.partition import partition_of
+from prodkit.core.pipeline.leaving import look_out
 from prodkit.core.problems import Problem
 from prodkit.rate_limiting.answers import refusal
 from prodkit.rate_limiting.fallback import PASSED
@@ -121,13 +122,7 @@ class Attempt:
             self._promise(permits)
         decisions = await self.ask()
         if self._queued:
-            decisions = await wait_for_permit(
-                self.ask,
-                decisions,
-                asks=self._asks,
-                clock=self._context.kit.clock,
-                deadline=self._context.deadline,
-            )
+            decisions = await self._wait(decisions)
         self._conclude(decisions)
 
     async def ask(self) -> tuple[Decision, ...]:
@@ -155,6 +150,24 @@ class Attempt:
                 if decision.queued:
                     self._queued.add(index)
         return tuple(decisions)
+
+    async def _wait(self, decisions: tuple[Decision, ...]) -> tuple[Decision, ...]:
+        """See `wait_for_permit`; who leaves meanwhile gives up its turn, and is refused since nobody hears it."""
+        event = asyncio.Event()
+        lookout = look_out(self._context, event.set)
+        try:
+            return await wait_for_permit(
+                self.ask,
+                decisions,
+                asks=self._asks,
+                clock=self._context.kit.clock,
+                deadline=self._context.deadline,
+                event=event,
+                is_over=lambda: lookout is not None and lookout.is_gone,
+            )
+        finally:
+            if lookout is not None:
+                await lookout.stop()
 
     async def _ask(self, indexes: Sequence[int]) -> Part | Problem:
         limits = [self._limits[index] for index in indexes]

@@ -37,6 +37,8 @@ class Coalescer(Generic[T, R]):
         max_batch: how many items travel together at most; it bounds how long a store is held by one batch.
         timeout_seconds: how long an ask may take in all. 0.1: several times the slowest healthy answer, and
             still less than a person notices.
+        send_by: in place of *send_batch*: is told until when, in the time of the event loop, and keeps to that by itself. For
+            one that wants to know whether it was the other side that was late, which it could not tell from being cancelled.
 
     Raises:
         ValueError: a bound is not above 0.
@@ -44,16 +46,20 @@ class Coalescer(Generic[T, R]):
 
     def __init__(
         self,
-        send_batch: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
+        send_batch: Callable[[list[T]], Awaitable[Sequence[R | Exception]]] | None = None,
         *,
         max_batch: int = 128,
         timeout_seconds: float = 0.1,
+        send_by: Callable[[list[T], float], Awaitable[Sequence[R | Exception]]] | None = None,
     ) -> None:
         """Remember the bounds; nothing runs until the first ask."""
         if max_batch < 1 or not timeout_seconds > 0:
             message = f"max_batch and timeout_seconds must be above 0, not {max_batch} and {timeout_seconds}"
             raise ValueError(message)
-        self._send_batch = send_batch
+        if (send_batch is None) is (send_by is None):
+            message = "give one of send_batch and send_by"
+            raise ValueError(message)
+        self._send_by = send_by or _in_time(send_batch)  # type: ignore[arg-type]  # the one that is there
         self._max_batch = max_batch
         self._timeout_seconds = timeout_seconds
         self._lane: _Lane[T, R] | None = None
@@ -68,7 +74,7 @@ class Coalescer(Generic[T, R]):
         lane = self._lane
         if lane is None or lane.loop is not asyncio.get_running_loop():
             # The lane of another loop is left to its own pump, which answers whoever waits there.
-            lane = self._lane = _Lane(self._send_batch, self._max_batch, self._timeout_seconds)
+            lane = self._lane = _Lane(self._send_by, self._max_batch, self._timeout_seconds)
         if lane.busy or lane.crowded:
             return await lane.enqueue(item)
         return await lane.send_alone(item)
@@ -91,7 +97,7 @@ class _Lane(Generic[T, R]):
 
     def __init__(
         self,
-        send_batch: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
+        send_by: Callable[[list[T], float], Awaitable[Sequence[R | Exception]]],
         max_batch: int,
         timeout_seconds: float,
     ) -> None:
@@ -100,7 +106,7 @@ class _Lane(Generic[T, R]):
         # Whether company is to be expected. A task per ask would be wasted on a lone caller, so
         # it sends in its own; but in a crowd the first one leaving alone would double the number of trips.
         self.crowded = False
-        self._send_batch = send_batch
+        self._send_by = send_by
         self._max_batch = max_batch
         self._timeout_seconds = timeout_seconds
         self._waiting: deque[_Waiter[T, R]] = deque()
@@ -177,8 +183,7 @@ class _Lane(Generic[T, R]):
 
     async def _send(self, items: list[T], deadline: float) -> Sequence[R | Exception]:
         try:
-            async with asyncio.timeout_at(deadline):
-                answers = await self._send_batch(items)
+            answers = await self._send_by(items, deadline)
         except TimeoutError as error:
             raise _too_late(self._timeout_seconds) from error
         if len(answers) != len(items):
@@ -191,6 +196,16 @@ class _Lane(Generic[T, R]):
         self._waiting.clear()
         for waiter in leftovers:
             _settle(waiter, make_error())
+
+
+def _in_time(
+    send_batch: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
+) -> Callable[[list[T], float], Awaitable[Sequence[R | Exception]]]:
+    async def send_by(items: list[T], deadline: float) -> Sequence[R | Exception]:
+        async with asyncio.timeout_at(deadline):
+            return await send_batch(items)
+
+    return send_by
 
 
 def _settle(waiter: _Waiter[T, R], answer: R | Exception) -> None:

@@ -238,7 +238,9 @@ def _open(url: str, setting: str) -> Storage:
         storage = storage_from_string(url, **options)
     except ConfigurationError as error:
         if not str(error).startswith("unknown storage scheme"):
-            message = f"the storage of {setting} needs a client that is not installed: see the documentation of limits"
+            message = (
+                f"the storage of {setting} needs a client that is not installed (memcachio for memcached)"
+            )
             raise MissingExtraError(message) from None
         message = "the limits package has no such storage."
         raise SettingsError(

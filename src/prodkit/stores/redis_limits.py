@@ -37,6 +37,7 @@ _PARTS: Final = (
 _RESET: Final = Script.load("limits_reset")
 _MOST_NODES: Final = 1000
 _SETTLED_TOGETHER: Final = 100
+_SHORTEST_SECONDS: Final = 0.001
 
 
 def _load() -> Script:
@@ -168,9 +169,9 @@ class RedisRateLimitStore:
         )
 
     def _coalescer(
-        self, send: Callable[[list[Parcel]], Awaitable[Sequence[Answer | Exception]]]
+        self, send: Callable[[list[Parcel], float], Awaitable[Sequence[Answer | Exception]]]
     ) -> Coalescer[Parcel, Answer]:
-        return Coalescer(send, timeout_seconds=self._timeout_seconds)
+        return Coalescer(send_by=send, timeout_seconds=self._timeout_seconds)
 
     def _coalescer_of(self, parcel: Parcel) -> Coalescer[Parcel, Answer]:
         if not self._link.is_cluster:
@@ -183,37 +184,40 @@ class RedisRateLimitStore:
             coalescer = self._nodes[node] = self._coalescer(self._send_by_slot)
         return coalescer
 
-    async def _send(self, parcels: list[Parcel]) -> Sequence[Answer | Exception]:
-        keys: list[str] = []
-        for of_parcel, _, _, _ in parcels:
-            keys += of_parcel
-        now = b"" if self._wall is None else b"%d" % int(self._wall() * 1e6)
-        body = b"".join([body for _, body, _, _ in parcels])
+    async def _send(self, parcels: list[Parcel], deadline: float) -> Sequence[Answer | Exception]:
         try:
-            reply: Any = await self._link.run(
-                _LIMITS, keys, (body, now), timeout_seconds=self._timeout_seconds
-            )
+            reply: Any = await self._link.run(*self._call(parcels), timeout_seconds=_until(deadline))
         except ResponseError as error:
-            message = f"the server cannot run our script: {error}"
-            raise StoreIncompatibleError(message) from error
+            raise _unrunnable(error) from error
         return unpack(parcels, reply)
 
-    async def _send_by_slot(self, parcels: list[Parcel]) -> Sequence[Answer | Exception]:
-        """A machine of a cluster runs a script on keys of one slot only."""
+    async def _send_by_slot(self, parcels: list[Parcel], deadline: float) -> Sequence[Answer | Exception]:
+        """A machine of a cluster runs a script on keys of one slot only; what is for one machine is sent together."""
         slots: dict[int, list[int]] = {}
         for index, parcel in enumerate(parcels):
             slots.setdefault(key_slot(parcel[0][0].encode()), []).append(index)
         if len(slots) == 1:
-            return await self._send(parcels)
-        groups = list(slots.values())
-        answers: list[Any] = [None] * len(parcels)
-        replies = await asyncio.gather(
-            *(self._send([parcels[index] for index in group]) for group in groups), return_exceptions=True
+            return await self._send(parcels, deadline)
+        groups = [[parcels[index] for index in indexes] for indexes in slots.values()]
+        replies = await self._link.run_many(
+            [self._call(group) for group in groups], timeout_seconds=_until(deadline)
         )
-        for group, reply in zip(groups, replies, strict=True):
-            for place, index in enumerate(group):
-                answers[index] = reply if isinstance(reply, BaseException) else reply[place]
+        answers: list[Any] = [None] * len(parcels)
+        for group, indexes, reply in zip(groups, slots.values(), replies, strict=True):
+            if isinstance(reply, ResponseError):
+                of_group: Sequence[Any] = [_unrunnable(reply)] * len(group)
+            else:
+                of_group = [reply] * len(group) if isinstance(reply, Exception) else unpack(group, reply)
+            for index, answer in zip(indexes, of_group, strict=True):
+                answers[index] = answer
         return answers
+
+    def _call(self, parcels: Sequence[Parcel]) -> tuple[Script, list[str], tuple[bytes, bytes]]:
+        keys: list[str] = []
+        for of_parcel, _, _, _ in parcels:
+            keys += of_parcel
+        now = b"" if self._wall is None else b"%d" % int(self._wall() * 1e6)
+        return _LIMITS, keys, (b"".join([body for _, body, _, _ in parcels]), now)
 
     def _require_one_partition(self, asks: Sequence[Ask]) -> None:
         first = partition(asks[0][0])
@@ -221,3 +225,12 @@ class RedisRateLimitStore:
             if partition(key) != first:
                 message = "on a cluster only asks of one partition can be decided together"
                 raise ValueError(message)
+
+
+def _until(deadline: float) -> float:
+    """Seconds left, above 0: the link is to see that it is too late, and to draw its conclusions."""
+    return max(deadline - asyncio.get_running_loop().time(), _SHORTEST_SECONDS)
+
+
+def _unrunnable(error: ResponseError) -> StoreIncompatibleError:
+    return StoreIncompatibleError(f"the server cannot run our script: {error}")

@@ -44,6 +44,9 @@ _ALGORITHMS: Final[dict[str, Algorithm]] = {
     "p": _PERMITS,
 }
 
+# Neither has a queue nor is cut: what a single ask of these comes to is soon said.
+_ALONE: Final = frozenset("fcsm")
+
 
 class Book(Protocol):
     """The states of a store. `Any`: each algorithm knows its own."""
@@ -75,6 +78,10 @@ def decide(asks: Sequence[Ask], now: Moment, book: Book) -> tuple[Decision, ...]
         ValueError: see `require_costs`; nothing was decided.
     """
     require_costs(asks)
+    if len(asks) == 1 and asks[0][1].code in _ALONE:
+        decision = _decide_one(asks[0], now, book)
+        if decision is not None:
+            return (decision,)
     known: dict[Slot, Any] = {}
     tried: dict[Slot, Any] = {}
     rules: dict[Slot, Rule] = {}
@@ -105,6 +112,24 @@ def decide(asks: Sequence[Ask], now: Moment, book: Book) -> tuple[Decision, ...]
     for slot, rule in rules.items():
         book.write(slot, _ALGORITHMS[slot[0]].close(tried[slot], now, rule), now)
     return tuple(decisions)
+
+
+def _decide_one(ask: Ask, now: Moment, book: Book) -> Decision | None:
+    """The same for one ask alone, which is what most requests come to; None where a refusal has to be counted."""
+    key, rule, cost = ask
+    algorithm = _ALGORITHMS[rule.code]
+    slot = rule.code, key
+    view = algorithm.fit(book.read(slot), now, rule)
+    wait = algorithm.wait(view, now, rule, cost)
+    if wait and rule.counts_denied and rule.is_binding:
+        return None
+    taken = cost and not wait
+    if taken:
+        view = algorithm.take(view, now, rule, cost)
+    remaining, reset_seconds = algorithm.describe(view, now, rule)
+    if taken:
+        book.write(slot, algorithm.close(view, now, rule), now)
+    return Decision(not wait, remaining, reset_seconds, wait, now.us * 1000)
 
 
 def look(state: Any, now: Moment, rule: Rule) -> Decision:

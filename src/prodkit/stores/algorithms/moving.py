@@ -71,7 +71,9 @@ class ListLog:
         if entries and entries[-1] >> _COST_BITS > now_us:
             first = bisect_left(entries, now_us << _COST_BITS)
             cost = sum(entry & _COST_MASK for entry in entries[first:])
-            entries[first:] = [(now_us << _COST_BITS) | min(cost, MOST_COUNTED)]
+            kept = min(cost, MOST_COUNTED)
+            entries[first:] = [(now_us << _COST_BITS) | kept]
+            self.total -= cost - kept
 
     def newest_us(self) -> int:
         """See `Log.newest_us`."""
@@ -130,7 +132,8 @@ class Moving:
         for at_us, units in view.log.oldest():
             excess -= units
             if excess <= 0:
-                return waiting_seconds(at_us + rule.window_us - now.us)
+                # Not below 0: a longer window asked about before, in this call, keeps what has left this one.
+                return waiting_seconds(max(at_us + rule.window_us - now.us, 0))
         # What this call itself has added is in the way.
         return waiting_seconds(rule.window_us)
 
@@ -149,7 +152,8 @@ class Moving:
         used = view.log.total + view.added
         reset = 0
         if used:
-            reset = (now.us if view.added else view.log.newest_us()) + rule.window_us - now.us
+            newest_us = now.us if view.added else view.log.newest_us()
+            reset = max(newest_us + rule.window_us - now.us, 0)
         return max(rule.limit - used, 0), seconds(reset)
 
     def close(self, view: _View, now: Moment, rule: MovingWindow) -> Log:

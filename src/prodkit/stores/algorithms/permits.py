@@ -7,6 +7,7 @@ microsecond later, so that the order is the same in every store.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prodkit.stores.algorithms.moments import seconds, waiting_seconds
@@ -94,7 +95,7 @@ class Permits:
         if (
             rule.id in view.places.holders
             or rule.id in view.taken
-            or _free(view, rule) > _position(view, rule)
+            or ((free := _free(view, rule)) > 0 and free > _position(view, rule))
         ):
             return 0.0
         holders = view.places.holders
@@ -151,10 +152,10 @@ def _free(view: _View, rule: Permit) -> int:
 
 
 def _position(view: _View, rule: Permit) -> int:
-    position = 0
-    for name in view.places.waiters:
-        if name == rule.id:
-            break
-        if name not in view.taken:
-            position += 1
-    return position
+    """How many go first; not those who have got a place in this very call. A queue is in order of arrival."""
+    waiters, taken = view.places.waiters, view.taken
+    if rule.id not in waiters:
+        return len(waiters) - sum(1 for name in taken if name in waiters)
+    arrived = waiters[rule.id]
+    passed = sum(1 for name in taken if waiters.get(name, arrived) < arrived)
+    return bisect_left(list(waiters.values()), arrived) - passed
