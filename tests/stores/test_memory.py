@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -191,7 +192,7 @@ async def test_the_entries_of_moving_windows_are_bounded():
     clock = FakeClock()
     store = MemoryRateLimitStore(max_keys=10, clock=clock)
     rule = MovingWindow(1000, 3600.0)
-    shelf = store._shelves["m"]
+    shelf: Any = store._shelves["m"]
     for n in range(300):
         store.hit_many([(f"{n % 5}", rule, 1 + n % 5)])
         clock.advance(0.01)
@@ -223,3 +224,18 @@ def test_looking_at_windows_leaves_no_trace():
         for cost in (0, 6):
             store.hit_many([("k", rule, cost)])
     assert len(store) == 0
+
+
+@pytest.mark.process
+def test_two_hundred_thousand_callers_take_no_more_than_the_bound():
+    """Whoever comes, the store holds its bound of keys in 200 bytes each."""
+    tracemalloc.start()
+    try:
+        store, rule = MemoryRateLimitStore(max_keys=20_000), Rate(5, 3600.0)
+        for number in range(200_000):
+            store.hit_many([(f"{number:032}", rule, 1)])
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(store) == 20_000
+    assert taken / len(store) < 200

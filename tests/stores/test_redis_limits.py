@@ -11,14 +11,14 @@ import pytest
 
 from prodkit.core.clock import FakeClock
 from prodkit.core.exceptions import StoreIncompatibleError, StoreUnavailableError
-from prodkit.stores import CalendarWindow, FixedWindow, MovingWindow, Permit, Rate, SlidingWindow
+from prodkit.stores import CalendarWindow, FixedWindow, MovingWindow, Permit, Rate, Rule, SlidingWindow
 from prodkit.stores.redis_limits import RedisRateLimitStore
 from prodkit.stores.redis_limits_wire import Packer, partition, state_keys
 from prodkit.testing import RateLimitStoreContract, hit
 from tests.support.valkey import running_valkey, shared_redis, shared_valkey
 
 HOUR = Rate(3, 3600.0)
-RULES = [
+RULES: list[Rule] = [
     HOUR,
     FixedWindow(3, 3600.0),
     SlidingWindow(3, 3600.0),
