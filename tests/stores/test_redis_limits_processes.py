@@ -13,7 +13,7 @@ from prodkit.stores import FixedWindow, MovingWindow, Permit, Rate, SlidingWindo
 from prodkit.stores.redis_limits import RedisRateLimitStore
 from prodkit.testing import hit
 from tests.stores.processes import finish, script
-from tests.support.valkey import eventually, running_valkey, shared_valkey
+from tests.support.valkey import eventually, running_sentinel, running_valkey, shared_valkey
 
 CALLERS = int(os.environ.get("PRODKIT_TEST_CALLERS", "100000"))
 
@@ -228,3 +228,35 @@ async def test_closing_answers_who_waits():
         server.resume()
         assert (await hit(store, ("k", Rate(1000, 60.0), 1)))[0].allowed
         await store.aclose()
+
+
+def test_a_failover_is_survived():
+    """Behind a Sentinel, whose master is killed: each call ends within its bound, and the new master counts on."""
+
+    async def main():
+        with running_sentinel() as group:
+            store = RedisRateLimitStore(group.url, timeout_seconds=0.5)
+            rate, longest, end = Rate(1000, 3600.0), 0.0, time.monotonic() + 30
+            admitted = failed = 0
+            group_killed = False
+            while not (failed and admitted):
+                assert time.monotonic() < end, (admitted, failed)
+                began = time.monotonic()
+                try:
+                    decision = (await hit(store, ("k", rate, 1)))[0]
+                    admitted += decision.allowed and group_killed
+                except StoreUnavailableError:
+                    failed += group_killed
+                    await asyncio.sleep(0.02)
+                else:
+                    if not group_killed:
+                        group.master.kill()
+                        group_killed = True
+                longest = max(longest, time.monotonic() - began)
+            assert longest < 1.5
+            # The replica knew of the first hit, or had not received it yet.
+            assert 1000 - decision.remaining in {1, 2}
+            assert group.replica.commands()["evalsha"] >= 1
+            await store.aclose()
+
+    asyncio.run(main())
