@@ -307,7 +307,9 @@ def test_unexpected_failure_of_the_limits_store_does_not_stop_the_service(tmp_pa
     with TestClient(app) as client:
         assert client.get("/").status_code == 404
         for file in tmp_path.iterdir():
-            if not file.name.endswith("-shm"):  # is mapped into memory: cutting it kills any program that uses it
+            if not file.name.endswith(
+                "-shm"
+            ):  # is mapped into memory: cutting it kills any program that uses it
                 file.write_bytes(b"not a database" * 1000)
         statuses = [client.get("/").status_code for _ in range(5)]
     assert 500 not in statuses

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
+from prodkit import harden
 from prodkit.rate_limiting import Policy, RateLimiting, rate_limit
 from prodkit.rate_limiting.openapi import EXTENSION, description_of, document_limits
 from tests.rate_limiting.limited import App
@@ -183,3 +185,22 @@ def test_documenting_twice_changes_nothing() -> None:
     small = App(RateLimiting("100/minute", address=None), app=app)
     document_limits(document, small.kit)
     assert json.loads(json.dumps(document)) == json.loads(first)
+
+
+def test_what_a_mounted_application_declares_is_not_said_of_the_outer_one():
+    """Also after its first use, when the limiter has met it."""
+    app, sub = FastAPI(), FastAPI()
+
+    @sub.get("/p", dependencies=[rate_limit("2/minute", name="inner")])
+    async def inner() -> None:
+        return None
+
+    @app.get("/a")
+    async def outer() -> None:
+        return None
+
+    app.mount("/sub", sub)
+    harden(app)
+    assert TestClient(app).get("/sub/p").status_code == 200
+    told = app.openapi()["paths"]["/a"]["get"]["x-rate-limit-policies"]
+    assert [policy["name"] for policy in told] == ["address"]

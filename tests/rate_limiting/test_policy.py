@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prodkit.core.exceptions import SettingsError
-from prodkit.rate_limiting import Policy, RateLimiting, RateLimitingSettings
+from prodkit.rate_limiting import Policy, RateLimiting, RateLimitingSettings, rate_limit
 from prodkit.rate_limiting.rates import ALGORITHMS, rule_of
 from prodkit.stores import CalendarWindow, FixedWindow, MovingWindow, Permit, Rate, SlidingWindow
 
@@ -161,3 +161,35 @@ def test_nobody_waits_for_a_limit_on_trial():
     """A policy that only counts has no queue, so that it delays nobody either."""
     policy = Policy("p", concurrent=2, queue=5, queue_seconds=3, enforce=False)
     assert policy.permit("x") == Permit(2, "x", queue_seconds=3, is_binding=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"layer": "adress"}, "no such layer"),
+        ({"by": "globl"}, "no such by"),
+        ({"algorithm": "gcrap"}, "no such algorithm"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_a_name_that_is_written_wrong_is_no_silent_choice(fields, fault):
+    """Code is not checked against the types when it runs: a typo must not become no limit at all."""
+    with pytest.raises(ValueError, match=fault):
+        Policy("a", "1/hour", **fields)
+
+
+@pytest.mark.parametrize("algorithm", ["fixed-window", "sliding-window", "moving-window", "calendar"])
+def test_rates_for_one_bucket_have_one_window(algorithm):
+    """Each change of the window would begin the count anew; a bucket that refills has no such beginning."""
+    assert Policy("a", "10/hour", algorithm=algorithm, plans={"pro": "20/hour"}).plan_rules["pro"].limit == 20
+    with pytest.raises(ValueError, match="windows differ"):
+        Policy("a", "10/hour", algorithm=algorithm, plans={"pro": "20/day"})
+    with pytest.raises(ValueError, match="windows differ"):
+        Policy("a", "10/hour", algorithm=algorithm).variant("20/day")
+    assert Policy("a", "10/hour", plans={"pro": "20/day"}).plan_rules["pro"].window_seconds == 86_400
+
+
+def test_a_whole_policy_stands_alone():
+    """Beside it other arguments would be dropped without a word."""
+    with pytest.raises(ValueError, match="says everything itself"):
+        rate_limit(Policy("z", "1/hour", by="global"), burst=5)

@@ -260,3 +260,24 @@ def test_a_failover_is_survived():
             await store.aclose()
 
     asyncio.run(main())
+
+
+async def test_a_server_that_hangs_is_left_alone_for_a_moment():
+    """After five calls that had no answer in time the next ones cost no time, until a probe is due; then it is found again."""
+    rate = Rate(1000, 60.0)
+    with running_valkey() as server:
+        store = RedisRateLimitStore(server.url, timeout_seconds=0.1)
+        await hit(store, ("k", rate, 1))
+        server.pause()
+        for _ in range(5):
+            with pytest.raises(StoreUnavailableError, match="in time"):
+                await hit(store, ("k", rate, 1))
+        started = time.monotonic()
+        for _ in range(5):
+            with pytest.raises(StoreUnavailableError, match="left alone"):
+                await hit(store, ("k", rate, 1))
+        assert time.monotonic() - started < 0.1
+        server.resume()
+        await asyncio.sleep(1.1)
+        assert (await hit(store, ("k", rate, 1)))[0].allowed
+        await store.aclose()

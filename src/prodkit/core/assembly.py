@@ -64,9 +64,7 @@ def assemble(
         parts = feature.parts(kit)
         # What only documents is not missed where there is no document.
         if standalone and (parts.routes or parts.exception_handlers or parts.lifespan):
-            message = (
-                f"{name} brings routes, handlers or a lifespan: use install(app, {type(feature).__name__}(...))"
-            )
+            message = f"{name} brings routes, handlers or a lifespan: use install(app, {type(feature).__name__}(...))"
             raise InstallationError(message)
         _refuse_taken_paths(kit, name, parts)
         kit.parts[name] = parts

@@ -251,7 +251,7 @@ class Limit:
         if rule is None:
             if len(self._rates) >= _MAX_RATES:
                 self._rates.clear()
-            rule = self._rates[text] = self.policy.rule(text)
+            rule = self._rates[text] = self.policy.variant(text)
         return rule
 
     def _is_exempt(self, context: RequestContext) -> bool:

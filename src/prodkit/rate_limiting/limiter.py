@@ -54,6 +54,7 @@ class RateLimiter:
         ipv6_prefix, exemptions, on_store_error: see above.
         is_special: whether an allowed request needs more than its header, so that the short path must not end it.
         is_partitioned: whether the store decides together only what is in one partition.
+        of_routes: names of policies that were met at a route.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class RateLimiter:
         self._fallback: Fallback | None = None
         self._permits: Permits | None = None
         self._limits: dict[Policy, Limit] = {}
+        self.of_routes: set[str] = set()
 
     def bind(self, store: RateLimitStore, clock: Clock, *, addresses_resolved: bool) -> None:
         """Begin to use *store*.

@@ -79,7 +79,7 @@ def document_limits(document: dict[str, Any], kit: Kit) -> None:
     if limiter is None or not document.get("paths"):
         return
     shared = [limit.policy for limit in limiter.limits if limit.policy.layer in _STAGES]
-    own_of_routes = _own_of_routes(document, kit)
+    own_of_routes = _own_of_routes(document, kit, limiter)
     on_all = [policy for policy in shared if policy.name not in own_of_routes]
     is_used = False
     for item, operation in operations_of(document, kit):
@@ -94,16 +94,17 @@ def document_limits(document: dict[str, Any], kit: Kit) -> None:
         components.setdefault("responses", {}).update(_responses())
 
 
-def _own_of_routes(document: dict[str, Any], kit: Kit) -> set[str]:
-    """Names that only routes declare: a limiter knows of them too once they were met."""
+def _own_of_routes(document: dict[str, Any], kit: Kit, limiter: RateLimiter) -> set[str]:
+    """Names that only routes declare, those of mounted applications too: a limiter knows of them once they were met."""
     feature: Any = kit.features.get("rate_limiting")
     declared = {policy.name for policy in feature.settings.all_policies()} if feature is not None else set()
-    return {
+    own = {
         rule.policy.name
         for _, operation in operations_of(document, kit)
         for rule in operation.rules
         if isinstance(rule, RateLimitRule)
-    } - declared
+    }
+    return (own | limiter.of_routes) - declared
 
 
 def _document(item: dict[str, Any], policies: Sequence[Policy], limiter: RateLimiter) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date  # noqa: TC003 - pydantic resolves the annotations of Policy
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from prodkit.core.context import RequestContext
 from prodkit.rate_limiting.functions import is_async
@@ -36,6 +36,7 @@ Stage: TypeAlias = Literal["address", "admission", "handler", "message"]
 # It becomes a metric label, a part of a store's key and a quoted string in a header; no character here needs escaping
 # in any of them.
 _NAME: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
+_NAMED: Final = ("address", "principal", "tenant", "global")
 # Stands in the place of the id that each request makes anew.
 _NO_ID: Final = "-"
 _LONGEST_QUEUE: Final = 1000
@@ -94,7 +95,7 @@ class Policy:
         queue_seconds: how long they may wait. Who leaves meanwhile gives up its turn (unless its body comes in several messages,
             or it is a WebSocket); while the process drains, those who wait go on waiting, as requests under way do.
         lease_seconds: after which time the places of a worker that died are free again. Living ones renew theirs.
-        plans: other rates, by the plan of the principal.
+        plans: other rates, by the plan of the principal. But for `gcra`, of the same window: it is one bucket.
         tenants: other rates, by the tenant of the principal; they go before those of plans.
         rate_for: a function that tells the rate for a request, or None for what the fields above say. It must not block.
             Where it fails, `rate` holds, and the failure is counted.
@@ -155,9 +156,11 @@ class Policy:
                 raise self._impossible(fault, cure)
         rule = self._permit() if self.concurrent else self.rule(self.rate)
         object.__setattr__(self, "refill", rule)
-        object.__setattr__(self, "plan_rules", {name: self.rule(text) for name, text in self.plans.items()})
         object.__setattr__(
-            self, "tenant_rules", {name: self.rule(text) for name, text in self.tenants.items()}
+            self, "plan_rules", {name: self.variant(text) for name, text in self.plans.items()}
+        )
+        object.__setattr__(
+            self, "tenant_rules", {name: self.variant(text) for name, text in self.tenants.items()}
         )
         most = min(other.most for other in (rule, *self.plan_rules.values(), *self.tenant_rules.values()))
         if not 0 <= self.lease <= most:
@@ -183,6 +186,18 @@ class Policy:
             zone=self.time_zone,
             anchor=self.anchor,
         )
+
+    def variant(self, rate: str) -> Rule:
+        """The rule that *rate* is under this policy, for a bucket that others may draw from by the policy's own.
+
+        Raises:
+            ValueError: it is no rate; or its window is another one, at each change of which a count would begin anew.
+        """
+        rule = self.rule(rate)
+        if self.algorithm != "gcra" and rule.window_seconds != self.refill.window_seconds:
+            fault = f"has the rates {self.rate} and {rate}, whose windows differ, for one bucket"
+            raise self._impossible(fault, "Give all of them one window, or set algorithm to gcra")
+        return rule
 
     def permit(self, permit_id: str) -> Permit:
         """A place of a policy with `concurrent`, for one request; on trial nobody waits for it."""
@@ -211,6 +226,16 @@ class Policy:
         by_other = callable(self.by) or self.by == "global"
         is_dynamic = bool(self.plans or self.tenants)
         return (
+            (
+                self.layer not in get_args(Stage),
+                f"has no such layer: {self.layer}",
+                f"Choose {', '.join(get_args(Stage))}",
+            ),
+            (
+                isinstance(self.by, str) and self.by not in _NAMED,
+                f"has no such by: {self.by}",
+                f"Choose {', '.join(_NAMED)}, or give a function",
+            ),
             (
                 self.algorithm not in ALGORITHMS,
                 f"has no such algorithm: {self.algorithm}",

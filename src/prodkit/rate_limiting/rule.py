@@ -66,7 +66,9 @@ class RateLimitRule:
         """
         bound = self._bound
         if bound is None or bound[0] is not context.kit:
-            bound = self._bound = (context.kit, limiter_of(context).limit(self.policy))
+            limiter = limiter_of(context)
+            limiter.of_routes.add(self.policy.name)
+            bound = self._bound = (context.kit, limiter.limit(self.policy))
         limit = bound[1]
         if limit.is_simple:
             return limit.guard(context)
@@ -120,6 +122,22 @@ def rate_limit(
     if isinstance(rate, Policy):
         if rate.layer != "admission":
             message = f"policy {rate.name} is of the layer {rate.layer}, and a route is limited at admission | Drop layer."
+            raise ValueError(message)
+        others = (
+            by,
+            cost,
+            burst,
+            name,
+            enforce,
+            algorithm,
+            plans,
+            exempt,
+            count_if,
+            count_denied,
+            on_store_error,
+        )
+        if others != ("principal", 1, 0, None, True, "gcra", None, None, None, False, None):
+            message = f"policy {rate.name} says everything itself | Drop the other arguments, or set them in the policy."
             raise ValueError(message)
         return Depends(RateLimitRule(rate))
     if name is None:
