@@ -86,6 +86,7 @@ docs: $(DEV_STAMP)
 .PHONY: bench
 bench: $(DEV_STAMP)
 	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(if $(ARGS),true,$(BIN)/python -m benchmarks.limits)
 
 # ---------------------------------------------------------------------------------------------------- locks
 

@@ -239,10 +239,14 @@ async def test_scripts_that_are_flushed_under_load_count_once():
 async def test_a_server_that_loads_its_data_may_be_asked_later():
     """It says so at once; that is no reason to leave it alone for longer."""
 
+    serving = []
+
     async def load(reader, writer):
+        serving.append(asyncio.current_task())
         while await reader.read(65536):
             writer.write(b"+OK\r\n-LOADING Redis is loading the dataset in memory\r\n")
         writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_server(load, "127.0.0.1", 0)
     link = RedisLink(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout_seconds=5.0)
@@ -251,7 +255,7 @@ async def test_a_server_that_loads_its_data_may_be_asked_later():
             await link.run(ECHO, ["k"], [1])
     await link.aclose()
     server.close()
-    await server.wait_closed()
+    await asyncio.gather(*serving)
 
 
 @pytest.fixture
