@@ -238,7 +238,6 @@ async def test_scripts_that_are_flushed_under_load_count_once():
 
 async def test_a_server_that_loads_its_data_may_be_asked_later():
     """It says so at once; that is no reason to leave it alone for longer."""
-
     serving = []
 
     async def load(reader, writer):
