@@ -114,7 +114,8 @@ class RateLimitStore(Store, Protocol):
 
     A key that was never asked about has used nothing. Different kinds of rules never see one another's state, also under the
     same key. A key belongs to one rate at a time: asked with a smaller one, its bucket counts as overdrawn by at most one burst
-    of that rate and refills from there. Every verb raises `StoreUnavailableError` when the store does not answer within its
+    of that rate and refills from there. And to windows of one length: asked with another one, what was counted may be forgotten,
+    so whoever has several puts the length into the key. Every verb raises `StoreUnavailableError` when the store does not answer within its
     bound; what happens to the request then is a setting of the feature, not of the store.
     """
 

@@ -122,7 +122,30 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class FixedWindow:
+class _Window:
+    """What windows of a fixed length have in common."""
+
+    limit: int
+    window_seconds: float
+    counts_denied: bool = field(default=False, kw_only=True)
+    is_binding: bool = field(default=True, kw_only=True)
+    lease: int = field(default=0, kw_only=True)
+    window_us: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be counted."""
+        _require_limit(self.limit)
+        _require_lease(self.lease, self.limit)
+        object.__setattr__(self, "window_us", _microseconds(self.window_seconds))
+
+    @property
+    def most(self) -> int:
+        """The largest cost that can ever fit."""
+        return self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class FixedWindow(_Window):
     """A count that begins anew at every multiple of the window, counted from 1970-01-01T00:00Z.
 
     Around the moment it begins anew, twice the limit may pass within one window's length. What it is good for is a quota
@@ -139,27 +162,9 @@ class FixedWindow:
 
     code: ClassVar[str] = "f"
 
-    limit: int
-    window_seconds: float
-    counts_denied: bool = field(default=False, kw_only=True)
-    is_binding: bool = field(default=True, kw_only=True)
-    lease: int = field(default=0, kw_only=True)
-    window_us: int = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be counted."""
-        _require_limit(self.limit)
-        _require_lease(self.lease, self.limit)
-        object.__setattr__(self, "window_us", _microseconds(self.window_seconds))
-
-    @property
-    def most(self) -> int:
-        """The largest cost that can ever fit."""
-        return self.limit
-
 
 @dataclass(frozen=True, slots=True)
-class SlidingWindow:
+class SlidingWindow(_Window):
     """Two counts, of this window and of the one before, which weighs as much as is still within reach.
 
     The estimate takes what came in the window before as if it had come evenly. In the worst case less than twice the limit
@@ -176,27 +181,9 @@ class SlidingWindow:
 
     code: ClassVar[str] = "s"
 
-    limit: int
-    window_seconds: float
-    counts_denied: bool = field(default=False, kw_only=True)
-    is_binding: bool = field(default=True, kw_only=True)
-    lease: int = field(default=0, kw_only=True)
-    window_us: int = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be counted."""
-        _require_limit(self.limit)
-        _require_lease(self.lease, self.limit)
-        object.__setattr__(self, "window_us", _microseconds(self.window_seconds))
-
-    @property
-    def most(self) -> int:
-        """The largest cost that can ever fit."""
-        return self.limit
-
 
 @dataclass(frozen=True, slots=True)
-class MovingWindow:
+class MovingWindow(_Window):
     """Exactly the limit in any trailing window, and never less: each unit is remembered until it is too old.
 
     Attributes:
@@ -210,26 +197,13 @@ class MovingWindow:
 
     code: ClassVar[str] = "m"
 
-    limit: int
-    window_seconds: float
-    counts_denied: bool = field(default=False, kw_only=True)
-    is_binding: bool = field(default=True, kw_only=True)
-    lease: int = field(default=0, kw_only=True)
-    window_us: int = field(init=False, repr=False, compare=False)
-
     def __post_init__(self) -> None:
         """Refuse what cannot be remembered."""
-        _require_limit(self.limit)
+        # Named, because `super()` does not find its class where a dataclass has slots.
+        _Window.__post_init__(self)
         if self.limit > MOST_LOGGED:
             message = f"a moving window remembers each unit, at most {MOST_LOGGED}, not {self.limit}; take a sliding window"
             raise ValueError(message)
-        _require_lease(self.lease, self.limit)
-        object.__setattr__(self, "window_us", _microseconds(self.window_seconds))
-
-    @property
-    def most(self) -> int:
-        """The largest cost that can ever fit."""
-        return self.limit
 
 
 @dataclass(frozen=True, slots=True)
