@@ -25,11 +25,13 @@ class TestValkey(KeyStoreContract):
         return emptied(shared_valkey())
 
 
+@pytest.mark.no_cover  # the same lines as on Valkey
 class TestRedis(KeyStoreContract):
     def make_store(self):
         return emptied(shared_redis())
 
 
+@pytest.mark.no_cover  # the same lines as on Valkey
 class TestCluster(KeyStoreContract):
     def make_store(self):
         cluster = shared_cluster()

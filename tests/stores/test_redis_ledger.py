@@ -57,6 +57,7 @@ class TestValkey(LedgerStoreContract):
         return emptied(shared_valkey(), clock)
 
 
+@pytest.mark.no_cover  # the same lines as on Valkey
 class TestRedis(LedgerStoreContract):
     """The contract of `LedgerStore`."""
 
@@ -66,6 +67,7 @@ class TestRedis(LedgerStoreContract):
         return emptied(shared_redis(), clock)
 
 
+@pytest.mark.no_cover  # the same lines as on Valkey
 class TestCluster(LedgerEnvelopesContract, LedgerHistoryContract):
     """Most verbs of the contract of `LedgerStore`: what is asked together is on one server."""
 

@@ -35,6 +35,7 @@ class TestValkey(RateLimitStoreContract):
         return emptied(shared_valkey(), clock=clock)
 
 
+@pytest.mark.no_cover  # the same lines as on Valkey
 class TestRedis(RateLimitStoreContract):
     examples = 5
 

@@ -40,11 +40,13 @@ class TestValkey(SessionStoreContract):
         return emptied(shared_valkey())
 
 
+@pytest.mark.no_cover  # the same lines as on Valkey
 class TestRedis(SessionStoreContract):
     def make_store(self):
         return emptied(shared_redis())
 
 
+@pytest.mark.no_cover  # the same lines as on Valkey
 class TestCluster(SessionStoreContract):
     def make_store(self):
         cluster = shared_cluster()
