@@ -20,7 +20,7 @@ from tests.support.recording import Contributes, guarding
 
 POLICIES = (
     Policy("per-tenant", "50/minute", by="tenant", plans={"gold": "500/minute"}),
-    Policy("everybody", "1000/minute", by="global"),
+    Policy("everybody", "1000/day", by="global"),
     Policy("by-name", "3/minute", by=lambda context: context.headers.get(b"x-name", b"").decode() or None),
     Policy("exports", concurrent=2),
 )
@@ -50,7 +50,7 @@ class Administered:
             return 1
 
         provided = [] if store is None else [Contributes("stores", provides=[store])]
-        limiting = RateLimiting("30/minute", address="100/minute", policies=POLICIES)
+        limiting = RateLimiting("30/minute", address="100/hour", policies=POLICIES)
         identity = guarding(Layer.IDENTITY, identify, "identity")
         self.app = App.__new__(App)
         self.app.app = app

@@ -21,6 +21,7 @@ MOST_CONNECTIONS: Final = 8
 """To one server, of one event loop. Limits need one, because what they ask travels together; the others are for what does not."""
 
 _CLOSED: Final = "the store was closed"
+_FAREWELL_SECONDS: Final = 0.25
 
 
 class Node:
@@ -98,14 +99,19 @@ class Node:
         """Close; who waits is answered."""
         opening, self._opening = self._opening, set()
         self._refuse_waiting(_CLOSED)
-        for task in opening:
-            task.cancel()
         if opening:
-            await asyncio.wait(opening)
+            # A connection that is cancelled in the making may be left to the collector by asyncio.
+            _, late = await asyncio.wait(opening, timeout=_FAREWELL_SECONDS)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
         everything, self._open, self._idle = self._open, set(), []
         for connection in everything:
             await connection.close(_CLOSED)
-        if everything:
+        if self._closing:
+            await asyncio.wait(set(self._closing))
+        if everything or opening:
             await asyncio.sleep(0)  # a closed transport closes its socket in the next turn of the loop
 
     async def _free(self) -> Connection:
