@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
+import subprocess
+import sys
+import textwrap
 
 import pytest
 from cryptography import x509
@@ -135,3 +138,25 @@ async def test_tls_verifies_the_name_and_the_authority(valkey, tmp_path, name, h
             with pytest.raises(StoreUnavailableError, match="cannot be reached"):
                 await link.run(ECHO, ["k"], ["x"])
         await link.aclose()
+
+
+def test_nothing_of_redis_is_needed_until_a_link_is_made():
+    """Every module imports where the extra is not installed, and whoever makes a link is told the line that installs it."""
+    code = """
+        import sys
+        sys.modules["redis"] = None
+        from prodkit.core.exceptions import MissingExtraError
+        from prodkit.stores import redis_keys, redis_ledger, redis_limits, redis_sessions
+        from prodkit.stores.redis_link import RedisLink
+        try:
+            RedisLink("redis://localhost")
+        except MissingExtraError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "pip install 'fastapi-prodkit[redis]'" in done.stdout

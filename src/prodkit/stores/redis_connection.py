@@ -11,14 +11,17 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from redis.asyncio.connection import Connection as TCPConnection
-from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
-
 from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.stores.redis_library import (
+    NoBackoff,
+    RedisConnectionError,
+    RedisError,
+    ResponseError,
+    Retry,
+    SSLConnection,
+    TCPConnection,
+    UnixDomainSocketConnection,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import AskError, MovedError, RedisError
-
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.stores.redis_connection import Reply, code_of
+from prodkit.stores.redis_library import AskError, MovedError, RedisError
 from prodkit.stores.redis_node import Node
 from prodkit.stores.redis_topology import Topology, discover
 

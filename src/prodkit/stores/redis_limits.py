@@ -6,12 +6,10 @@ import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.crc import key_slot
-from redis.exceptions import ResponseError
-
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.core.exceptions import StoreIncompatibleError, StoreUnavailableError
 from prodkit.stores.coalescing import Coalescer
+from prodkit.stores.redis_library import ResponseError, key_slot
 from prodkit.stores.redis_limits_wire import AgainError, Packer, partition, state_keys, unpack
 from prodkit.stores.redis_link import RedisLink, Script
 

@@ -14,12 +14,12 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
-from redis.exceptions import ResponseError
-
 from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.core.extras import require
 from prodkit.stores.forking import survive_fork
 from prodkit.stores.redis_here import Here
 from prodkit.stores.redis_inspection import inspect, worst
+from prodkit.stores.redis_library import ResponseError
 from prodkit.stores.redis_urls import parse
 
 if TYPE_CHECKING:
@@ -78,12 +78,14 @@ class RedisLink:
         is_cluster: whether keys are on several servers.
 
     Raises:
+        MissingExtraError: redis-py is not installed.
         SettingsError: the URL cannot be used.
         ValueError: *timeout_seconds* is not above 0.
     """
 
     def __init__(self, url: str, *, timeout_seconds: float = 0.1, allow_unverified_tls: bool = False) -> None:
         """Open nothing yet."""
+        require("redis", extra="redis", purpose="A store in Redis")
         if not timeout_seconds > 0:
             message = f"timeout_seconds must be above 0, not {timeout_seconds}"
             raise ValueError(message)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from redis.crc import key_slot
-from redis.exceptions import RedisError
-
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.stores.redis_connection import Reply, code_of, connect
+from prodkit.stores.redis_library import RedisError, key_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from math import isnan
 from typing import TYPE_CHECKING, Final
 
-from redis.exceptions import ResponseError
-
 from prodkit.core.exceptions import StoreIncompatibleError
+from prodkit.stores.redis_library import ResponseError
 from prodkit.stores.redis_link import Script
 
 if TYPE_CHECKING:
