@@ -144,7 +144,13 @@ def test_nothing_of_redis_is_needed_until_a_link_is_made():
     """Every module imports where the extra is not installed, and whoever makes a link is told the line that installs it."""
     code = """
         import sys
-        sys.modules["redis"] = None
+
+        class Absent:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] == "redis":
+                    raise ModuleNotFoundError(name, name=name)
+
+        sys.meta_path.insert(0, Absent())
         from prodkit.core.exceptions import MissingExtraError
         from prodkit.stores import redis_keys, redis_ledger, redis_limits, redis_sessions
         from prodkit.stores.redis_link import RedisLink
