@@ -117,9 +117,8 @@ class Node:
     async def _free(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
-            if (
-                await connection.is_silent()
-            ):  # else the server has closed it, as after a restart: nothing was asked yet
+            # If not, the server has closed it, as after a restart; nothing was asked yet.
+            if await connection.is_silent():
                 return connection
             self._open.discard(connection)
         return await self._turn()
