@@ -15,6 +15,7 @@ from prodkit.stores.memory import MemoryKeyStore
 from prodkit.stores.redis_keys import RedisKeyStore
 from prodkit.testing import KeyStoreContract
 from tests.support.valkey import shared_cluster, shared_redis, shared_valkey
+from tests.support.valkey_fixtures import *  # noqa: F403  fixtures
 
 RECORD = KeyRecord(id="k", digest=b"s-e-c-r-e-t", pepper_id="p", owner="o", created_at=0.0)
 NAME = "pk:keys:1:{keys}"
@@ -43,20 +44,6 @@ def emptied(one):
     """A store on *one*, of which nothing is known any more."""
     one.ask("FLUSHALL")
     return RedisKeyStore(one.url, timeout_seconds=5.0)
-
-
-@pytest.fixture
-def valkey():
-    """URL of an empty server."""
-    shared_valkey().ask("FLUSHALL")
-    return shared_valkey().url
-
-
-@pytest.fixture
-def server(valkey):
-    """The server as any other program sees it."""
-    with shared_valkey().client() as client:
-        yield client
 
 
 @pytest.fixture

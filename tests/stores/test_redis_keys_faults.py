@@ -14,24 +14,11 @@ from prodkit.stores import KeyRecord, KeyStore
 from prodkit.stores.redis_keys import RedisKeyStore
 from tests.stores.processes import finish, script
 from tests.stores.redis_stores import answering, complaint, silent_server
-from tests.support.valkey import running_valkey, shared_valkey
+from tests.support.valkey import running_valkey
+from tests.support.valkey_fixtures import *  # noqa: F403  fixtures
 
 RECORD = KeyRecord(id="k", digest=b"s-e-c-r-e-t", pepper_id="p", owner="o", created_at=0.0, tenant="t")
 NAME = "pk:keys:1:{keys}"
-
-
-@pytest.fixture
-def valkey():
-    """URL of an empty server."""
-    shared_valkey().ask("FLUSHALL")
-    return shared_valkey().url
-
-
-@pytest.fixture
-def server(valkey):
-    """The server as any other program sees it."""
-    with shared_valkey().client() as client:
-        yield client
 
 
 @pytest.fixture

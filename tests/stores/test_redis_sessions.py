@@ -19,6 +19,7 @@ from prodkit.testing.sessions_contract import SessionStoreContract
 from tests.stores.processes import finish, script
 from tests.stores.redis_stores import complaint, silent_server
 from tests.support.valkey import shared_cluster, shared_redis, shared_valkey
+from tests.support.valkey_fixtures import *  # noqa: F403  fixtures
 
 NAME = "pk:sessions:1:{sessions}"
 SUFFIXES = ("records", "seen", "revoked", "ends", "open")
@@ -58,20 +59,6 @@ def emptied(one):
     """A store on *one*, of which nothing is known any more."""
     one.ask("FLUSHALL")
     return RedisSessionStore(one.url, timeout_seconds=5.0)
-
-
-@pytest.fixture
-def valkey():
-    """URL of an empty server."""
-    shared_valkey().ask("FLUSHALL")
-    return shared_valkey().url
-
-
-@pytest.fixture
-def server(valkey):
-    """The server as any other program sees it."""
-    with shared_valkey().client() as client:
-        yield client
 
 
 @pytest.fixture

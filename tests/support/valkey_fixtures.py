@@ -6,28 +6,36 @@ A server of one's own, to stop or kill, is made in the test with `running_valkey
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.support.valkey import SentinelSet, running_sentinel, shared_cluster, shared_redis, shared_valkey
 
-__all__ = ["redis_server", "sentinel", "valkey", "valkey_cluster"]
+__all__ = ["redis_server", "sentinel", "server", "valkey", "valkey_cluster"]
 
 
 @pytest.fixture
 def valkey() -> str:
     """URL of an empty Valkey."""
-    server = shared_valkey()
-    server.ask("FLUSHALL")
-    return server.url
+    one = shared_valkey()
+    one.ask("FLUSHALL")
+    return one.url
+
+
+@pytest.fixture
+def server(valkey: str) -> Iterator[Any]:  # a client of redis-py
+    """The server of `valkey` as any other program sees it."""
+    with shared_valkey().client() as client:
+        yield client
 
 
 @pytest.fixture
 def redis_server() -> str:
     """URL of an empty Redis."""
-    server = shared_redis()
-    server.ask("FLUSHALL")
-    return server.url
+    one = shared_redis()
+    one.ask("FLUSHALL")
+    return one.url
 
 
 @pytest.fixture
