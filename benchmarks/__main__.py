@@ -47,11 +47,11 @@ def _gate() -> int:
     started = time.monotonic()
     calls = figures.calls(gate.BARS)
     # What takes seconds first: where it fails, nobody has to wait for the rest.
-    early = [verdict for verdict in gate.verdicts(calls, {}) if verdict.found is not None]
+    early = [verdict for verdict in gate.verdicts(calls, {}, {}) if verdict.found is not None]
     print("\n".join(map(str, early)), flush=True)
     if not all(verdict.passed for verdict in early):
         return 1
-    all_of = list(gate.verdicts(calls, figures.counted(gate.BARS)))
+    all_of = list(gate.verdicts(calls, figures.counted(gate.BARS), figures.grown(gate.BARS)))
     print("\n".join(str(verdict) for verdict in all_of if verdict not in early))
     print(f"{time.monotonic() - started:.0f} s")
     return 0 if all(verdict.passed for verdict in all_of) else 1

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.params import Depends
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["KEY", "VARIANTS", "Variant", "bare", "only", "path_at"]
+__all__ = ["KEY", "VARIANTS", "Variant", "bare", "go_straight", "only", "path_at"]
 
 KEY: Final = "benchmark-key-0123456789abcdefghijklmnopqrstuvwxyz"
 # Never reached, because what is measured is a request that is let through; and yet so slow to refill that a bucket is
@@ -78,6 +78,27 @@ def bare(routes: int = 1, dependencies: Sequence[Depends] = ()) -> FastAPI:
             return {"item_id": item_id, "name": "a small thing", "state": "ready"}
 
     return app
+
+
+def go_straight(app: FastAPI) -> None:
+    """Let *app*'s router ask its last route alone, so that of 500 routes only what stands around the router is left to count.
+
+    A router that goes past 500 routes takes ten times the instructions of a whole request, and 2 % more or fewer of them
+    depending on where things happen to lie in memory: more than what is looked for.
+    """
+    (*_, last) = app.routes
+
+    async def straight(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app.router.app(scope, receive, send)
+            return
+        scope["router"] = app.router
+        _, found = last.matches(scope)
+        scope["route"] = last
+        scope.update(found)
+        await last.handle(scope, receive, send)
+
+    app.router.middleware_stack = straight
 
 
 def core(routes: int) -> ASGIApp:

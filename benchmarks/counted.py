@@ -15,7 +15,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from benchmarks.applications import bare, path_at
+from benchmarks.applications import bare, go_straight, path_at
 from benchmarks.driver import Driver
 from benchmarks.worker import silenced, variant_named
 
@@ -64,10 +64,12 @@ def _run(app: ASGIApp, headers: Headers, path: str, count: int) -> None:
     asyncio.run(_requests(app, headers, path, count))
 
 
-def _job(name: str, headers_of: str, routes: int, short: int, long: int, result: int) -> None:
+def _job(name: str, headers_of: str, routes: int, straight: bool, short: int, long: int, result: int) -> None:
     """Build the application and fork the two runs; write their process ids to *result*."""
     headers = variant_named(headers_of).headers
     app = bare(routes) if name == "bare" else variant_named(name).build(routes)
+    if straight:
+        go_straight(app)
     gc.collect()
     gc.freeze()
     children = [_fork(partial(_run, app, headers, path_at(routes), count)) for count in (short, long)]

@@ -19,7 +19,7 @@ from benchmarks.processes import NotMeasuredError, Worker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["DATA", "KINDS", "calls", "counted", "kept", "loaded", "measured", "save", "timed"]
+__all__ = ["DATA", "KINDS", "calls", "counted", "grown", "kept", "loaded", "measured", "save", "timed"]
 
 DATA: Final = Path(__file__).parent / "data"
 KINDS: Final = ("calls", "instructions", "microseconds", "load")
@@ -51,25 +51,32 @@ def calls(names: Iterable[str], routes: Iterable[int] = (1, MANY_ROUTES)) -> Fig
     return found
 
 
-def counted(names: Iterable[str], routes: Iterable[int] = (1, MANY_ROUTES)) -> Figures:
-    """`NAME -> "1" or "500" (routes) -> {bare, ours: instructions of a request}`."""
+def counted(names: Iterable[str]) -> Figures:
+    """`NAME -> "1" (route) -> {bare, ours: instructions of a request}`."""
     found: Figures = {}
     for own_environment in (False, True):
-        jobs = []
-        for name in names:
-            if VARIANTS[name].own_environment is own_environment:
-                for count in routes if not own_environment else (1,):
-                    # 500 routes make a request ten times as long: fewer of them say as much.
-                    lengths = (40, 240) if count == 1 else (10, 50)
-                    jobs += [Job(one, name, count, *lengths) for one in ("bare", name)]
-        try:
-            totals = iter(instructions(jobs) if jobs else [])
-        except NotMeasuredError as error:
-            _tell(f"not measured: {error}")
-            continue
-        for job, total in zip(jobs, totals, strict=True):
-            pair = found.setdefault(job.headers_of, {}).setdefault(str(job.routes), {})
-            pair["bare" if job.name == "bare" else "ours"] = total
+        asked = [name for name in names if VARIANTS[name].own_environment is own_environment]
+        found |= _pairs([Job(one, name) for name in asked for one in ("bare", name)])
+    return found
+
+
+def grown(names: Iterable[str], routes: Iterable[int] = (1, MANY_ROUTES)) -> Figures:
+    """The same with 1 and with 500 routes, without what a router does to go past them; see `go_straight`."""
+    return _pairs(
+        [Job(one, name, count, straight=True) for name in names for count in routes for one in ("bare", name)]
+    )
+
+
+def _pairs(jobs: list[Job]) -> Figures:
+    found: Figures = {}
+    try:
+        totals = instructions(jobs) if jobs else []
+    except NotMeasuredError as error:
+        _tell(f"not measured: {error}")
+        return found
+    for job, total in zip(jobs, totals, strict=True):
+        pair = found.setdefault(job.headers_of, {}).setdefault(str(job.routes), {})
+        pair["bare" if job.name == "bare" else "ours"] = total
     return found
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BARS", "Bar", "Verdict", "verdicts"]
 
-# Instructions depend on where the allocator happens to put things: the same code differs by so much of a bare request.
+# Instructions depend on where things happen to lie: the same code differs by so much of a bare request.
 NOISE_PERCENT: Final = 0.3
 
 
@@ -64,8 +64,10 @@ class Verdict:
         )
 
 
-def verdicts(calls: Mapping[str, Any], instructions: Mapping[str, Any]) -> Iterator[Verdict]:
-    """Hold every bar against the figures of `benchmarks.figures.calls` and `counted`."""
+def verdicts(
+    calls: Mapping[str, Any], instructions: Mapping[str, Any], growth: Mapping[str, Any]
+) -> Iterator[Verdict]:
+    """Hold every bar against the figures of `benchmarks.figures.calls`, `counted` and `grown`."""
     many = str(MANY_ROUTES)
     for name, bar in BARS.items():
         at = calls.get(name, {})
@@ -79,14 +81,13 @@ def verdicts(calls: Mapping[str, Any], instructions: Mapping[str, Any]) -> Itera
                 f"{name}: objects left to the collector by 100 requests, {routes} routes", garbage, 0
             )
     for name, bar in BARS.items():
-        at = instructions.get(name, {})
-        pair = at.get("1")
+        pair = instructions.get(name, {}).get("1")
         percent = None if pair is None else round((pair["ours"] / pair["bare"] - 1) * 100, 2)
         yield Verdict(f"{name}: instructions added", percent, bar.instructions_percent, " %")
-        if pair is not None:
-            more = None
-            if many in at:
-                grown = (at[many]["ours"] - at[many]["bare"]) - (pair["ours"] - pair["bare"])
-                more = round(grown / at[many]["bare"] * 100, 2)
-            what = f"{name}: instructions added at {many} routes beyond those at 1, of a bare request there"
-            yield Verdict(what, more, NOISE_PERCENT, " %")
+        at = growth.get(name, {})
+        more = None
+        if "1" in at and many in at:
+            added_at = {routes: pair["ours"] - pair["bare"] for routes, pair in at.items()}
+            more = round((added_at[many] - added_at["1"]) / at[many]["bare"] * 100, 2)
+        what = f"{name}: instructions added at {many} routes beyond those at 1, of a bare request there"
+        yield Verdict(what, more, NOISE_PERCENT, " %")

@@ -34,6 +34,7 @@ class Job:
         headers_of: the variant whose request headers are sent.
         routes: how many the application has.
         short, long: requests of the two runs.
+        straight: the router does not go past the other routes; see `benchmarks.applications.go_straight`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Job:
     routes: int = 1
     short: int = 40
     long: int = 240
+    straight: bool = False
 
 
 def instructions(jobs: Sequence[Job], timeout_seconds: float = 600) -> list[float]:
