@@ -192,6 +192,21 @@ async def test_closing_answers_who_waits(valkey):
             await waiting
 
 
+async def test_nothing_is_opened_by_what_is_under_way_when_it_is_closed(valkey):
+    """A health check asks several things one after the other; what it opened after the end, nobody would close."""
+    refused = 0
+    for tenths in range(1, 40):
+        link = RedisLink(valkey, timeout_seconds=5.0)
+        checking = [asyncio.ensure_future(link.check(durable=True)) for _ in range(MOST_CONNECTIONS)]
+        await asyncio.sleep(tenths / 5_000)
+        await link.aclose()
+        outcomes = await asyncio.gather(*checking, return_exceptions=True)
+        refused += sum(isinstance(one, StoreUnavailableError) and "closed" in str(one) for one in outcomes)
+        assert link._places == {}
+    assert refused > 0
+    eventually(lambda: connections() == 0)
+
+
 @pytest.mark.process
 def test_a_forked_child_has_connections_of_its_own(valkey):
     """It neither reads its parent's answers nor closes its connection."""

@@ -25,6 +25,7 @@ _HOPS: Final = 5
 _LOOK_SECONDS: Final = 0.25
 _CONNECT_SECONDS: Final = 1.0
 _ASKING: Final = ("ASKING",)
+_CLOSED: Final = "the store was closed"
 # Nothing was carried out, and somebody else, or a second try, can do it.
 _ELSEWHERE: Final = frozenset({"ASK", "MOVED", "NOSCRIPT"})
 
@@ -56,6 +57,7 @@ class Here:
         self._failure: StoreUnavailableError | None = None
         self._renewing: set[asyncio.Task[None]] = set()
         self._end: AsyncGenerator[None] | None = None
+        self._was_closed = False
 
     async def ask(self, key: str, known: Command, whole: Command, deadline: float) -> Reply:
         """Ask whoever has *key*, and return the answer.
@@ -131,9 +133,11 @@ class Here:
         return [self.node_at(address) for address in topology.masters]
 
     def node_at(self, address: Address) -> Node:
-        """The server there; made at first mention."""
+        """The server there; made at first mention, if this was not closed."""
         node = self.nodes.get(address)
         if node is None:
+            if self._was_closed:
+                raise StoreUnavailableError(_CLOSED)
             node = self.nodes[address] = Node(
                 address,
                 self._target.credentials,
@@ -144,20 +148,26 @@ class Here:
 
     def look_again(self) -> None:
         """Ask in the background where the servers are, unless that was done a moment ago."""
-        if self._target.kind == "alone" or self._looking is not None or self.loop.time() < self._look_at:
+        if self._was_closed or self._target.kind == "alone" or self._looking is not None or self.loop.time() < self._look_at:
             return
         self._looking = self.loop.create_task(self._look())
         self._looking.add_done_callback(self._looked)
 
     async def aclose(self) -> None:
-        """Close everything; who waits is answered."""
+        """Close everything for good; who waits is answered."""
         if self._end is None:
             await self._close()
         else:
             await self._end.aclose()
 
     async def _begin(self) -> None:
-        """Have everything closed when the event loop ends, also if nobody says so: test clients make many of them."""
+        """Have everything closed when the event loop ends, also if nobody says so: test clients make many of them.
+
+        Raises:
+            StoreUnavailableError: it was closed meanwhile; what is opened now, nobody would close.
+        """
+        if self._was_closed:
+            raise StoreUnavailableError(_CLOSED)
         if self._end is None:
             self._end = self._until_the_end()
             await anext(self._end)
@@ -170,6 +180,7 @@ class Here:
             await self._close()
 
     async def _close(self) -> None:
+        self._was_closed = True
         looking, self._looking = self._looking, None
         if looking is not None:
             looking.cancel()

@@ -214,7 +214,7 @@ class RedisLink:
     async def _write_at(self, place: Here, node: Node) -> None:
         key = "pk:check" if not self.is_cluster else _key_on(place, node)
         try:
-            written = await self.run(_CHECK, (key,))
+            written = await place.ask(*_call(_CHECK, (key,), ()), place.loop.time() + self.timeout_seconds)
         except ResponseError as error:
             message = f"{node.name} cannot be written: {error}"
             raise StoreUnavailableError(message) from error

@@ -51,13 +51,16 @@ class Node:
         self._closing: set[asyncio.Task[None]] = set()
         self._waiting: deque[asyncio.Future[Connection]] = deque()
         self._generation = 0
+        self._was_closed = False
 
     async def ask(self, commands: Sequence[Command], deadline: float) -> list[Reply]:
         """Send *commands* together and return their answers, which may be errors of the server, not raised.
 
         Raises:
-            StoreUnavailableError: no answer by *deadline*, in the event loop's time; or the server is left alone.
+            StoreUnavailableError: no answer by *deadline*, in the event loop's time; the server is left alone; or this was closed.
         """
+        if self._was_closed:
+            raise StoreUnavailableError(_CLOSED)
         passage = self.breaker.enter()
         if passage is None:
             message = f"{self.name} failed several times in a row and is left alone for a moment"
@@ -96,7 +99,8 @@ class Node:
         return not self._open and not self._opening
 
     async def aclose(self) -> None:
-        """Close; who waits is answered."""
+        """Close for good; who waits is answered."""
+        self._was_closed = True
         opening, self._opening = self._opening, set()
         self._refuse_waiting(_CLOSED)
         if opening:
@@ -138,7 +142,7 @@ class Node:
             raise
 
     def _open_another(self) -> None:
-        if len(self._open) + len(self._opening) < MOST_CONNECTIONS:
+        if not self._was_closed and len(self._open) + len(self._opening) < MOST_CONNECTIONS:
             # In a task of its own, and longer than one call may take if need be: a server too far away for TLS within the bound
             # of a call is reached at last, and no caller who goes away takes the connection from the others.
             task = self._loop.create_task(self._connected())
