@@ -16,6 +16,7 @@ from prodkit.correlation import Correlation
 from prodkit.cors import CORS
 from prodkit.error_reporting import ErrorReporting
 from prodkit.health import Health
+from prodkit.hosts import Hosts
 from prodkit.installation import install, refuse_late, refuse_others
 from prodkit.jwt import JWT
 from prodkit.logs import Logs
@@ -28,6 +29,7 @@ from prodkit.request_limits import RequestLimits
 from prodkit.security_headers import SecurityHeaders
 from prodkit.settings import OPEN_COOKIES, Settings
 from prodkit.shared_store import SharedStore
+from prodkit.timeouts import Timeouts
 from prodkit.web_sessions import WebSessions
 
 if TYPE_CHECKING:
@@ -129,7 +131,9 @@ def _standard(settings: Settings, clock: Clock | None) -> list[tuple[str, Callab
         ("health", lambda: Health.from_settings(settings.health)),
         ("cors", lambda: CORS.from_settings(settings.cors) if settings.cors.is_on else None),
         ("security_headers", lambda: SecurityHeaders.from_settings(settings.security_headers)),
+        ("hosts", lambda: Hosts.from_settings(settings.hosts) if settings.hosts.is_on else None),
         ("request_limits", lambda: RequestLimits.from_settings(settings.request_limits)),
+        ("timeouts", lambda: Timeouts.from_settings(settings.timeouts)),
         ("rate_limiting", lambda: RateLimiting.from_settings(settings.rate_limiting)),
         ("authentication", lambda: Authentication.from_settings(settings.authentication)),
         ("api_keys", lambda: APIKeys.from_settings(settings.api_keys) if settings.api_keys.is_on else None),
@@ -150,7 +154,7 @@ _RIVALS = {
     "CORSMiddleware": "it runs inside of prodkit, so a page cannot read refusals that are made before it (401, 429, 413 ...). "
     "Remove it and name the origins in CORS(origins=[...]) or PRODKIT_CORS__ORIGINS",
     "TrustedHostMiddleware": "it runs inside of prodkit, so what is answered before it (probes, preflights, refusals) is "
-    "answered for every Host, and its own refusal is plain text. Remove it and check hosts in the proxy in front",
+    "answered for every Host, and its own refusal is plain text. Remove it and name your hosts in PRODKIT_HOSTS__ALLOWED",
     "ProxyHeadersMiddleware": "it runs inside of prodkit, so limits and logs do not see what it finds, and your handlers see "
     "another client than they do. Remove it and name your proxies in PRODKIT_PROXIES__TRUSTED_PROXIES",
 }

@@ -34,6 +34,7 @@ from prodkit.correlation import CorrelationSettings
 from prodkit.cors import CORSSettings
 from prodkit.error_reporting import ErrorReportingSettings
 from prodkit.health import HealthSettings
+from prodkit.hosts import HostsSettings
 from prodkit.jwt import JWTSettings
 from prodkit.logs import LogsSettings
 from prodkit.metering import MeteringSettings
@@ -44,6 +45,7 @@ from prodkit.rate_limiting import RateLimitingSettings
 from prodkit.request_limits import RequestLimitsSettings
 from prodkit.security_headers import SecurityHeadersSettings
 from prodkit.stores.urls import check_url
+from prodkit.timeouts import TimeoutsSettings
 from prodkit.web_sessions import WebSessionsSettings
 
 __all__ = ["ProblemsSettings", "Settings"]
@@ -125,7 +127,9 @@ class Settings(BaseSettings):
     health: HealthSettings = HealthSettings()
     cors: CORSSettings = CORSSettings()
     security_headers: SecurityHeadersSettings = SecurityHeadersSettings()
+    hosts: HostsSettings = HostsSettings()
     request_limits: RequestLimitsSettings = RequestLimitsSettings()
+    timeouts: TimeoutsSettings = TimeoutsSettings()
     rate_limiting: RateLimitingSettings = RateLimitingSettings()
     authentication: AuthenticationSettings = AuthenticationSettings()
     api_keys: APIKeysSettings = APIKeysSettings()

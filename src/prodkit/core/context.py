@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from ipaddress import IPv4Address, IPv6Address
 
-    from prodkit.core.asgi import Scope
+    from prodkit.core.asgi import Message, Scope
     from prodkit.core.features import Kit, RouteRule
     from prodkit.core.pipeline.judging import MessageJudge
+    from prodkit.core.time_limits import TimeLimits
 
 __all__ = ["CurrentContext", "CurrentPrincipal", "Outcome", "RequestContext", "context_of", "current_context"]
 
@@ -43,6 +44,7 @@ class Rare:
 
     __slots__ = (
         "asked",
+        "body_watchers",
         "callbacks",
         "deadline",
         "enforced",
@@ -50,12 +52,14 @@ class Rare:
         "judges",
         "parts",
         "route_check",
+        "time_limits",
         "usage",
         "vary",
     )
 
     def __init__(self) -> None:
         self.asked: list[tuple[object, asyncio.Future[None]]] = []
+        self.body_watchers: list[Callable[[Message], None]] = []
         self.callbacks: list[Callable[[], Awaitable[None] | None]] = []
         self.deadline: float | None = None
         self.enforced: list[object] = []
@@ -63,6 +67,7 @@ class Rare:
         self.judges: list[MessageJudge] = []
         self.parts: dict[type, object] = {}
         self.route_check: Callable[[Scope], None] | None = None
+        self.time_limits: TimeLimits | None = None
         self.usage: dict[str, int] = {}
         self.vary: tuple[bytes, ...] = ()
 
@@ -250,6 +255,14 @@ class RequestContext:
     def judge_messages(self, judge: MessageJudge) -> None:
         """Have *judge* asked about each message that this WebSocket receives, before the application has it."""
         self.rare.judges.append(judge)
+
+    def watch_body(self, watcher: Callable[[Message], None]) -> None:
+        """Have *watcher* called with each `http.request` message, before the application has it; it may raise `Problem`."""
+        self.rare.body_watchers.append(watcher)
+
+    def limit_time(self, limits: TimeLimits) -> None:
+        """Have *limits* in place of those of the application. Writer: timeouts."""
+        self.rare.time_limits = limits
 
     async def enforce(self, rule: RouteRule) -> None:
         """Enforce *rule* unless it was found to hold for this request already.

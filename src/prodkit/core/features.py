@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from prodkit.core.clock import Clock
     from prodkit.core.routes import RouteTable
+    from prodkit.core.time_limits import TimeLimits
 
 __all__ = [
     "Feature",
@@ -238,6 +239,7 @@ class Kit:
         routes: resolves requests to route templates and rules; None in a stand-alone pipeline.
         in_flight: requests and sockets under way in this process.
         is_draining: whether the process is about to stop and should get no new work.
+        time_limits: of every request that has none of its own, or None. Writer: timeouts.
         failures: how often observers, callbacks and health checks of ours failed, by name.
     """
 
@@ -249,6 +251,7 @@ class Kit:
         self.routes: RouteTable | None = None
         self.in_flight = 0
         self.is_draining = False
+        self.time_limits: TimeLimits | None = None
         self.failures: dict[str, int] = {}
         self._provided: list[object] = []
         self._observers: dict[type, tuple[Callable[[Any], None], ...]] = {}

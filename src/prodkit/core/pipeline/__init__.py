@@ -8,12 +8,14 @@ Source: ASGI 3.0; HTTP and WebSocket connection scopes 2.5.
 
 from __future__ import annotations
 
+from asyncio import CancelledError, current_task, get_running_loop
 from typing import TYPE_CHECKING, Any
 
 from prodkit.core.assembly import assemble, plan_of
 from prodkit.core.context import CURRENT, STATE_KEY
 from prodkit.core.events import RequestFinished
 from prodkit.core.exceptions import InstallationError
+from prodkit.core.pipeline.deadlines import TASKS, Deadlines
 from prodkit.core.pipeline.ending import finish, run_callbacks
 from prodkit.core.pipeline.exchange import Exchange, nobody_there, too_late
 from prodkit.core.pipeline.failures import Failures
@@ -79,6 +81,7 @@ class Pipeline:
         self.failures = Failures(kit)
         self._observers = kit.observers_of(RequestFinished)
         self._monotonic = kit.clock.monotonic
+        self.deadlines = None if kit.time_limits is None else Deadlines(kit, kit.time_limits)
 
     async def __call__(  # noqa: C901, PLR0912, PLR0915 - in one frame: every part of it split off is a call on every request
         self, scope: Scope, receive: Receive, send: Send
@@ -109,12 +112,22 @@ class Pipeline:
         context._static = self._static
         context._is_streaming = False
         context._replaced_body = None
-        context.begin(kit, scope, monotonic())
+        context._is_whole = context.is_over = context.is_reading = False
+        context._counted_from = now = monotonic()
+        context.begin(kit, scope, now)
         state[STATE_KEY] = context
         if "context" not in state:  # what the application's lifespan put there stays
             state["context"] = context
         token = CURRENT.set(context)
         kit.in_flight += 1
+        deadlines = self.deadlines
+        if deadlines is not None:
+            # Without asyncio's tasks, as in a driver of somebody's own, there is nothing that could be cancelled.
+            task = current_task() if TASKS is None else TASKS.get(get_running_loop())
+            if task is not None:
+                deadlines.requests[context] = task
+                if now > deadlines.due:
+                    deadlines.wake()
         watch = self._watch
         if watch is None:
             # One server speaks one version of the protocol: asked once, and not on every request.
@@ -141,11 +154,19 @@ class Pipeline:
                     break
             else:
                 await self.app(scope, receive, send)
+        except CancelledError:
+            if deadlines is None or not context.is_over or await deadlines.ended(context):
+                raise
         except Exception as error:
             if not await self.failures.answer(error, context, scope, receive, send):
                 raise
         finally:
             kit.in_flight -= 1
+            if deadlines is not None:
+                if context.is_over:
+                    await deadlines.ended(context)
+                if context in deadlines.requests:
+                    del deadlines.requests[context]
             try:
                 if context._rare is not None and context._rare.callbacks:
                     await run_callbacks(context)

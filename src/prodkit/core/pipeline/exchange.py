@@ -6,6 +6,7 @@ times the instructions of two bound methods. What they see is written into the c
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from prodkit.core.context import RequestContext
@@ -15,7 +16,8 @@ from prodkit.core.problems import Problem
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from prodkit.core.asgi import Message, Receive, Send
+    from prodkit.core.asgi import Message, Receive, Scope, Send
+    from prodkit.core.features import Kit
 
 __all__ = ["Exchange", "Static", "nobody_there", "too_late"]
 
@@ -38,10 +40,30 @@ async def too_late(message: Message) -> None:
     raise RuntimeError(error)
 
 
-class Exchange(RequestContext):
-    """A `RequestContext` with what the pipeline needs to pass messages on. The pipeline fills it in and empties it."""
+async def _nowhere() -> None:
+    """Where the messages of an application go whose client has been answered."""
 
-    __slots__ = ("_from_server", "_is_streaming", "_monotonic", "_replaced_body", "_static", "_to_server")
+
+class Exchange(RequestContext):
+    """A `RequestContext` with what the pipeline needs to pass messages on. The pipeline fills it in and empties it.
+
+    Attributes:
+        is_over: whether the watchdog has answered in the application's place; what that sends goes nowhere.
+        is_reading: whether the application waits for a body that is not complete.
+    """
+
+    __slots__ = (
+        "_counted_from",
+        "_from_server",
+        "_is_streaming",
+        "_is_whole",
+        "_monotonic",
+        "_replaced_body",
+        "_static",
+        "_to_server",
+        "is_over",
+        "is_reading",
+    )
 
     _from_server: Receive
     _to_server: Send
@@ -49,30 +71,73 @@ class Exchange(RequestContext):
     _static: Static
     _is_streaming: bool
     _replaced_body: bytes | None
+    _counted_from: float
+    _is_whole: bool
+    is_over: bool
+    is_reading: bool
+
+    def __init__(self, kit: Kit, scope: Scope, started_at: float) -> None:
+        """What the pipeline does itself, without this call."""
+        super().__init__(kit, scope, started_at)
+        self._counted_from = started_at
+        self._is_streaming = self._is_whole = self.is_over = self.is_reading = False
+        self._replaced_body = None
+        self._static = ({}, frozenset(), ())
+        self._monotonic = kit.clock.monotonic
+        self._from_server, self._to_server = nobody_there, too_late
+
+    @property
+    def deadline(self) -> float | None:
+        """Monotonic seconds at which the response must have begun, or None; later for each piece of the body that arrives."""
+        rare = self._rare
+        if rare is not None and rare.deadline is not None:
+            return rare.deadline
+        limits = self.kit.time_limits if rare is None or rare.time_limits is None else rare.time_limits
+        if limits is None or limits.handler_seconds == inf:
+            return None
+        return self._counted_from + limits.handler_seconds
+
+    @deadline.setter
+    def deadline(self, moment: float | None) -> None:
+        self.rare.deadline = moment
 
     async def receive(self) -> Message:
         """What the server has, with the body counted against its limit and a disconnect noticed.
 
         Raises:
-            Problem: 413 when the body is larger than it may be.
+            Problem: 413 when the body is larger than it may be, and what the watchers of the body raise.
         """
-        message = await self._from_server()
+        if self._is_whole:
+            message = await self._from_server()
+        else:
+            self.is_reading = True
+            try:
+                message = await self._from_server()
+            finally:
+                self.is_reading = False
         if message["type"] == "http.request":
+            self._counted_from = self._monotonic()
+            self._is_whole = not message.get("more_body", False)
             if message.get("body"):
                 self.bytes_received += len(message["body"])
                 limit = self.max_body_bytes
                 if limit is not None and self.bytes_received > limit:
                     detail = f"The request body is larger than {limit} bytes."
                     raise Problem(413, detail, max_body_bytes=limit)
+            if self._rare is not None:
+                for watcher in self._rare.body_watchers:
+                    watcher(message)
         elif self.ended_at is None:
             self.disconnected = True
         return message
 
-    def send(self, message: Message) -> Awaitable[None]:  # noqa: PLR0912 - in one frame, as Pipeline.__call__ is
+    def send(self, message: Message) -> Awaitable[None]:  # noqa: C901, PLR0912 - in one frame, as Pipeline.__call__ is
         """Hand *message* to the server, with our headers in it, and note what it means.
 
         Not a coroutine function: it returns the server's awaitable, which saves a frame on every message.
         """
+        if self.is_over:
+            return _nowhere()
         kind = message["type"]
         if kind == "http.response.body":
             if self._replaced_body is not None:

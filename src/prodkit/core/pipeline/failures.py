@@ -64,7 +64,7 @@ class Failures:
             context.disconnected = True
             return True
         # A 500 that is complete was sent by a mounted application, which then raises like any other.
-        if context.ended_at is not None and (context.status or 0) < 500:
+        if context.ended_at is not None and ((context.status or 0) < 500 or context.outcome == "timeout"):
             context.kit.emit(BackgroundFailed(context, error))
             return False
         if context.status is None and isinstance(cause, HTTPException):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prodkit.core.asgi import Receive, Scope, Send
     from prodkit.core.context import RequestContext
     from prodkit.core.pipeline import Pipeline
+    from prodkit.core.time_limits import TimeLimits
 
 __all__ = ["serve_joined"]
 
@@ -28,6 +29,7 @@ async def serve_joined(pipeline: Pipeline, scope: Scope, receive: Receive, send:
     context.scope = scope
     # And what it has, rules, sockets and handlers find in it.
     context.rare.joined += (pipeline.kit,)
+    _join_limits(context, pipeline.kit.time_limits)
     try:
         for guard in pipeline.inner_guards:
             answer: Any = guard(context)
@@ -43,3 +45,10 @@ async def serve_joined(pipeline: Pipeline, scope: Scope, receive: Receive, send:
                 raise
         elif not await pipeline.failures.answer(error, context, scope, receive, send):
             raise
+
+
+def _join_limits(context: RequestContext, limits: TimeLimits | None) -> None:
+    """The stricter of both hold; where the outer application watches nobody, nobody is watched."""
+    outer = context.rare.time_limits or context.kit.time_limits
+    if limits is not None and outer is not None:
+        context.limit_time(outer.stricter(limits))

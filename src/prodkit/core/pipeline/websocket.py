@@ -5,6 +5,7 @@ Source: ASGI WebSocket 2.5 and its Denial Response extension; close codes of RFC
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
 
     from prodkit.core.asgi import Message, Receive, Scope, Send
     from prodkit.core.pipeline import Pipeline
+    from prodkit.core.pipeline.deadlines import Deadlines
     from prodkit.core.pipeline.judging import MessageJudge
 
-__all__ = ["refuse", "serve_websocket"]
+__all__ = ["Socket", "refuse", "serve_websocket"]
 
+GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
 INTERNAL_ERROR: Final = 1011
 # What sending raises when the client has left: the server by ASGI WebSocket 2.4, Starlette's in between.
@@ -51,7 +54,10 @@ async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, se
     state.setdefault("context", context)
     token = CURRENT.set(context)
     kit.in_flight += 1
-    socket = _Socket(pipeline, context, scope, receive, send, root_path)
+    socket = Socket(pipeline, context, scope, receive, send, root_path)
+    deadlines = pipeline.deadlines
+    if deadlines is not None:
+        deadlines.begin(socket)
     try:
         for guard in pipeline.guards:
             answer: Any = guard(context)
@@ -65,25 +71,29 @@ async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, se
             if context.status is None and not context.disconnected:
                 # Neither accepted nor closed: the server would answer by itself, with a 500 that is not ours.
                 await problem_answer(refused(), context)(scope, socket.receive, socket.send)
+    except CancelledError:
+        if deadlines is None or not socket.is_over or await deadlines.ended(socket):
+            raise
     except Exception as error:
         if not await refuse(pipeline, error, context, scope, socket.receive, socket.send):
             raise
     finally:
         kit.in_flight -= 1
         try:
-            if socket.judging is not None:
-                await socket.judging.stop()
-            if socket.watch is not None:
-                await socket.watch.stop()
-            if context._rare is not None and context._rare.callbacks:
-                await run_callbacks(context)
+            await socket.stop(deadlines)
         finally:
             finish(context, "websocket", "GET", root_path, kit.observers_of(RequestFinished))
             CURRENT.reset(token)
 
 
-class _Socket:
-    """The two channels of one WebSocket, with the truth about them written into the context."""
+class Socket:
+    """The two channels of one WebSocket, with the truth about them written into the context.
+
+    Attributes:
+        context: of the socket.
+        moved: messages so far, in both directions.
+        is_over: whether the watchdog has ended it.
+    """
 
     def __init__(  # noqa: PLR0917 - an ASGI call and its surroundings
         self,
@@ -95,7 +105,7 @@ class _Socket:
         root_path: str,
     ) -> None:
         self._pipeline = pipeline
-        self._context = context
+        self.context = context
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -103,11 +113,25 @@ class _Socket:
         self._monotonic = pipeline.kit.clock.monotonic
         self._closed = False
         self._refused = False
+        self.moved = 0
+        self.is_over = False
         self.watch: Watch | None = None
         self.judging: Judging | None = None
 
+    async def stop(self, deadlines: Deadlines | None) -> None:
+        """Let nothing run on."""
+        if deadlines is not None:
+            await deadlines.ended(self)
+        if self.judging is not None:
+            await self.judging.stop()
+        if self.watch is not None:
+            await self.watch.stop()
+        if self.context._rare is not None and self.context._rare.callbacks:
+            await run_callbacks(self.context)
+
     async def receive(self) -> Message:
-        context = self._context
+        """The next message that the application may have."""
+        context = self.context
         if context._rare is None or not context._rare.judges:
             return await self._next()
         return await self._judged(context._rare.judges)
@@ -115,8 +139,9 @@ class _Socket:
     async def _next(self) -> Message:
         watch = self.watch
         message = await (self._receive() if watch is None else watch.receive(self._receive))
-        context = self._context
+        context = self.context
         if message["type"] == "websocket.receive":
+            self.moved += 1
             context.bytes_received += len(message.get("bytes") or message.get("text") or b"")
         elif message["type"] == "websocket.disconnect" and context.ended_at is None:
             context.ended_at = self._monotonic()
@@ -128,7 +153,7 @@ class _Socket:
         """The next message that all *judges* let pass; that the client is gone, once the socket was closed for one."""
         judging = self.judging
         if judging is None:
-            judging = self.judging = Judging(self._context)
+            judging = self.judging = Judging(self.context)
         while not self._refused:
             message = judging.message or await self._next()
             if message["type"] != "websocket.receive":
@@ -144,10 +169,18 @@ class _Socket:
         return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": ""}
 
     async def send(self, message: Message) -> None:
-        context = self._context
+        """Hand *message* to the server, and note what it means.
+
+        Raises:
+            OSError: the socket was closed for the application.
+        """
+        context = self.context
         kind = message["type"]
         if self._closed:
             # As a server says it when the client is gone: an endpoint that only sends has to learn of it.
+            if self.is_over:
+                message_text = "the socket was closed because it took too long"
+                raise OSError(message_text)
             if self._refused:
                 message_text = "the socket was closed for a message that was not allowed"
                 raise OSError(message_text)
@@ -161,6 +194,7 @@ class _Socket:
             headers = merge_headers(message.get("headers", ()), self._headers())
             message = {**message, "headers": headers}
         elif kind == "websocket.send":
+            self.moved += 1
             context.bytes_sent += len(message.get("bytes") or message.get("text") or b"")
         elif kind == "websocket.close":
             if context.status is None:
@@ -188,13 +222,25 @@ class _Socket:
         if kind == "websocket.accept":
             self.watch = watch_of(context, self._close_expired)
 
+    async def expire(self) -> None:
+        """End it: refuse the handshake, or close what is open. The application learns that the client is gone."""
+        context = self.context
+        if context.status is None:
+            answer = problem_answer(Problem(504, "The handler did not answer in time."), context)
+            with suppress(*_GONE):
+                await answer(self._scope, self.receive, self.send)
+        elif context.ended_at is None:
+            await self._close(GOING_AWAY, "idle")
+        self._closed = self._refused = self.is_over = True
+        context.outcome = "timeout"
+
     async def _close_expired(self) -> None:
         """The credential ended while the socket was open."""
         await self._close(POLICY_VIOLATION, "credential ended")
 
     async def _close(self, code: int, reason: str) -> None:
         """Close a socket that the application has open."""
-        context = self._context
+        context = self.context
         if self._closed or context.ended_at is not None:
             return
         context.outcome = "refused"
@@ -207,7 +253,7 @@ class _Socket:
         try:
             await self._send(message)
         except _GONE:
-            context = self._context
+            context = self.context
             context.disconnected = True
             if context.ended_at is None:
                 context.ended_at = self._monotonic()
@@ -215,7 +261,7 @@ class _Socket:
 
     async def _close_in_place_of(self, status: int) -> None:
         """A refusal after the accept: no response can carry it any more, so the close says whose fault it is."""
-        context = self._context
+        context = self.context
         context.outcome = "refused" if status < 500 else "error"
         context.ended_at = self._monotonic()
         self._closed = True
@@ -223,11 +269,11 @@ class _Socket:
         await self._pass_on({"type": "websocket.close", "code": code, "reason": ""})
 
     def _headers(self) -> dict[bytes, bytes]:
-        return {**self._pipeline.static_headers, **self._context.response_headers}
+        return {**self._pipeline.static_headers, **self.context.response_headers}
 
     async def _refused_by_application(self) -> None:
         """A close before the accept: the router's way to say that nothing is there, or the handler's to say no."""
-        context = self._context
+        context = self.context
         routes = self._pipeline.kit.routes
         found = routes is None or routes.template(context.scope or self._scope, self._root_path) != UNMATCHED
         problem = refused() if found else Problem(404)
