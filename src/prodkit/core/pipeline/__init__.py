@@ -8,20 +8,21 @@ Source: ASGI 3.0; HTTP and WebSocket connection scopes 2.5.
 
 from __future__ import annotations
 
-from asyncio import CancelledError, current_task, get_running_loop
+from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from prodkit.core.assembly import assemble, plan_of
 from prodkit.core.context import CURRENT, STATE_KEY
 from prodkit.core.events import RequestFinished
 from prodkit.core.exceptions import InstallationError
-from prodkit.core.pipeline.deadlines import TASKS, Deadlines
+from prodkit.core.pipeline.deadlines import Deadlines
 from prodkit.core.pipeline.ending import finish, run_callbacks
 from prodkit.core.pipeline.exchange import Exchange, nobody_there, too_late
 from prodkit.core.pipeline.failures import Failures
 from prodkit.core.pipeline.innermost import InnermostScope
 from prodkit.core.pipeline.joined import serve_joined
 from prodkit.core.pipeline.responses import watched_send
+from prodkit.core.pipeline.tasks import recognise
 from prodkit.core.pipeline.websocket import serve_websocket
 
 if TYPE_CHECKING:
@@ -122,12 +123,9 @@ class Pipeline:
         kit.in_flight += 1
         deadlines = self.deadlines
         if deadlines is not None:
-            # Without asyncio's tasks, as in a driver of somebody's own, there is nothing that could be cancelled.
-            task = current_task() if TASKS is None else TASKS.get(get_running_loop())
-            if task is not None:
-                deadlines.requests[context] = task
-                if now > deadlines.due:
-                    deadlines.wake()
+            deadlines.requests[context] = None
+            if now > deadlines.due:
+                deadlines.wake()
         watch = self._watch
         if watch is None:
             # One server speaks one version of the protocol: asked once, and not on every request.
@@ -165,8 +163,7 @@ class Pipeline:
             if deadlines is not None:
                 if context.is_over:
                     await deadlines.ended(context)
-                if context in deadlines.requests:
-                    del deadlines.requests[context]
+                del deadlines.requests[context]
             try:
                 if context._rare is not None and context._rare.callbacks:
                     await run_callbacks(context)
@@ -175,3 +172,6 @@ class Pipeline:
                 # The server's own object knows the scope, and so the context: a cycle, were it kept.
                 context._from_server, context._to_server = nobody_there, too_late
                 CURRENT.reset(token)
+
+
+recognise(Pipeline.__call__.__code__)

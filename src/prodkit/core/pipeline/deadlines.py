@@ -14,14 +14,14 @@ Source: RFC 9110, 15.5.9 (408) and 15.6.5 (504); RFC 6455, 7.4.1 (1001).
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from prodkit.core.features import Sample
 from prodkit.core.pipeline.exchange import Exchange
+from prodkit.core.pipeline.tasks import tasks_of, works_in_thread
 from prodkit.core.problems import Problem, problem_answer
 
 if TYPE_CHECKING:
@@ -32,19 +32,17 @@ if TYPE_CHECKING:
     from prodkit.core.pipeline.websocket import Socket
     from prodkit.core.time_limits import TimeLimits
 
-__all__ = ["TASKS", "Deadlines", "works_in_thread"]
+__all__ = ["Deadlines"]
+
+Verdict = tuple[int, str]
+"""The status for who is late, and the limit that it is counted under."""
 
 LOGGER = logging.getLogger("prodkit")
 
-# In Python 3.11 `current_task` is written in Python, and this is what it reads: a tenth of its instructions. From 3.12 it is in C.
-TASKS: Final[dict[Any, asyncio.Task[Any]] | None] = (
-    getattr(asyncio.tasks, "_current_tasks", None) if sys.version_info < (3, 12) else None
-)
 SWEEP_SECONDS: Final = 0.25
 # How much later than planned a sweep may come before a request thinks that there is none any more.
 _OVERDUE_SECONDS: Final = 2.0
 _LOOKS_WHILE_IDLE: Final = 8
-_IN_WORKER_THREAD: Final = "run_sync_in_worker_thread"  # anyio's; a test holds us to it
 
 _TEXTS: Final = {
     408: "The request body did not arrive in time.",
@@ -60,11 +58,21 @@ class _Seen:
         next_at: not to be looked at before.
         waited: seconds spent waiting for its body.
         moved, moved_at: how much had been sent and received, and when that last changed.
+        was_missed: whether its task was looked for in vain.
         cancelled_at: when its task was cancelled, or None.
         is_told: whether the log knows that it does not end.
     """
 
-    __slots__ = ("cancelled_at", "is_told", "looked_at", "moved", "moved_at", "next_at", "waited")
+    __slots__ = (
+        "cancelled_at",
+        "is_told",
+        "looked_at",
+        "moved",
+        "moved_at",
+        "next_at",
+        "waited",
+        "was_missed",
+    )
 
     def __init__(self, started_at: float) -> None:
         self.looked_at = started_at
@@ -72,6 +80,7 @@ class _Seen:
         self.waited = 0.0
         self.moved = -1
         self.moved_at = started_at
+        self.was_missed = False
         self.cancelled_at: float | None = None
         self.is_told = False
 
@@ -84,17 +93,21 @@ class Deadlines:
         limits: for everything that has none of its own.
 
     Attributes:
-        requests, sockets: what is under way, and the task that serves it. Written by the pipeline.
+        requests: what is under way. Written by the pipeline.
+        sockets: likewise, with the task that serves each.
         due: monotonic seconds; who begins later than this calls `wake`.
     """
 
     def __init__(self, kit: Kit, limits: TimeLimits) -> None:
-        self.requests: dict[Exchange, asyncio.Task[Any]] = {}
+        # Not a set: it is written without a call. The tasks are looked for when they are needed, which is hardly ever.
+        self.requests: dict[Exchange, None] = {}
         self.sockets: dict[Socket, asyncio.Task[Any]] = {}
         self.due = float("-inf")
         self._limits = limits
         self._monotonic = kit.clock.monotonic
         self._seen: dict[Exchange | Socket, _Seen] = {}
+        self._tasks: dict[Exchange, asyncio.Task[Any]] = {}  # of who is over and has not ended
+        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._sending: dict[Exchange | Socket, asyncio.Task[None]] = {}
         self._counts = dict.fromkeys(("handler", "body", "idle", "websocket"), 0)
         kit.provide([self])
@@ -103,6 +116,7 @@ class Deadlines:
         """Begin to sweep in the running event loop."""
         self.due = self._monotonic() + _OVERDUE_SECONDS
         loop = asyncio.get_running_loop()
+        self._loops.add(loop)
         loop.call_later(SWEEP_SECONDS, self._sweep, loop)
 
     def begin(self, socket: Socket) -> None:
@@ -115,16 +129,14 @@ class Deadlines:
 
     def look_soon(self, exchange: Exchange, seconds: float) -> None:
         """Look at *exchange* after so many seconds, for limits that are too short for the sweep."""
-        task = self.requests.get(exchange)
-        if task is not None:
-            asyncio.get_running_loop().call_later(seconds + 0.001, self._look_now, exchange, task)
+        asyncio.get_running_loop().call_later(seconds + 0.001, self._look_now, exchange)
 
     async def ended(self, subject: Exchange | Socket) -> bool:
         """Wait until the answer to a *subject* that was late is sent; whether it was cancelled by somebody else as well."""
         sending = self._sending.pop(subject, None)
         seen = self._seen.pop(subject, None)
-        if isinstance(subject, Exchange):  # nor is it looked at any more
-            self.requests.pop(subject, None)
+        if isinstance(subject, Exchange):
+            self._tasks.pop(subject, None)
         else:
             self.sockets.pop(subject, None)
         task = asyncio.current_task()
@@ -151,8 +163,7 @@ class Deadlines:
     # -------------------------------------------------------------------------------------------------- sweeping
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        requests, sockets = list(self.requests.items()), list(self.sockets.items())
-        if not requests and not sockets:
+        if not self.requests and not self.sockets:
             self._seen.clear()
             self.due = float("-inf")  # the next request wakes us
             return
@@ -164,73 +175,79 @@ class Deadlines:
             for subject, seen in self._seen.items()
             if subject in self.requests or subject in self.sockets
         }
-        others: set[asyncio.AbstractEventLoop] = set()
-        for exchange, task in requests:
-            if task.get_loop() is not loop:
-                others.add(task.get_loop())
-            else:
-                self._look(exchange, task, now)
-        for socket, task in sockets:
-            if task.get_loop() is not loop:
-                others.add(task.get_loop())
-            else:
-                self._look_at_socket(socket, task, now)
-        for other in others:
-            with suppress(RuntimeError):  # it was closed, and nothing of it runs any more
-                other.call_soon_threadsafe(self._sweep_other, other)
-
-    def _sweep_other(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = self._monotonic()
-        for exchange, task in list(self.requests.items()):
-            if task.get_loop() is loop:
-                self._look(exchange, task, now)
+        self._look_at(list(self.requests), now)
         for socket, task in list(self.sockets.items()):
-            if task.get_loop() is loop:
+            its = task.get_loop()
+            if its is loop:
                 self._look_at_socket(socket, task, now)
+            elif not its.is_closed():
+                its.call_soon_threadsafe(self._look_at_socket, socket, task, now)
 
-    def _look_now(self, exchange: Exchange, task: asyncio.Task[Any]) -> None:
-        if self.requests.get(exchange) is task:
+    def _look_now(self, exchange: Exchange) -> None:
+        if exchange in self.requests:
             seen = self._seen.get(exchange)
             if seen is not None:
                 seen.next_at = 0.0
-            self._look(exchange, task, self._monotonic())
+            self._look_at([exchange], self._monotonic())
 
-    def _look(self, exchange: Exchange, task: asyncio.Task[Any], now: float) -> None:
-        seen = self._seen.get(exchange)
-        if seen is None:
-            seen = self._seen[exchange] = _Seen(exchange.started_at)
-        if now < seen.next_at:
-            return
-        if exchange.is_over:
-            self._press(task, seen, now)
-            return
-        if exchange.ended_at is not None:
-            return  # only its background tasks are left
+    def _look_at(self, exchanges: Iterable[Exchange], now: float) -> None:
+        late: dict[Exchange, Verdict] = {}
+        for exchange in exchanges:
+            seen = self._seen.get(exchange)
+            if seen is None:
+                seen = self._seen[exchange] = _Seen(exchange.started_at)
+            if now < seen.next_at:
+                continue
+            if exchange.is_over:
+                self._press(self._tasks.get(exchange), seen, now)
+            elif exchange.ended_at is None:  # or only its background tasks are left
+                verdict = self._judge(exchange, seen, now)
+                if verdict is not None:
+                    late[exchange] = verdict
+        if late:
+            self._end(late, now)
+
+    def _judge(self, exchange: Exchange, seen: _Seen, now: float) -> Verdict | None:
         rare = exchange._rare
         limits = self._limits if rare is None or rare.time_limits is None else rare.time_limits
         elapsed, seen.looked_at = now - seen.looked_at, now
         if exchange.is_reading:
             seen.waited += elapsed
-            if limits.late_body(seen.waited, exchange.bytes_received, exchange.max_body_bytes):
-                self._expire(exchange, task, seen, now, 408, "body")
-        elif exchange.status is None:
+            is_late = limits.late_body(seen.waited, exchange.bytes_received, exchange.max_body_bytes)
+            return (408, "body") if is_late else None
+        if exchange.status is None:
             deadline = exchange.deadline
-            if deadline is not None and now >= deadline:
-                self._expire(exchange, task, seen, now, 504, "handler")
-        else:
-            self._look_at_stream(exchange, task, seen, now, limits.idle_seconds)
+            return (504, "handler") if deadline is not None and now >= deadline else None
+        moved = exchange.bytes_sent + exchange.bytes_received
+        return (504, "idle") if _has_rested(seen, moved, now, limits.idle_seconds) else None
 
-    def _look_at_stream(
-        self, exchange: Exchange, task: asyncio.Task[Any], seen: _Seen, now: float, idle_seconds: float
-    ) -> None:
-        if _has_rested(seen, exchange.bytes_sent + exchange.bytes_received, now, idle_seconds):
-            self._expire(exchange, task, seen, now, 504, "idle")
+    def _end(self, late: dict[Exchange, Verdict], now: float) -> None:
+        """Find the tasks of who is late, and end each in its own event loop."""
+        here = asyncio.get_running_loop()
+        found = tasks_of(late, [loop for loop in self._loops if not loop.is_closed()])
+        for exchange, verdict in late.items():
+            task = found.get(exchange)
+            loop = here if task is None else task.get_loop()
+            if loop is not here:
+                loop.call_soon_threadsafe(self._expire, exchange, task, now, *verdict)
+            elif task is not None or self._seen[exchange].was_missed:
+                self._expire(exchange, task, now, *verdict)
+            else:
+                # Of an event loop that we do not know yet: who begins there next makes it known. If nobody does, there is no
+                # task to be found, as behind compiled middleware, and the client has its answer nevertheless.
+                self._seen[exchange].was_missed = True
+                self.due = float("-inf")
 
     # ---------------------------------------------------------------------------------------------------- ending
 
-    def _expire(  # noqa: PLR0917 - what was just found
-        self, exchange: Exchange, task: asyncio.Task[Any], seen: _Seen, now: float, status: int, policy: str
+    def _expire(
+        self, exchange: Exchange, task: asyncio.Task[Any] | None, now: float, status: int, policy: str
     ) -> None:
+        if exchange not in self.requests or exchange.is_over:  # it ended on the way to its event loop
+            return
+        seen = self._seen.setdefault(exchange, _Seen(exchange.started_at))
+        if task is not None:
+            self._tasks[exchange] = task
         self._counts[policy] += 1
         exchange.outcome = "timeout"
         scope = exchange.scope
@@ -258,9 +275,15 @@ class Deadlines:
         exchange.is_over = True
         self._press(task, seen, now)
 
-    def _press(self, task: asyncio.Task[Any], seen: _Seen, now: float) -> None:
+    def _press(self, task: asyncio.Task[Any] | None, seen: _Seen, now: float) -> None:
         """Have what was answered already come to its end."""
-        if seen.cancelled_at is None:
+        if task is None:
+            return
+        loop = task.get_loop()
+        if loop is not asyncio.get_running_loop():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._press, task, seen, now)
+        elif seen.cancelled_at is None:
             if not works_in_thread(task):
                 seen.cancelled_at = now
                 task.cancel("its time is over")
@@ -314,34 +337,3 @@ def _is_http_1(scope: Any) -> bool:
 
 async def _nothing() -> Message:
     return {"type": "http.disconnect"}
-
-
-def works_in_thread(task: asyncio.Task[Any]) -> bool:
-    """Whether *task* is waiting for a thread of anyio's pool, as every `def` endpoint and dependency does.
-
-    It waits for nothing else where the innermost coroutine is the function that runs threads. Behind an asynchronous generator,
-    which a dependency with `yield` is, only the garbage collector knows what comes next.
-    """
-    step: Any = task.get_coro()
-    name = ""
-    for _ in range(1000):
-        code = (
-            getattr(step, "cr_code", None) or getattr(step, "ag_code", None) or getattr(step, "gi_code", None)
-        )
-        if code is not None:
-            name = code.co_name
-            step = _next(step)
-        elif type(step).__name__.startswith(("async_generator_a", "coroutine_wrapper")):
-            held = gc.get_referents(step)
-            step = next((one for one in held if hasattr(one, "ag_code") or hasattr(one, "cr_code")), None)
-        else:
-            break
-    return name == _IN_WORKER_THREAD
-
-
-def _next(step: Any) -> Any:
-    for attribute in ("cr_await", "ag_await", "gi_yieldfrom"):
-        found = getattr(step, attribute, None)
-        if found is not None:
-            return found
-    return None

@@ -1,0 +1,82 @@
+"""What a task is doing, as its chain of coroutines tells: which request it serves, and whether a thread works for it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator
+
+    from prodkit.core.pipeline.exchange import Exchange
+
+__all__ = ["recognise", "tasks_of", "works_in_thread"]
+
+_MOST_STEPS: Final = 1000
+_IN_WORKER_THREAD: Final = "run_sync_in_worker_thread"  # anyio's; a test holds us to it
+
+
+def tasks_of(
+    exchanges: Container[Exchange], loops: Iterable[asyncio.AbstractEventLoop]
+) -> dict[Exchange, asyncio.Task[Any]]:
+    """The task that runs the pipeline for each of *exchanges*, as far as they can be found in *loops*.
+
+    A task knows what it waits for, and that what it waits for, down to the pipeline's own frame.
+    """
+    found = {}
+    for loop in loops:
+        for task in asyncio.all_tasks(loop):
+            for step in _steps(task):
+                if getattr(step, "cr_code", None) is _PIPELINE_CODE[0] and step.cr_frame is not None:
+                    exchange = step.cr_frame.f_locals.get("context")
+                    if exchange in exchanges:
+                        found[exchange] = task
+                        break
+    return found
+
+
+# The code of `Pipeline.__call__`, which that module sets: it imports this one.
+_PIPELINE_CODE: list[object] = [None]
+
+
+def recognise(code: object) -> None:
+    """Have *code* taken for the pipeline's."""
+    _PIPELINE_CODE[0] = code
+
+
+def works_in_thread(task: asyncio.Task[Any]) -> bool:
+    """Whether *task* is waiting for a thread of anyio's pool, as every `def` endpoint and dependency does.
+
+    It waits for nothing else where the innermost coroutine is the function that runs threads. Behind an asynchronous generator,
+    which a dependency with `yield` is, only the garbage collector knows what comes next.
+    """
+    name = ""
+    for step in _steps(task):
+        code = getattr(step, "cr_code", None) or getattr(step, "ag_code", None) or step.gi_code
+        name = code.co_name
+    return name == _IN_WORKER_THREAD
+
+
+def _steps(task: asyncio.Task[Any]) -> Iterator[Any]:
+    """The coroutines and generators that *task* is in, the outermost first."""
+    step: Any = task.get_coro()
+    for _ in range(_MOST_STEPS):
+        if any(hasattr(step, name) for name in ("cr_code", "ag_code", "gi_code")):
+            yield step
+            step = _next(step)
+        elif type(step).__name__.startswith(("async_generator_a", "coroutine_wrapper")):
+            step = next(
+                (one for one in gc.get_referents(step) if hasattr(one, "ag_code") or hasattr(one, "cr_code")),
+                None,
+            )
+        else:
+            return
+
+
+def _next(step: Any) -> Any:
+    for attribute in ("cr_await", "ag_await", "gi_yieldfrom"):
+        found = getattr(step, attribute, None)
+        if found is not None:
+            return found
+    return None
