@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from prodkit.core.asgi import Answer
 from prodkit.core.context import CURRENT
-from prodkit.core.problems import Problem, problem_answer, problem_of
+from prodkit.core.problems import Problem, problem_answer, problem_of, sendable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,10 +66,11 @@ async def http_exception_answer(_: HTTPConnection, error: Exception) -> Answer:
 
 def answer_of(error: HTTPException) -> Answer:
     """*error* as a whole response."""
-    if error.status_code < 400:
+    if 200 <= error.status_code < 400:
         # HTTPException(304) and redirects are not errors: status and headers as they were meant, without a body.
-        headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
-        return Answer(error.status_code, b"", headers)
+        return Answer(error.status_code, b"", sendable(error.headers))
+    if error.status_code < 400:
+        return problem_answer(Problem(500))  # no final status: what was meant cannot be sent
     return problem_answer(problem_of(error))
 
 

@@ -17,7 +17,7 @@ from prodkit.core.asgi import Answer, invalid_header
 from prodkit.core.context import CURRENT, RequestContext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["PROBLEM_TYPES", "TYPE_BASE", "Problem", "ProblemType", "problem_answer", "problem_of", "register"]
 
@@ -245,15 +245,23 @@ def problem_answer(problem: Problem, context: RequestContext | None = None) -> A
         document[name] = _json_safe(value)
     body = json.dumps(document, separators=(",", ":")).encode("ascii")
     headers = [(b"content-type", MEDIA_TYPE), (b"cache-control", b"no-store")]
-    for name, value in (problem.headers or {}).items():
-        pair = name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace")
-        if invalid_header(*pair) is not None:  # a line break would let the value add headers of its own
-            continue
+    for pair in sendable(problem.headers):
         if pair[0] == b"cache-control":
             headers[1] = pair
         elif pair[0] not in (b"content-type", b"content-length"):
             headers.append(pair)
     return Answer(kind.status, body, headers)
+
+
+def sendable(headers: Mapping[str, str] | None) -> Iterator[tuple[bytes, bytes]]:
+    """*headers* as they go on the wire, without those that could not be sent as one line each.
+
+    A line break would let the value add headers of its own, and makes servers refuse the whole response.
+    """
+    for name, value in (headers or {}).items():
+        pair = name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace")
+        if invalid_header(*pair) is None:
+            yield pair
 
 
 def _json_safe(value: object, depth: int = 16) -> object:

@@ -8,7 +8,7 @@ Source: ASGI 3.0; HTTP and WebSocket connection scopes 2.5.
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+from asyncio import CancelledError, get_running_loop
 from typing import TYPE_CHECKING, Any
 
 from prodkit.core.assembly import assemble, plan_of
@@ -124,7 +124,7 @@ class Pipeline:
         deadlines = self.deadlines
         if deadlines is not None:
             deadlines.requests[context] = None
-            if now > deadlines.due:
+            if get_running_loop() is not deadlines.loop:
                 deadlines.wake()
         watch = self._watch
         if watch is None:
@@ -152,6 +152,8 @@ class Pipeline:
                     break
             else:
                 await self.app(scope, receive, send)
+            if context.status is None and not context.disconnected:
+                await self.failures.unanswered(context, scope, receive, send)
         except CancelledError:
             if deadlines is None or not context.is_over or await deadlines.ended(context):
                 raise

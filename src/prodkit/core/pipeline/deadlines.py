@@ -40,8 +40,6 @@ Verdict = tuple[int, str]
 LOGGER = logging.getLogger("prodkit")
 
 SWEEP_SECONDS: Final = 0.25
-# How much later than planned a sweep may come before a request thinks that there is none any more.
-_OVERDUE_SECONDS: Final = 2.0
 _LOOKS_WHILE_IDLE: Final = 8
 
 _TEXTS: Final = {
@@ -60,11 +58,13 @@ class _Seen:
         moved, moved_at: how much had been sent and received, and when that last changed.
         was_missed: whether its task was looked for in vain.
         cancelled_at: when its task was cancelled, or None.
+        is_awaited: whether the end of a thread will be told.
         is_told: whether the log knows that it does not end.
     """
 
     __slots__ = (
         "cancelled_at",
+        "is_awaited",
         "is_told",
         "looked_at",
         "moved",
@@ -82,6 +82,7 @@ class _Seen:
         self.moved_at = started_at
         self.was_missed = False
         self.cancelled_at: float | None = None
+        self.is_awaited = False
         self.is_told = False
 
 
@@ -95,14 +96,14 @@ class Deadlines:
     Attributes:
         requests: what is under way. Written by the pipeline.
         sockets: likewise, with the task that serves each.
-        due: monotonic seconds; who begins later than this calls `wake`.
+        loop: an event loop that is swept; who begins in another one calls `wake`.
     """
 
     def __init__(self, kit: Kit, limits: TimeLimits) -> None:
         # Not a set: it is written without a call. The tasks are looked for when they are needed, which is hardly ever.
         self.requests: dict[Exchange, None] = {}
         self.sockets: dict[Socket, asyncio.Task[Any]] = {}
-        self.due = float("-inf")
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._limits = limits
         self._monotonic = kit.clock.monotonic
         self._seen: dict[Exchange | Socket, _Seen] = {}
@@ -114,18 +115,17 @@ class Deadlines:
 
     def wake(self) -> None:
         """Begin to sweep in the running event loop."""
-        self.due = self._monotonic() + _OVERDUE_SECONDS
-        loop = asyncio.get_running_loop()
-        self._loops.add(loop)
-        loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+        self.loop = loop = asyncio.get_running_loop()
+        if loop not in self._loops:
+            self._loops.add(loop)
+            loop.call_later(SWEEP_SECONDS, self._sweep, loop)
 
     def begin(self, socket: Socket) -> None:
         """Watch over *socket* from now on, until `ended`."""
         task = asyncio.current_task()
         if task is not None:
             self.sockets[socket] = task
-            if self._monotonic() > self.due:
-                self.wake()
+            self.wake()
 
     def look_soon(self, exchange: Exchange, seconds: float) -> None:
         """Look at *exchange* after so many seconds, for limits that are too short for the sweep."""
@@ -165,14 +165,14 @@ class Deadlines:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self.requests and not self.sockets:
             self._seen.clear()
-            self.due = float("-inf")  # the next request wakes us
+            self._loops.discard(loop)
+            self.loop = None  # the next request wakes us
             return
         now = self._monotonic()
-        self.due = now + _OVERDUE_SECONDS
         loop.call_later(SWEEP_SECONDS, self._sweep, loop)
         self._seen = {
             subject: seen
-            for subject, seen in self._seen.items()
+            for subject, seen in list(self._seen.items())
             if subject in self.requests or subject in self.sockets
         }
         self._look_at(list(self.requests), now)
@@ -233,10 +233,9 @@ class Deadlines:
             elif task is not None or self._seen[exchange].was_missed:
                 self._expire(exchange, task, now, *verdict)
             else:
-                # Of an event loop that we do not know yet: who begins there next makes it known. If nobody does, there is no
-                # task to be found, as behind compiled middleware, and the client has its answer nevertheless.
+                # It may just be on its way. If there is no task to be found, as behind compiled middleware, the client has its
+                # answer nevertheless.
                 self._seen[exchange].was_missed = True
-                self.due = float("-inf")
 
     # ---------------------------------------------------------------------------------------------------- ending
 
@@ -287,9 +286,18 @@ class Deadlines:
             if not works_in_thread(task):
                 seen.cancelled_at = now
                 task.cancel("its time is over")
+            elif not seen.is_awaited and (waiter := getattr(task, "_fut_waiter", None)) is not None:
+                seen.is_awaited = True
+                waiter.add_done_callback(lambda _: self._press_again(task, seen))
         elif not seen.is_told and now - seen.cancelled_at > self._limits.cleanup_seconds:
             seen.is_told = True
             LOGGER.warning("a handler whose time is over does not end: %s", task.get_coro())
+
+    def _press_again(self, task: asyncio.Task[Any], seen: _Seen) -> None:
+        """The thread has ended: what comes behind it, as a handler behind its dependency, ends where it first waits."""
+        seen.is_awaited = False
+        if task in self._tasks.values():
+            self._press(task, seen, self._monotonic())
 
     # --------------------------------------------------------------------------------------------------- sockets
 

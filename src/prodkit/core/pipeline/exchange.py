@@ -140,6 +140,8 @@ class Exchange(RequestContext):
             return _nowhere()
         kind = message["type"]
         if kind == "http.response.body":
+            if self.status is None:  # before the start, which the server will say; nothing has ended by it
+                return self._to_server(message)
             if self._replaced_body is not None:
                 message, self._replaced_body = {"type": kind, "body": self._replaced_body}, b""
             if "body" in message:
@@ -156,7 +158,11 @@ class Exchange(RequestContext):
             if headers.__class__ is not list:
                 headers = list(headers)
                 message = {**message, "headers": headers}
-            if status == 413:
+            if self.status is not None:  # a second start: the first one is what the client has
+                return self._to_server(message)
+            if (
+                413 <= status < 414
+            ):  # what is no number is the application's fault, told to it before anything is noted
                 own = limiter_answer(self, message)
                 if own is not None:
                     message, self._replaced_body = own

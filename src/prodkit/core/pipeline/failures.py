@@ -81,6 +81,16 @@ class Failures:
             await (await self._unexpected(error, scope))(scope, receive, send)
         return False
 
+    async def unanswered(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer in place of an application that came back without a response: the server's own 500 would be plain text.
+
+        It is told as the failure that it is, and not raised, because nothing was.
+        """
+        error = RuntimeError("the application returned without starting a response")
+        context.error = error
+        context.kit.emit(RequestFailed(context, error))
+        await opaque()(scope, receive, send)
+
     async def _unexpected(
         self, error: Exception, scope: Scope
     ) -> Any:  # Any: whatever response the handler makes
