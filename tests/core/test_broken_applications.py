@@ -131,3 +131,24 @@ async def test_a_redirect_that_cannot_be_sent_as_meant(status, location, expecte
     headers = dict(sent[0]["headers"])
     assert (sent[0]["status"], headers.get(b"location")) == expected
     assert b"set-cookie" not in headers
+
+
+async def test_a_405_names_the_methods_of_all_routes_of_its_path():
+    """The router looks at the first one only."""
+    app, sent = FastAPI(), []
+
+    @app.get("/notes/{number}")
+    async def read(number: int) -> int:
+        return number
+
+    @app.delete("/notes/{number}")
+    async def remove(number: int) -> None:
+        pass
+
+    harden(app)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await app(http_scope("/notes/1", "PUT"), lambda: None, send)  # nobody reads
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"allow"]) == (405, b"DELETE, GET")

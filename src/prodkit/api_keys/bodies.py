@@ -126,6 +126,7 @@ class KeyRequest(BaseModel):
         None,
         ge=60,
         le=int(LONGEST_LIFETIME.total_seconds()),
+        strict=True,
         description="Default: what the service has set.",
     )
     not_before: AwareDatetime | None = Field(None, description="Not good before; from 1970 to the year 9000.")
@@ -141,6 +142,7 @@ class RotateRequest(BaseModel):
         int(DEFAULT_OVERLAP.total_seconds()),
         ge=0,
         le=int(LONGEST_OVERLAP.total_seconds()),
+        strict=True,  # a bool would pass for a number of seconds
         description="How long the old key goes on working. Default a week.",
     )
 

@@ -7,6 +7,7 @@ only by names the route declares. Why: only in words that were written before th
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic_core import core_schema
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from prodkit.core.asgi import Answer
 from prodkit.core.context import CURRENT
+from prodkit.core.matching import methods_at
 from prodkit.core.problems import Problem, problem_answer, problem_of, sendable
 
 if TYPE_CHECKING:
@@ -57,10 +59,20 @@ _CUSTOM: Final = frozenset({"value_error", "assertion_error"})
 _SAFE_TYPES: Final = frozenset(get_args(core_schema.ErrorType)) - _REPEATING - _CUSTOM
 
 
-async def http_exception_answer(_: HTTPConnection, error: Exception) -> Answer:
+async def http_exception_answer(connection: HTTPConnection, error: Exception) -> Answer:
     """The answer to an `HTTPException`, ours or Starlette's, also to one raised before a socket was accepted."""
     if not isinstance(error, HTTPException):  # registered for HTTPException only
         raise error
+    headers = error.headers or {}
+    if (
+        error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
+        and "Allow" in headers
+        and not isinstance(error, Problem)
+    ):
+        routes = getattr(connection.scope.get("app"), "routes", ())
+        named = {method.strip() for method in headers["Allow"].split(",")}
+        allow = ", ".join(sorted(named | methods_at(routes, dict(connection.scope))))
+        error = HTTPException(error.status_code, error.detail, {**headers, "Allow": allow})
     return answer_of(error)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from prodkit.core.asgi import Scope
 
-__all__ = ["find_route", "is_opaque"]
+__all__ = ["find_route", "is_opaque", "methods_at"]
 
 
 def find_route(
@@ -50,6 +50,22 @@ def find_route(
             return endpoint, effective
         partial = partial or (endpoint, effective)
     return partial
+
+
+def methods_at(routes: Sequence[BaseRoute], scope: Scope) -> frozenset[str]:
+    """The methods of all routes that take the path of *scope*; of mounts, none.
+
+    The router names those of the first one only, and `Allow` has to list all (RFC 9110, 10.2.1).
+    """
+    found: set[str] = set()
+    for context in iter_route_contexts(routes):
+        try:
+            match, _ = context.matches(scope)
+        except ValueError:
+            continue
+        if match is not Match.NONE and not isinstance(context.original_route, (Mount, Host)):
+            found.update(getattr(context.original_route, "methods", None) or ())
+    return frozenset(found)
 
 
 def is_opaque(
