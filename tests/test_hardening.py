@@ -81,7 +81,7 @@ def test_middleware_that_does_not_work_beside_ours_is_warned_of(capsys):
     assert len(warnings) == 3
     for name, cure in (
         ("CORSMiddleware", "PRODKIT_CORS__ORIGINS"),
-        ("TrustedHostMiddleware", "proxy in front"),
+        ("TrustedHostMiddleware", "PRODKIT_HOSTS__ALLOWED"),
         ("ProxyHeadersMiddleware", "PRODKIT_PROXIES__TRUSTED_PROXIES"),
     ):
         assert sum(line.startswith(f"{name} ") and cure in line for line in warnings) == 1

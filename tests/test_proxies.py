@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 import logging
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import RedirectResponse
 from fastapi.testclient import TestClient
-from hypothesis import given
-from hypothesis import strategies as st
 
 from prodkit.core.assembly import assemble
 from prodkit.core.context import CurrentContext, RequestContext
 from prodkit.core.exceptions import SettingsError
 from prodkit.installation import install
 from prodkit.proxies import PEER_SCOPE_KEY, ClientAddress, Proxies, ProxiesSettings
+from tests.proxies.asking import BEHIND, PROXY, asked, caller, resolved, served
 from tests.support.asgi import http_scope, websocket_scope
 from tests.support.server import serving
-
-PROXY = "10.0.0.1"
-BEHIND = {"trusted_proxies": ("10.0.0.0/8", "2001:db8:f::/48")}
-
-
-def asked(
-    options: dict[str, Any], *headers: tuple[str, str], peer: Any = (PROXY, 4711), **more: Any
-) -> RequestContext:
-    lines = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-    scope = http_scope("/", headers=lines, client=peer, **more)
-    return resolved(scope, **options)
-
-
-def resolved(scope: Any, **options: Any) -> RequestContext:
-    kit = assemble([])
-    context = RequestContext(kit, scope, 0.0)
-    ClientAddress(ProxiesSettings(**options)).guard(context)
-    return context
-
-
-def caller(*lines: str, **options: Any) -> str:
-    header = str(options.get("header", "X-Forwarded-For")).lower()
-    context = asked(
-        {**({} if "trusted_hops" in options else BEHIND), **options}, *((header, line) for line in lines)
-    )
-    return str(context.client_ip)
-
-
-def served(*features: Proxies) -> FastAPI:
-    app = FastAPI()
-
-    @app.get("/")
-    async def home(request: Request, context: CurrentContext) -> dict[str, Any]:
-        assert request.client is not None
-        return {
-            "ip": str(context.client_ip),
-            "scheme": context.scheme,
-            "trusted": context.peer_trusted,
-            "client": request.client.host,
-            "url": str(request.url),
-        }
-
-    install(app, *features)
-    return app
-
 
 # ------------------------------------------------------------------------------------------------ what a client sees
 
@@ -295,50 +249,6 @@ def test_scope_without_client():
     assert resolved(scope, **BEHIND).client_ip is None
 
 
-# ------------------------------------------------------------------------------------------------------ properties
-
-
-@given(
-    st.lists(st.binary(max_size=200), max_size=4),
-    st.sampled_from(["X-Forwarded-For", "Forwarded", "X-Real-IP"]),
-)
-def test_arbitrary_bytes_never_raise(lines: list[bytes], header: str):
-    """Whatever a trusted proxy passes on is an address or is not taken."""
-    scope = http_scope("/", headers=[(header.lower().encode(), line) for line in lines], client=(PROXY, 1))
-    for trust in (BEHIND, {"trusted_hops": 2}):
-        address = resolved(dict(scope), header=header, **trust).client_ip
-        assert address is not None
-
-
-ADDRESSES = st.one_of(st.ip_addresses(), st.ip_addresses(network="10.0.0.0/8"))
-ENTRIES = st.one_of(
-    ADDRESSES.map(str), st.sampled_from(["", "unknown", "10.0.0.1.", "%", "[::1"]), st.text(max_size=8)
-)
-
-
-@given(
-    st.lists(ENTRIES, max_size=40), st.ip_addresses().filter(lambda ip: ip not in ip_network("10.0.0.0/8"))
-)
-def test_nothing_left_of_a_stranger_counts(claimed: list[str], stranger: Any):
-    """Whatever a stranger writes into the header, his proxy's word on his own address is what is taken."""
-    real = str(getattr(stranger, "ipv4_mapped", None) or stranger)
-    if ip_address(real) in ip_network("2001:db8:f::/48") or ip_address(real) in ip_network("10.0.0.0/8"):
-        return
-    line = ", ".join([*claimed, str(stranger), "10.7.7.7"]).encode("utf-8").decode("latin-1")
-    assert caller(line) == real
-
-
-@given(st.lists(ENTRIES, max_size=5), st.ip_addresses().filter(lambda ip: ip not in ip_network("10.0.0.0/8")))
-def test_stranger_is_his_own_address(claimed: list[str], stranger: Any):
-    """A peer outside of the named networks is never anybody else, whatever headers it sends."""
-    if stranger in ip_network("2001:db8:f::/48") or getattr(stranger, "ipv4_mapped", None):
-        return
-    lines = [("x-forwarded-for", claim.encode().decode("latin-1")) for claim in claimed]
-    context = asked(BEHIND, *lines, ("forwarded", "for=1.1.1.1"), peer=(str(stranger), 1))
-    assert context.client_ip == stranger
-    assert not context.peer_trusted
-
-
 def test_memory_is_bounded():
     """Callers cannot make the process remember without end."""
     addresses = ClientAddress(ProxiesSettings(**BEHIND))
@@ -349,8 +259,8 @@ def test_memory_is_bounded():
             scope = http_scope("/", headers=[(b"x-forwarded-for", line.encode())], client=(peer, 1))
             addresses.guard(RequestContext(kit, scope, 0.0))
     assert 0 < len(addresses._peers) <= 4096
-    assert 0 < len(addresses._resolved) <= 4096
-    assert max(len(key) for key in addresses._resolved) <= 64
+    assert 0 < len(addresses._told) <= 4096
+    assert max(len(key) for key in addresses._told) <= 64
 
 
 # -------------------------------------------------------------------------------------------------------- settings

@@ -19,6 +19,7 @@ from prodkit.installation import install
 from prodkit.proxies import Proxies
 from prodkit.security_headers import PRESETS, SecurityHeaders, SecurityHeadersSettings, docs_policy
 from prodkit.security_headers.docs_pages import DocsPages
+from prodkit.security_headers.presets import Composer
 
 
 def application(**options: Any) -> FastAPI:
@@ -81,7 +82,8 @@ def test_every_answer_has_the_preset(path: str):
 def test_web_preset():
     """Pages may load from their own origin, and run no inline script."""
     answer = client_of(preset="web").get("/")
-    assert sources(answer, "default-src") == ["'self'"]
+    assert sources(answer, "default-src") == ["'none'"]
+    assert sources(answer, "script-src") == sources(answer, "style-src") == ["'self'"]
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["referrer-policy"] == "strict-origin-when-cross-origin"
 
@@ -89,8 +91,8 @@ def test_web_preset():
 def test_web_paths():
     """One page among data gets the policy of pages; the rest does not."""
     client = client_of(web_paths=["/"])
-    assert sources(client.get("/"), "default-src") == ["'self'"]
-    assert sources(client.get("/nowhere"), "default-src") == ["'none'"]
+    assert sources(client.get("/"), "script-src") == ["'self'"]
+    assert "script-src" not in client.get("/nowhere").headers["content-security-policy"]
 
 
 def test_route_has_the_last_word():
@@ -111,12 +113,9 @@ def test_overrides():
     assert answer.headers["x-own"] == "1"
 
 
-def test_static_headers_cost_no_guard():
-    """What does not depend on the request is data."""
-    options = {"hsts_max_age_seconds": 0, "no_store_with_credentials": False, "docs_pages": False}
-    parts = assemble([SecurityHeaders(**options)]).parts["security_headers"]
-    assert parts.guards == ()
-    assert parts.response_headers == PRESETS["api"]
+def test_static_headers_are_data():
+    """What does not depend on the request is not asked about on every request."""
+    assert assemble([SecurityHeaders()]).parts["security_headers"].response_headers == PRESETS["api"]
 
 
 # ------------------------------------------------------------------------------------------------------------- HSTS
@@ -133,10 +132,34 @@ def test_hsts_only_over_https():
     assert name in client_of(base_url="https://testserver").get("/breaks").headers
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:8443"])
-def test_hsts_spares_localhost(host: str):
-    """A browser would keep it for every other service on the machine."""
-    assert "strict-transport-security" not in client_of(base_url=f"https://{host}").get("/").headers
+ADDRESSES = ["127.0.0.1", "127.1:443", "0x7f.1", "2130706433", "192.0.2.7.", "[::1]", "[::1]:8443"]
+LOCAL = ["localhost", "localhost:8443", "LOCALHOST.", "app.localhost"]
+
+
+@pytest.mark.parametrize("host", [*ADDRESSES, *LOCAL, ":443", ""])
+def test_hsts_spares_what_has_no_name(host: str):
+    """A browser keeps it for no address; for localhost it would keep it for every other service on the machine."""
+    client = client_of(base_url="https://testserver")
+    assert "strict-transport-security" not in client.get("/", headers={"Host": host}).headers
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.com",
+        "example.com.:8443",
+        "localhost.example.com",
+        "notlocalhost",
+        "1.2.3.4.example",
+        "a.0xyz",
+    ],
+)
+def test_hsts_is_for_names(host: str):
+    """However a name looks, and also where the host before was none."""
+    client = client_of(base_url="https://testserver")
+    for before in ("localhost", host, "127.0.0.1"):
+        client.get("/", headers={"Host": before})
+    assert "strict-transport-security" in client.get("/", headers={"Host": host}).headers
 
 
 @pytest.mark.parametrize(
@@ -261,10 +284,11 @@ def test_prefix_chosen_by_a_caller_is_not_blessed():
 
 def test_memory_of_prefixes_is_bounded():
     """Callers who choose prefixes cannot make the process remember without end."""
-    pages = DocsPages(application())
+    settings = SecurityHeadersSettings()
+    pages = DocsPages(application(), Composer(settings), settings)
     sizes = []
     for number in range(200):
-        assert pages.headers("/docs", f"/tenant-{number}")
+        assert pages.headers("/docs", f"/tenant-{number}").pairs
         sizes.append(len(pages._remembered))
     assert max(sizes) <= 64
 
@@ -272,9 +296,9 @@ def test_memory_of_prefixes_is_bounded():
 def test_docs_pages_can_be_left_to_the_operator():
     """Switched off, they get the preset; listed as web paths, they get that one."""
     assert "script-src" not in client_of(docs_pages=False).get("/docs").headers["content-security-policy"]
-    assert sources(client_of(web_paths=["/docs"]).get("/docs"), "default-src") == ["'self'"]
+    assert sources(client_of(web_paths=["/docs"]).get("/docs"), "script-src") == ["'self'"]
     below = client_of(root_path="/api", docs_pages=False, web_paths=["/"])
-    assert sources(below.get("/api/"), "default-src") == ["'self'"]
+    assert sources(below.get("/api/"), "script-src") == ["'self'"]
 
 
 def test_policy_for_a_page_of_ones_own():
@@ -301,6 +325,19 @@ def test_policy_for_a_page_of_ones_own():
         ({"overrides": {"Content-Length": "1"}}, "belongs to the server"),
         ({"web_paths": ["page"]}, "does not begin with a slash"),
         ({"hsts_max_age_seconds": -1}, "hsts_max_age_seconds"),
+        ({"web_paths": ["/a*"]}, "is a pattern"),
+        ({"api_paths": ["/{id}"]}, "is a pattern"),
+        ({"docs_paths": ["/help/*"]}, "is a pattern"),
+        ({"web_paths": ["/a"], "api_paths": ["/a"]}, "in web_paths and in api_paths"),
+        ({"kept_headers": ["X-Frame-Options"]}, "would be kept anyway"),
+        ({"overrides": {"Content-Security-Policy": "default-src self"}}, "without single quotes"),
+        ({"report_only": "script_src 'self'"}, "do not know the name of directive 1"),
+        ({"report_only": "default-src 'self'\r\nX: y"}, "cannot be sent"),
+        ({"report_to": "http://reports.example"}, "browsers report to no such place"),
+        ({"report_to": "//reports.example"}, "browsers report to no such place"),
+        ({"report_to": "https://me:secret@reports.example"}, "browsers report to no such place"),
+        ({"report_to": 'https://reports.example/"; x'}, "browsers report to no such place"),
+        ({"report_to": "https://[::1"}, "browsers report to no such place"),
         ({"hsts_preload": True, "hsts_max_age_seconds": 60}, "preload list"),
         ({"hsts_preload": True, "hsts_include_subdomains": False}, "preload list"),
     ],

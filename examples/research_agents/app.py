@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from prodkit import harden
+from prodkit import Settings, harden
 from prodkit.api_keys import keys_router
 from prodkit.budgets import budgets_router
 from prodkit.metering import PriceBook, usage_router
@@ -24,8 +24,6 @@ from .settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from prodkit import Settings
 
     from .settings import ResearchSettings
 
@@ -70,7 +68,11 @@ def create_app(
     app.include_router(documents_router())
     app.include_router(usage_router(is_known=is_of_the_tenant))
     app.include_router(budgets_router(owns=owns))
-    app.include_router(keys_router(scope="admin"))
+    hardened = prodkit_settings if prodkit_settings is not None else Settings()
+    if (
+        hardened.api_keys.is_on
+    ):  # without, there is nothing to administer, and every answer would be an error of ours
+        app.include_router(keys_router(scope="admin"))
     app.include_router(page_router())
-    kit = harden(app, settings=prodkit_settings)
+    kit = harden(app, settings=hardened)
     return app

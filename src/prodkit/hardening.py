@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 from prodkit.api_keys import APIKeys
 from prodkit.authentication import Authentication
 from prodkit.budgets import Budgets
+from prodkit.compression import Compression
 from prodkit.core.assembly import assemble
 from prodkit.core.exceptions import InstallationError, SettingsError
 from prodkit.core.features import Parts
 from prodkit.correlation import Correlation
 from prodkit.cors import CORS
 from prodkit.error_reporting import ErrorReporting
+from prodkit.fetch_metadata import FetchMetadata
 from prodkit.health import Health
 from prodkit.hosts import Hosts
 from prodkit.installation import install, refuse_late, refuse_others
 from prodkit.jwt import JWT
+from prodkit.load_shedding import LoadShedding
 from prodkit.logs import Logs
 from prodkit.metering import Metering
 from prodkit.metrics import Metrics
@@ -129,9 +132,25 @@ def _standard(settings: Settings, clock: Clock | None) -> list[tuple[str, Callab
             ),
         ),
         ("health", lambda: Health.from_settings(settings.health)),
-        ("cors", lambda: CORS.from_settings(settings.cors) if settings.cors.is_on else None),
+        # Before CORS, which answers preflights.
         ("security_headers", lambda: SecurityHeaders.from_settings(settings.security_headers)),
+        ("cors", lambda: CORS.from_settings(settings.cors) if settings.cors.is_on else None),
         ("hosts", lambda: Hosts.from_settings(settings.hosts) if settings.hosts.is_on else None),
+        # Before whatever else stands in EDGE: under overload a refusal must cost as little as can be.
+        (
+            "load_shedding",
+            lambda: (
+                LoadShedding.from_settings(settings.load_shedding) if settings.load_shedding.is_on else None
+            ),
+        ),
+        (
+            "fetch_metadata",
+            lambda: (
+                FetchMetadata.from_settings(settings.fetch_metadata)
+                if settings.fetch_metadata.is_on
+                else None
+            ),
+        ),
         ("request_limits", lambda: RequestLimits.from_settings(settings.request_limits)),
         ("timeouts", lambda: Timeouts.from_settings(settings.timeouts)),
         ("rate_limiting", lambda: RateLimiting.from_settings(settings.rate_limiting)),
@@ -144,6 +163,11 @@ def _standard(settings: Settings, clock: Clock | None) -> list[tuple[str, Callab
         ),
         ("metering", lambda: Metering.from_settings(settings.metering)),
         ("budgets", lambda: Budgets.from_settings(settings.budgets) if settings.budgets.is_on else None),
+        # Outside of what replays whole answers: those keep plain bytes.
+        (
+            "compression",
+            lambda: Compression.from_settings(settings.compression) if settings.compression.is_on else None,
+        ),
     ]
 
 

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from prodkit.api_keys import APIKeysSettings
 from prodkit.authentication import NO_KEYS, AuthenticationSettings
 from prodkit.budgets import BudgetsSettings
+from prodkit.compression import CompressionSettings
 from prodkit.core.environment import (
     PREFIX,
     SECRETS_DIR,
@@ -33,9 +34,11 @@ from prodkit.core.redaction import redact_text
 from prodkit.correlation import CorrelationSettings
 from prodkit.cors import CORSSettings
 from prodkit.error_reporting import ErrorReportingSettings
+from prodkit.fetch_metadata import FetchMetadataSettings
 from prodkit.health import HealthSettings
 from prodkit.hosts import HostsSettings
 from prodkit.jwt import JWTSettings
+from prodkit.load_shedding import LoadSheddingSettings
 from prodkit.logs import LogsSettings
 from prodkit.metering import MeteringSettings
 from prodkit.metrics import MetricsSettings
@@ -126,8 +129,10 @@ class Settings(BaseSettings):
     error_reporting: ErrorReportingSettings = ErrorReportingSettings()
     health: HealthSettings = HealthSettings()
     cors: CORSSettings = CORSSettings()
+    fetch_metadata: FetchMetadataSettings = FetchMetadataSettings()
     security_headers: SecurityHeadersSettings = SecurityHeadersSettings()
     hosts: HostsSettings = HostsSettings()
+    load_shedding: LoadSheddingSettings = LoadSheddingSettings()
     request_limits: RequestLimitsSettings = RequestLimitsSettings()
     timeouts: TimeoutsSettings = TimeoutsSettings()
     rate_limiting: RateLimitingSettings = RateLimitingSettings()
@@ -137,6 +142,7 @@ class Settings(BaseSettings):
     web_sessions: WebSessionsSettings = WebSessionsSettings()
     metering: MeteringSettings = MeteringSettings()
     budgets: BudgetsSettings = BudgetsSettings()
+    compression: CompressionSettings = CompressionSettings()
 
     # Any: pydantic validates them.
     def __init__(self, *, feature_names: Iterable[str] = (), **values: Any) -> None:

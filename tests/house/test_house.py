@@ -43,6 +43,7 @@ NOT_FEATURES = {
     "core",
     "hardening",
     "installation",
+    "serving",
     "settings",
     "shared_store",
     "stores",

@@ -12,6 +12,7 @@ from prodkit.cli.installed import settings_of
 from prodkit.cli.serving import ServeOptions, serve
 from prodkit.cli.target import kit_or_none, load
 from prodkit.core.extras import require
+from prodkit.serving import BoundedHTTP, ConnectionLimits
 
 if TYPE_CHECKING:
     from prodkit.cli.console import Commands, Console
@@ -24,11 +25,14 @@ _LAME_DUCK_SECONDS: Final = 5.0
 _SHUTDOWN_SECONDS: Final = 25.0
 # Load balancers keep idle connections for 60 s. Whoever closes first may close just as the other one sends.
 _KEEP_ALIVE_SECONDS: Final = 65
+# Files that a process has open beside its connections: stores, logs, libraries.
+_OTHER_FILES: Final = 128
+_LIMITS: Final = ConnectionLimits()
 
 _DESCRIPTION: Final = """\
 Serve an application with uvicorn: no server header, forwarding headers left to `proxies`, log lines by `logs`,
-metrics of all workers together, and a stop that a load balancer can follow. Wrong settings are listed before
-anything listens.
+metrics of all workers together, clients that are too slow ended, and a stop that a load balancer can follow. Wrong
+settings are listed before anything listens.
 
 SIGTERM makes readiness answer 503, serves on for the lame duck, finishes what is under way, and exits with 0.
 SIGINT (ctrl-c) does the same without the lame duck. Another signal cuts what is left and exits with 1."""
@@ -78,7 +82,38 @@ def register(commands: Commands, shared: argparse.ArgumentParser) -> None:
         default=_KEEP_ALIVE_SECONDS,
         help="how long an idle connection stays open; more than the load balancer's own (65)",
     )
+    _add_limits(parser)
     parser.set_defaults(run=run)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    limits = parser.add_argument_group("slow clients and many connections, for each worker")
+    limits.add_argument(
+        "--head-timeout",
+        metavar="SECONDS",
+        type=_positive_seconds,
+        default=_LIMITS.head_seconds,
+        help="how long a request's line and headers may take to arrive; then 408 (10)",
+    )
+    limits.add_argument(
+        "--write-timeout",
+        metavar="SECONDS",
+        type=_positive_seconds,
+        default=_LIMITS.write_seconds,
+        help="how long a client may hardly take anything of an answer that waits; then a reset (60)",
+    )
+    limits.add_argument(
+        "--max-connections",
+        metavar="N",
+        type=_count,
+        help="open connections; above, the oldest idle one is ended (10000, or what the limit of open files leaves)",
+    )
+    limits.add_argument(
+        "--max-connections-per-address",
+        metavar="N",
+        type=_count,
+        help="open connections of one address, never behind a proxy (no limit)",
+    )
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -112,12 +147,36 @@ def _options(arguments: argparse.Namespace, application: Any) -> ServeOptions:  
         lame_duck_seconds=lame_duck,
         shutdown_seconds=arguments.shutdown,
         keep_alive_seconds=arguments.keep_alive,
+        http=BoundedHTTP(
+            head_seconds=arguments.head_timeout,
+            write_seconds=arguments.write_timeout,
+            max_connections=arguments.max_connections or min(_LIMITS.max_connections, connections_that_fit()),
+            max_connections_per_address=arguments.max_connections_per_address,
+        ),
         is_hardened=kit is not None,
         has_metrics_directory=settings is not None and settings.metrics.directory is not None,
     )
 
 
+def connections_that_fit() -> int:
+    """How many connections the limit of open files leaves room for; where one fails, no probe gets in either."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return _LIMITS.max_connections
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return _LIMITS.max_connections
+    return max(1, most - _OTHER_FILES)
+
+
 def _warn(target: str, application: Any, options: ServeOptions, console: Console) -> None:  # Any: as loaded
+    fit = connections_that_fit()
+    if options.http.limits.max_connections > fit:
+        console.warning(
+            f"--max-connections {options.http.limits.max_connections} is more than the limit of open files leaves room for, which is "
+            f"{fit}. Raise the limit (ulimit -n, LimitNOFILE=) or take fewer."
+        )
     kit = kit_or_none(application)
     if kit is None:
         console.warning(
@@ -152,5 +211,13 @@ def _seconds(text: str) -> float:
     number = float(text)
     if not (math.isfinite(number) and number >= 0):
         message = "a finite number of seconds is needed, 0 or more"
+        raise argparse.ArgumentTypeError(message)
+    return number
+
+
+def _positive_seconds(text: str) -> float:
+    number = _seconds(text)
+    if number == 0:
+        message = "more than 0 is needed"
         raise argparse.ArgumentTypeError(message)
     return number

@@ -27,15 +27,14 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.supervisors import Multiprocess
 
+    from prodkit.serving import BoundedHTTP
+
 __all__ = ["METRICS_DIRECTORY", "ServeOptions", "Worker", "metrics_directory", "serve"]
 
 METRICS_DIRECTORY: Final = "PRODKIT_METRICS__DIRECTORY"
 
 # The exit code by which uvicorn's supervisor knows that starting this worker again would not help.
 _STARTUP_FAILURE: Final = 3
-
-# h11's own bound, written down: a request's line and headers together. httptools has its own.
-_MAX_HEAD_BYTES: Final = 64 * 1024
 
 # How long the supervisor waits for a worker to answer it: longer than a large application takes to import.
 _HEALTHCHECK_SECONDS: Final = 60
@@ -53,6 +52,7 @@ class ServeOptions:
         lame_duck_seconds: how long to serve on, not ready, after SIGTERM.
         shutdown_seconds: how long a stop may take in all, the lame duck included, before requests are cancelled.
         keep_alive_seconds: how long an idle connection stays open.
+        http: the server's protocol, with the limits of connections.
         is_hardened: whether prodkit is installed; what is not keeps uvicorn's own log.
         has_metrics_directory: whether the operator has named one.
     """
@@ -64,6 +64,7 @@ class ServeOptions:
     lame_duck_seconds: float
     shutdown_seconds: float
     keep_alive_seconds: int
+    http: BoundedHTTP
     is_hardened: bool
     has_metrics_directory: bool
 
@@ -181,7 +182,8 @@ def _config(factory: Any, options: ServeOptions) -> Config:  # Any: uvicorn call
         timeout_worker_healthcheck=_HEALTHCHECK_SECONDS,
         timeout_keep_alive=options.keep_alive_seconds,
         timeout_graceful_shutdown=max(1, round(graceful)),
-        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        http=options.http,  # type: ignore[arg-type] # called as the class it stands for
+        h11_max_incomplete_event_size=options.http.limits.max_head_bytes,
         # `logs` owns logging, and writes one line a request.
         log_config=None if options.is_hardened else uvicorn.config.LOGGING_CONFIG,
         access_log=not options.is_hardened,

@@ -30,6 +30,7 @@ class Plan:
         inner_guards: those that run when the application is mounted inside another hardened one.
         middleware: outermost first.
         response_headers: static headers as they go on the wire.
+        removed_headers: names of headers that no response carries.
     """
 
     guards: tuple[Guard, ...]
@@ -37,6 +38,7 @@ class Plan:
     inner_guards: tuple[Guard, ...]
     middleware: tuple[MiddlewareFactory, ...]
     response_headers: dict[bytes, bytes]
+    removed_headers: frozenset[bytes]
 
 
 def assemble(
@@ -119,4 +121,8 @@ def plan_of(kit: Kit, extra_guards: Iterable[tuple[Layer, Guard]] = ()) -> Plan:
         inner_guards=tuple(guard for layer, guard in guards if layer > Layer.PROBES),
         middleware=tuple(middleware),
         response_headers=headers,
+        removed_headers=frozenset(
+            name.lower().encode("latin-1") for parts in kit.parts.values() for name in parts.removed_headers
+        )
+        - headers.keys(),
     )

@@ -6,7 +6,7 @@ Built-in features use exactly this door.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -186,6 +186,8 @@ class Parts:
             HTTP only. Requests to other paths pay nothing for it.
         observers: which events it watches.
         response_headers: static headers of every response, lower-case; the route's own win.
+        removed_headers: names of headers that no response carries, lower-case, whoever sets them; a static header of that
+            name is sent all the same.
         middleware: pure-ASGI factories for what transforms whole responses; run after all guards, before the
             application's own middleware.
         routes: added to the application, after its own.
@@ -200,6 +202,7 @@ class Parts:
     paths: Mapping[str, Guard] = field(default_factory=dict)
     observers: Sequence[Observer] = ()
     response_headers: Mapping[str, str] = field(default_factory=dict)
+    removed_headers: Collection[str] = ()
     middleware: Sequence[MiddlewareFactory] = ()
     routes: Sequence[BaseRoute] = ()
     lifespan: Lifespan | None = None

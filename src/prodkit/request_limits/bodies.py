@@ -13,6 +13,7 @@ from prodkit.core.context import CurrentContext  # noqa: TC001 - FastAPI resolve
 from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.openapi import problem_response
 from prodkit.core.problems import Problem
+from prodkit.request_limits.refusals import closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -93,7 +94,7 @@ def _declared(context: RequestContext) -> int | None:
         return None
     value = context.headers[b"content-length"]
     if not value.isdigit():
-        raise Problem(400, "Content-Length is not a number.")
+        raise Problem(400, "Content-Length is not a number.", headers=closing(context))
     value = value.lstrip(b"0")
     return int(value or b"0") if len(value) <= _MAX_LENGTH_DIGITS else 10**_MAX_LENGTH_DIGITS
 
@@ -101,7 +102,12 @@ def _declared(context: RequestContext) -> int | None:
 def _check_length(context: RequestContext, limit: int) -> None:
     declared = _declared(context)
     if declared is not None and declared > limit:
-        raise Problem(413, f"The request body is larger than {limit} bytes.", max_body_bytes=limit)
+        raise _too_large(context, limit)
+
+
+def _too_large(context: RequestContext, limit: int) -> Problem:
+    detail = f"The request body is larger than {limit} bytes."
+    return Problem(413, detail, headers=closing(context), max_body_bytes=limit)
 
 
 def check_declared(context: RequestContext, limit: int, routes: RouteTable | None) -> None:
@@ -112,7 +118,7 @@ def check_declared(context: RequestContext, limit: int, routes: RouteTable | Non
     # Only an oversized request is matched twice.
     own = None if routes is None else _own_limit(routes.rules_at(context.scope))
     if own is None:
-        raise Problem(413, f"The request body is larger than {limit} bytes.", max_body_bytes=limit)
+        raise _too_large(context, limit)
     own.enforce(context)
 
 

@@ -78,7 +78,9 @@ class Pipeline:
         self.static_headers = plan.response_headers
         self._watch: bool | None = None
         pairs = tuple(plan.response_headers.items())
-        self._static = (plan.response_headers, frozenset(plan.response_headers), pairs)
+        self.removed_headers = removed = plan.removed_headers
+        # What is removed takes the same way past the common case as what a route sets itself: one look-up finds both.
+        self._static = (plan.response_headers, removed.union(plan.response_headers), pairs, removed)
         self.failures = Failures(kit)
         self._observers = kit.observers_of(RequestFinished)
         self._monotonic = kit.clock.monotonic
@@ -163,10 +165,10 @@ class Pipeline:
         finally:
             kit.in_flight -= 1
             if deadlines is not None:
-                if context.is_over:
-                    await deadlines.ended(context)
                 del deadlines.requests[context]
             try:
+                if context.is_over and deadlines is not None:
+                    await deadlines.ended(context)
                 if context._rare is not None and context._rare.callbacks:
                     await run_callbacks(context)
             finally:

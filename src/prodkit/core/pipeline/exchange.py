@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange", "Static", "nobody_there", "too_late"]
 
-Static = tuple[dict[bytes, bytes], frozenset[bytes], tuple[tuple[bytes, bytes], ...]]
-"""The static headers of an application: as a mapping, their names, and as they go into a response."""
+Static = tuple[dict[bytes, bytes], frozenset[bytes], tuple[tuple[bytes, bytes], ...], frozenset[bytes]]
+"""The static headers of an application: as a mapping, their names with those that are removed, as they go into a response,
+and the names that are removed."""
 
 
 async def nobody_there() -> Message:
@@ -82,7 +83,7 @@ class Exchange(RequestContext):
         self._counted_from = started_at
         self._is_streaming = self._is_whole = self.is_over = self.is_reading = False
         self._replaced_body = None
-        self._static = ({}, frozenset(), ())
+        self._static = ({}, frozenset(), (), frozenset())
         self._monotonic = kit.clock.monotonic
         self._from_server, self._to_server = nobody_there, too_late
 
@@ -170,17 +171,17 @@ class Exchange(RequestContext):
             self.status = status
             self.first_byte_at = self._monotonic()
             mine = self.response_headers
-            static, static_names, static_pairs = self._static
+            static, static_names, static_pairs, removed = self._static
             plain = self.plain_headers and static_names.isdisjoint(mine)
             for name, _ in headers:
                 # All letters that ASGI allows come after "[", those of X-Frame-Options before.
-                if name < b"[" or name in static or name in mine:
+                if name < b"[" or name in static_names or name in mine:
                     plain = False
                     break
             if plain:
                 merged = [*headers, *static_pairs, *mine.items()]
             else:
-                merged = merge_headers(headers, {**static, **mine}, self.vary)
+                merged = merge_headers(headers, {**static, **mine}, self.vary, removed)
             # A new message: a module-level one would collect the ids of other callers.
             if "trailers" in message:
                 message = {**message, "headers": merged}

@@ -19,15 +19,18 @@ __all__ = ["limiter_answer", "merge_headers", "watched_send"]
 
 
 def merge_headers(
-    theirs: Iterable[tuple[bytes, bytes]], mine: Mapping[bytes, bytes], vary: Sequence[bytes] = ()
+    theirs: Iterable[tuple[bytes, bytes]],
+    mine: Mapping[bytes, bytes],
+    vary: Sequence[bytes] = (),
+    removed: frozenset[bytes] = frozenset(),
 ) -> Headers:
-    """*theirs*, then what of *mine* they do not have; `Vary` alone is joined (RFC 9110, 12.5.5).
+    """*theirs* without those *removed*, then what of *mine* they do not have; `Vary` alone is joined (RFC 9110, 12.5.5).
 
     Names become lower-case, as ASGI asks of applications; some do not know.
     """
     if b"vary" in mine and mine[b"vary"] is not REMOVED:
         vary = (*vary, mine[b"vary"].lower())
-    merged = [(name.lower(), value) for name, value in theirs]
+    merged = [(lower, value) for name, value in theirs if (lower := name.lower()) not in removed]
     present = {name for name, _ in merged}
     merged.extend(
         (name, value) for name, value in mine.items() if name not in present and value is not REMOVED

@@ -191,7 +191,9 @@ class Socket:
         if kind == "websocket.accept":
             context.status = 101
             context.first_byte_at = self._monotonic()
-            headers = merge_headers(message.get("headers", ()), self._headers())
+            headers = merge_headers(
+                message.get("headers", ()), self._headers(), (), self._pipeline.removed_headers
+            )
             message = {**message, "headers": headers}
         elif kind == "websocket.send":
             self.moved += 1
@@ -212,7 +214,9 @@ class Socket:
                 self._closed = True
                 await self._pass_on({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
                 return
-            headers = merge_headers(message.get("headers", ()), self._headers(), context.vary)
+            headers = merge_headers(
+                message.get("headers", ()), self._headers(), context.vary, self._pipeline.removed_headers
+            )
             message = {**message, "headers": headers}
         elif kind == "websocket.http.response.body":
             context.bytes_sent += len(message.get("body", b""))

@@ -1,0 +1,240 @@
+"""uvicorn's two HTTP protocols with bounds. The classes are made when a server asks for them: uvicorn is an extra."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from prodkit.core.extras import require
+from prodkit.core.problems import TYPE_BASE
+from prodkit.installation import kit_of
+from prodkit.serving.answers import last_answer, refusing
+from prodkit.serving.connections import Connections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import h11
+    from uvicorn.server import ServerState
+
+    from prodkit.serving.limits import ConnectionLimits
+
+__all__ = ["BoundedProtocol", "Server", "protocol_class", "server_of"]
+
+# Of one connection. They come in one read, are all parsed, and hold a hundred times the memory it took to send them.
+_MAX_PIPELINED: Final = 100
+
+
+class Server:
+    """What the connections of one server share.
+
+    Args:
+        limits: of its connections.
+        loop: it runs on.
+        application: when it is hardened, the connections are shown with its metrics.
+    """
+
+    def __init__(
+        self, limits: ConnectionLimits, loop: asyncio.AbstractEventLoop, application: object
+    ) -> None:
+        self.connections = Connections(limits, loop)
+        self.max_head_bytes = limits.max_head_bytes
+        self.type_base = TYPE_BASE
+        try:
+            kit = kit_of(application)  # type: ignore[arg-type] # of whatever make: that is the question
+        except (AttributeError, LookupError):
+            return  # not hardened, or something is wrapped around it: nobody asks for metrics
+        kit.provide([self.connections])
+        self.type_base = kit.problem_type_base
+
+
+# Gone with the server whose state it is.
+_SERVERS: Final[WeakKeyDictionary[ServerState, Server]] = WeakKeyDictionary()
+
+
+def server_of(
+    state: ServerState, limits: ConnectionLimits, loop: asyncio.AbstractEventLoop, application: object
+) -> Server:
+    """What the connections of the server with this *state* share; made with the first of them."""
+    known = _SERVERS.get(state)
+    if known is None:
+        known = _SERVERS[state] = Server(limits, loop, application)
+    return known
+
+
+class BoundedProtocol(asyncio.Protocol):
+    """What both implementations have in common; stands before one of uvicorn's among the bases.
+
+    Attributes:
+        bounds: set by the factory, right after the constructor.
+        loop, transport, client, cycle, server_state: as uvicorn keeps them.
+    """
+
+    bounds: Server
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    client: tuple[str, int] | None
+    timeout_keep_alive_task: asyncio.TimerHandle | None
+    cycle: Any  # of the implementation's own class
+    server_state: Any  # uvicorn is an extra
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count it in, or refuse it."""
+        super().connection_made(transport)
+        self.bounds.connections.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it out."""
+        self.bounds.connections.closed(self)
+        super().connection_lost(exc)
+
+    def has_begun(self) -> bool:
+        """See `Connection`."""
+        raise NotImplementedError
+
+    def refuse(self, status: int, detail: str) -> None:
+        """See `Connection`."""
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        is_under_way = cycle is not None and not cycle.response_complete
+        # Into a response that is half written another one would be a part of it. To a client that has sent nothing yet a
+        # 408 would be the answer to what it is about to send.
+        if not (is_under_way and cycle.response_started) and (status != 408 or self.has_begun()):
+            headers = self.server_state.default_headers
+            answer = last_answer(status, detail, type_base=self.bounds.type_base, headers=headers)
+            self.transport.write(answer)
+        if is_under_way:
+            # What it still sends is nobody's; uvloop would raise.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """In place of uvicorn's, which writes plain text, also into the middle of a response."""
+        self.bounds.connections.end(self, "malformed", 400, msg)
+
+
+class _Nowhere(list[tuple[bytes, bytes]]):
+    """A list that keeps nothing."""
+
+    def append(self, pair: tuple[bytes, bytes], /) -> None:
+        """Forget *pair*."""
+
+
+_NOWHERE: Final = _Nowhere()
+
+
+class _BoundedHttpTools(BoundedProtocol):
+    """httptools itself bounds neither the size of a head nor the number of requests in one read.
+
+    Attributes:
+        scope, headers, pipeline: as uvicorn keeps them.
+        head_bytes: how much has come of a head that is not complete; 0 while none is under way.
+    """
+
+    scope: Any  # TypedDicts of uvicorn
+    headers: list[tuple[bytes, bytes]]
+    pipeline: Any  # a deque of cycles and applications
+    head_bytes = 0
+
+    def has_begun(self) -> bool:
+        return self.head_bytes > 0
+
+    def head_goes_on(self, size: int) -> None:
+        """Count *size* more bytes, of which the last belong to a head."""
+        most = self.bounds.max_head_bytes
+        # The read in which it begins may hold the end of a body as well: that read alone is never too much.
+        self.head_bytes = self.head_bytes + size if self.head_bytes else min(size, most)
+        if self.head_bytes > most and not self.bounds.connections.is_upgraded(self):
+            self._end("head_size", 431, f"Request line and headers are longer than {most} bytes.")
+
+    def bound_pipeline(self) -> None:
+        """Forget requests that are too many; the last one that is left says so."""
+        while len(self.pipeline) > _MAX_PIPELINED:
+            self.pipeline.popleft()  # the latest
+        self._end("pipelining", 429, "Too many requests were sent without waiting for answers.")
+
+    def on_chunk_header(self) -> None:
+        """Forget the fields that follow: they are trailers, and uvicorn would append them to the headers.
+
+        The request has been admitted by then, and a trailer could say who sends it. Source: RFC 9110, 6.5.1.
+        """
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            self.headers = _NOWHERE
+
+    def refuse(self, status: int, detail: str) -> None:
+        if not self.pipeline:
+            super().refuse(status, detail)
+            return
+        # Requests before it are being answered: this is the answer to the last of those that wait.
+        self.cycle, _ = self.pipeline[0]
+        self.pipeline[0] = (self.cycle, refusing(status, detail, type_base=self.bounds.type_base))
+
+    def _end(self, policy: str, status: int, detail: str) -> None:
+        if not self.transport.is_closing():
+            self.bounds.connections.end(self, policy, status, detail)
+
+
+def protocol_class(parser: str) -> Callable[..., BoundedProtocol]:
+    """The class for *parser*: `httptools`, `h11`, or `auto` for the former where it is installed.
+
+    Raises:
+        MissingExtraError: what it needs is not installed.
+    """
+    require("uvicorn", extra="server", purpose="the server's protocol")
+    if parser == "h11":
+        return _with_h11()
+    if parser == "httptools":
+        require("httptools", extra="server", purpose="the server's protocol")
+    try:
+        return _with_httptools()
+    except ModuleNotFoundError:
+        return _with_h11()
+
+
+@cache
+def _with_httptools() -> type[BoundedProtocol]:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: PLC0415 - an extra
+
+    received = HttpToolsProtocol.data_received
+
+    class BoundedHttpTools(_BoundedHttpTools, HttpToolsProtocol):
+        """See above."""
+
+        def data_received(self, data: bytes) -> None:
+            """Feed the parser, then look at what it has made of it. All that a request pays for its bounds."""
+            received(self, data)
+            cycle = self.cycle
+            if cycle is None or cycle.scope is not self.scope:
+                self.head_goes_on(len(data))
+            elif self.head_bytes:
+                self.head_bytes = 0
+            if self.pipeline and len(self.pipeline) > _MAX_PIPELINED:
+                self.bound_pipeline()
+
+        def handle_websocket_upgrade(self) -> None:
+            self.bounds.connections.upgraded(self)
+            super().handle_websocket_upgrade()
+
+    return BoundedHttpTools
+
+
+@cache
+def _with_h11() -> type[BoundedProtocol]:
+    import h11  # noqa: PLC0415 - an extra
+    from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415 - an extra
+
+    class BoundedH11(BoundedProtocol, H11Protocol):
+        """h11 bounds a head itself, and is fed one pipelined request at a time."""
+
+        def handle_websocket_upgrade(self, event: h11.Request) -> None:
+            self.bounds.connections.upgraded(self)
+            super().handle_websocket_upgrade(event)
+
+        def has_begun(self) -> bool:
+            return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+
+    return BoundedH11

@@ -1,0 +1,259 @@
+"""How deep and how large a JSON body is, is known before it is parsed, and before it is all there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fastapi import Body, FastAPI, Request
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prodkit.core.exceptions import SettingsError
+from prodkit.request_limits import RequestLimits, json_limits
+from prodkit.request_limits.json_scanning import JSONExcess, JSONLimits, JSONScanner
+from tests.support.hardening import assert_problem, hardened
+
+ANY = 10**6
+JSON = {"Content-Type": "application/json"}
+
+
+def excess(data: bytes, sizes: list[int] | None = None, **limits: Any) -> JSONExcess | None:
+    """What a scanner says of *data* in pieces of *sizes*, the last one repeated; None for one piece."""
+    scanner = JSONScanner(JSONLimits(**({"depth": ANY, "elements": ANY, "number_bytes": ANY} | limits)))
+    at = 0
+    sizes = sizes or [len(data) or 1]
+    while at < len(data):
+        size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
+        found = scanner.feed(data[at : at + size], last=at + size >= len(data))
+        if found:
+            return found
+        at += size
+    return None
+
+
+class Measured:
+    """The reference: what Python's own parser finds, and how many elements there are."""
+
+    def __init__(self, text: bytes) -> None:
+        self.elements = 0
+        self.depth = self._depth(json.loads(text, object_pairs_hook=list))
+
+    def _depth(self, value: Any) -> int:
+        if not isinstance(value, list):
+            return 0
+        self.elements += max(1, len(value))
+        # The pairs of an object are tuples.
+        inner = [item[1] if isinstance(item, tuple) else item for item in value]
+        return 1 + max(map(self._depth, inner), default=0)
+
+
+TEXTS = st.text(st.sampled_from('ab[]{},:"\\\n\u00e9\u5b00\U0001f600 0'), max_size=12)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXTS, inner, max_size=5),
+    max_leaves=25,
+)
+SIZES = st.none() | st.lists(st.integers(1, 9), min_size=1, max_size=8)
+
+
+@given(VALUES, st.booleans(), st.sampled_from([None, 2]), SIZES)
+@settings(database=None, deadline=None, max_examples=200)
+def test_depth_and_elements_are_those_of_a_parser(
+    value: Any, ascii_only: bool, indent: int | None, sizes: list[int] | None
+):
+    """The limits that just hold, and just do not, are the ones a parser finds; however the text is cut into pieces."""
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
+    measured = Measured(text)
+    just = {"depth": measured.depth, "elements": measured.elements}
+    assert excess(text, list(sizes or []), **just) is None
+    if measured.depth:
+        assert excess(text, list(sizes or []), **just | {"depth": measured.depth - 1}) == "depth"
+        assert excess(text, list(sizes or []), **just | {"elements": measured.elements - 1}) == "elements"
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=8), st.booleans(), SIZES)
+@settings(database=None, deadline=None, max_examples=150)
+def test_longest_string_is_the_one_that_is_written(values: list[str], ascii_only: bool, sizes: list[int] | None):
+    """A string is as long as it is written, escapes and all, wherever pieces begin."""
+    written = [json.dumps(value, ensure_ascii=ascii_only).encode() for value in values]
+    longest = max(len(string) - 2 for string in written)
+    text = b"[" + b" , ".join(written) + b"]" + b" " * 50
+    assert excess(text, list(sizes or []), string_bytes=max(longest, 1)) is None
+    if longest > 1:
+        assert excess(text, list(sizes or []), string_bytes=longest - 1) == "string"
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(0, 60), SIZES)
+@settings(database=None, deadline=None, max_examples=150)
+def test_longest_number_is_found_outside_of_strings_only(
+    lengths: list[int], in_string: int, sizes: list[int] | None
+):
+    """Digits in a string are no number, however many; a number is one piece wherever it was cut."""
+    numbers = [b"9" * length for length in lengths]
+    text = b'["' + b"1" * in_string * 5 + b'\\"' + b"1" * 99 + b'",' + b",".join(numbers) + b"]"
+    longest = max(lengths)
+    assert excess(text, list(sizes or []), number_bytes=longest) is None
+    if longest > 1:
+        assert excess(text, list(sizes or []), number_bytes=longest - 1) == "number"
+
+
+@given(st.binary(max_size=200) | st.lists(st.sampled_from(list(b'[]{}",:\\0 a')), max_size=200).map(bytes), SIZES)
+@settings(database=None, deadline=None, max_examples=200)
+def test_garbage_never_raises(data: bytes, sizes: list[int] | None):
+    """Whatever the bytes are, in whatever pieces, there is an answer, and what is sure to be small passes."""
+    found = excess(data, list(sizes or []), depth=5, elements=20, number_bytes=10, string_bytes=10)
+    if b"\0" in data:
+        return
+    if data.count(b"[") + data.count(b"{") <= 5:
+        assert found != "depth"
+
+
+def test_closing_what_was_not_opened_hides_nothing():
+    """Brackets that close too much do not make room for brackets that open."""
+    assert excess(b"]" * 500 + b"[" * 65, depth=64) == "depth"
+    assert excess(b"]]]" + b"[]" * 65, [7], depth=64) == "depth"
+    assert excess(b"[" * 64 + b"]" * 64, [10], depth=64) is None
+    assert excess((b"[" * 30 + b"]" * 30) * 9, [16], depth=30) is None
+    assert excess((b"[" * 30 + b"]" * 30) * 9, [16], depth=29) == "depth"
+
+
+def application() -> FastAPI:
+    app = FastAPI(strict_content_type=False)
+
+    @app.post("/any")
+    async def any_value(value: Any = Body()) -> str:
+        return type(value).__name__
+
+    @app.post("/raw")
+    async def raw(request: Request) -> str:
+        return type(await request.json()).__name__
+
+    @app.post("/flat", dependencies=[json_limits(max_depth=1)])
+    async def flat(request: Request) -> str:
+        return type(await request.json()).__name__
+
+    @app.post("/deep", dependencies=[json_limits(max_depth=200, max_elements=500, max_string_bytes=50)])
+    async def deep(request: Request) -> str:
+        return type(await request.json()).__name__
+
+    return app
+
+
+def client_of(**options: Any) -> TestClient:
+    return hardened(application(), RequestLimits(**options))[0]
+
+
+@pytest.mark.parametrize("path", ["/any", "/raw"])
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"":['])
+def test_deep_json_is_a_400(path: str, opening: bytes):
+    """100000 levels: not the parser's recursion error, which is a 500 where a handler reads the JSON itself."""
+    answer = client_of().post(path, content=opening * 100_000, headers=JSON)
+    assert assert_problem(answer, 400)["max_json_depth"] == 64
+
+
+def test_depth_at_the_limit():
+    """64 levels pass, 65 do not, in one piece or byte by byte."""
+    client = client_of()
+    for depth, status in ((64, 200), (65, 400)):
+        text = b"[" * depth + b"]" * depth
+        assert client.post("/any", content=text, headers=JSON).status_code == status
+        pieces = (text[at : at + 1] for at in range(len(text)))
+        assert client.post("/any", content=pieces, headers=JSON).status_code == status
+
+
+def test_wide_json_and_long_literals_are_a_413():
+    """A body within the limit on bytes can still be a hundred thousand objects, or a number no parser takes."""
+    client = client_of(max_json_elements=1000, max_json_string_bytes=2000)
+    cases = {
+        "max_json_elements": b"[" + b"{}," * 1000 + b"0]",
+        "max_json_number_bytes": b"[" + b"9" * 1001 + b"]",
+        "max_json_string_bytes": b'["' + b"x" * 2001 + b'"]',
+    }
+    for member, text in cases.items():
+        answer = assert_problem(client.post("/raw", content=text, headers=JSON), 413)
+        assert member in answer
+    assert client.post("/raw", content=b"[" + b"0," * 999 + b"0]", headers=JSON).status_code == 413
+    assert client.post("/raw", content=b"[" + b"0," * 998 + b"0]", headers=JSON).json() == "list"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_other_encodings_are_refused(encoding: str):
+    """Python's parser would guess them, and brackets could hide from who counts bytes."""
+    assert_problem(client_of().post("/raw", content=('["a"]' * 20).encode(encoding), headers=JSON), 400)
+
+
+def test_byte_order_mark_hides_nothing():
+    """Python's parser takes it; the rest counts as ever, also where no media type is named."""
+    deep = b"\xef\xbb\xbf" + b"[" * 100
+    for headers in (JSON, {}):
+        assert_problem(client_of().post("/raw", content=deep, headers=headers), 400)
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.api+json", "application/json\xa0 ;x"],
+)
+def test_what_fastapi_takes_for_json_is_watched(media_type: str):
+    """Parameters, letters and white space do not take a body past the limits."""
+    headers = {"Content-Type": media_type.encode("latin-1")}
+    assert_problem(client_of().post("/any", content=b"[" * 100, headers=headers), 400)
+
+
+def test_what_is_not_json_is_let_alone():
+    """Brackets in other bodies mean nothing, nor in one that names no type and does not begin like JSON."""
+    app = FastAPI()
+
+    @app.post("/")
+    async def size(request: Request) -> int:
+        return len(await request.body())
+
+    client, _ = hardened(app, RequestLimits())
+    for headers in ({"Content-Type": "text/csv"}, {}):
+        assert client.post("/", content=b"a\0" + b"[" * 500, headers=headers).json() == 502
+
+
+def test_route_with_limits_of_its_own():
+    """Smaller or larger than the application's; what is not given stays; a small body is measured too."""
+    client = client_of()
+    assert client.post("/flat", content=b"[1]", headers=JSON).json() == "list"
+    assert_problem(client.post("/flat", content=b"[[1]]", headers=JSON), 400)
+    assert client.post("/deep", content=b"[" * 200 + b"]" * 200, headers=JSON).json() == "list"
+    assert_problem(client.post("/deep", content=b"[" * 201 + b"]" * 201, headers=JSON), 400)
+    assert_problem(client.post("/deep", content=b'["' + b"x" * 51 + b'"]', headers=JSON), 413)
+    assert_problem(client.post("/deep", content=b"[" + b"9" * 1001 + b"]", headers=JSON), 413)
+    responses = client.get("/openapi.json").json()["paths"]["/flat"]["post"]["responses"]
+    assert {"400", "413"} <= set(responses)
+
+
+def test_route_alone_has_its_limits():
+    """The rule of a route needs no feature installed."""
+    client, _ = hardened(application())
+    assert_problem(client.post("/flat", content=b"[[1]]", headers=JSON), 400)
+
+
+def test_refusal_is_repeated_to_who_catches_it():
+    """An application that catches the refusal and reads on gets it again."""
+    app = FastAPI()
+
+    @app.post("/")
+    async def stubborn(request: Request) -> int:
+        for _ in range(3):
+            try:
+                await request.receive()
+            except Exception as error:  # noqa: BLE001 - what the application of a test does
+                last = error
+        raise last
+
+    client, _ = hardened(app, RequestLimits())
+    pieces = (piece for piece in (b"[" * 100, b"]" * 100))
+    assert_problem(client.post("/", content=pieces, headers=JSON), 400)
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_depth": 0}, {"max_elements": -1}])
+def test_impossible_route_limits(limits: dict[str, int]):
+    """A limit that nothing can meet, or no limit at all, does not start."""
+    with pytest.raises(SettingsError, match="json_limits"):
+        json_limits(**limits)
