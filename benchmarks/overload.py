@@ -50,12 +50,13 @@ def application() -> FastAPI:
     from prodkit import harden
 
     app = FastAPI()
+    work_seconds = float(os.environ.get("OVERLOAD_WORK_SECONDS", "0.01"))
     pool = asyncio.Semaphore(int(os.environ.get("OVERLOAD_CONNECTIONS", "10")))
 
     @app.get("/cpu")
     async def cpu() -> dict[str, int]:
         # Processor time, not time: what somebody else takes away is not work that was done.
-        end = time.thread_time() + 0.01
+        end = time.thread_time() + work_seconds
         turns = 0
         while time.thread_time() < end:
             turns += 1

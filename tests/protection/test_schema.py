@@ -1,15 +1,8 @@
-"""schemathesis over applications as their OpenAPI documents describe them: no 5xx, and every error is a problem.
-
-It runs in a process of its own, because it changes hypothesis wherever it is imported. `SCHEMA_SECONDS` in the environment
-asks for a long run of so many seconds, with all of its phases over all operations.
-"""
+"""schemathesis over an application as its OpenAPI document describes it: no 5xx, and every error is a problem."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -19,95 +12,11 @@ from fastapi import Cookie, FastAPI, File, Form, Header, HTTPException, Query, U
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
 
-from examples.research_agents.settings import ResearchSettings
 from prodkit import Problem, Settings, harden
 from prodkit.authentication import public
+from tests.protection.schema import SECONDS, run
 from tests.protection.sending import KEY
-from tests.support.local_server import local_server
-from tests.support.research import KEYS, research_app
 from tests.support.server import serving
-
-SECONDS = int(os.environ.get("SCHEMA_SECONDS", "0"))
-TOKEN = "token-of-the-local-server-in-tests"
-HERE = Path(__file__).parent
-
-CHECKS = (
-    "not_a_server_error",
-    "status_code_conformance",
-    "content_type_conformance",
-    "response_headers_conformance",
-    "negative_data_rejection",
-    "missing_required_header",
-    "ignored_auth",
-    "ensure_resource_availability",
-    # ours, of problem_checks.py
-    "errors_are_problems",
-    "documents_fit",
-)
-# Those of one agent stand for all five: they are made by one function.
-OTHER_AGENTS = "/v1/agents/(analyst|critic|deep_research|writer)/"
-
-
-def run(port: int, key: str, folder: Path, *, leave_out: str | None = None) -> None:
-    """Test the application at *port* as the caller with *key*; fails with what schemathesis says."""
-    command = [
-        *(
-            str(Path(sys.executable).with_name("schemathesis")),
-            "run",
-            f"http://127.0.0.1:{port}/openapi.json",
-        ),
-        *("-H", f"Authorization: Bearer {key}", "--checks", ",".join(CHECKS), "--continue-on-failure"),
-        *("--suppress-health-check", "all", "--warnings", "off"),
-    ]
-    if SECONDS:
-        command += ["--max-time", str(SECONDS), "--max-examples", "150"]
-    else:
-        command += ["--phases", "fuzzing", "--max-examples", "1", "--generation-deterministic"]
-        if leave_out is not None:
-            command += ["--exclude-path-regex", leave_out]
-    # Nothing else of the environment: neither proxies nor the measuring of coverage.
-    environment = {
-        "HOME": str(folder),
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(HERE),
-        "SCHEMATHESIS_HOOKS": "problem_checks",
-    }
-    ended = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS + 120,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout[-8000:] + ended.stderr[-2000:]
-    assert "Test cases:" in ended.stdout
-
-
-@pytest.mark.process
-@pytest.mark.timeout(SECONDS + 180)
-def test_reference_application_does_what_its_document_says(tmp_path: Path, patient_store: None) -> None:
-    """No 5xx, only documented statuses and types, nobody without a key, and every error a problem with its id."""
-    static_keys = {
-        name: {"sha256": hashlib.sha256(key.encode()).hexdigest(), "tenant": tenant, "scopes": scopes}
-        for name, (key, tenant, scopes) in KEYS.items()
-    }
-    with local_server(TOKEN) as url:
-        app = research_app(
-            tmp_path,
-            ResearchSettings(parallel_api_key=TOKEN, parallel_base_url=url),
-            authentication={
-                "mode": "keys",
-                "static_keys": static_keys,
-                "public_docs": True,
-                "failures_per_minute": 6000,
-            },
-            api_keys={"peppers": {"1": "pepper of the tests 0123456789 abcdefghij"}},
-            logs={"level": "CRITICAL", "access": False},
-        )
-        with serving(app) as served:
-            run(served.port, KEYS["root"][0], tmp_path, leave_out=OTHER_AGENTS)
 
 
 class Colour(Enum):

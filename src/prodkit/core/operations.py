@@ -24,12 +24,16 @@ __all__ = [
 FORWARDING_HEADERS: Final = frozenset(
     {
         b"cf-connecting-ip",
+        b"cloudfront-viewer-address",
         b"fastly-client-ip",
+        b"fly-client-ip",
         b"forwarded",
         b"true-client-ip",
         b"via",
+        b"x-azure-clientip",
         b"x-client-ip",
         b"x-cluster-client-ip",
+        b"x-envoy-external-address",
         b"x-forwarded",
         b"x-forwarded-for",
         b"x-forwarded-host",
