@@ -355,7 +355,12 @@ def test_refusals_are_counted():
     (source,) = feature.provides
     assert isinstance(source, MetricSource)
     counts = {sample.labels["policy"]: sample.value for sample in source.samples()}
-    assert {policy: count for policy, count in counts.items() if count} == {"method": 2, "url": 1, "headers": 1, "body": 1}
+    assert {policy: count for policy, count in counts.items() if count} == {
+        "method": 2,
+        "url": 1,
+        "headers": 1,
+        "body": 1,
+    }
 
 
 def test_inner_application_may_be_stricter():

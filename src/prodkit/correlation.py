@@ -144,7 +144,6 @@ class Correlation:
     """The feature `correlation`."""
 
     name = "correlation"
-    provides: Sequence[object] = ()
 
     def __init__(
         self, *, header: str = "X-Request-ID", inbound: Inbound = "trusted", reject_invalid: bool = False
@@ -152,6 +151,8 @@ class Correlation:
         self.settings = CorrelationSettings.of(
             "Correlation", header=header, inbound=inbound, reject_invalid=reject_invalid
         )
+        self.exposed_headers: Sequence[str] = (self.settings.header,)
+        self.provides: Sequence[object] = (self,)
 
     @classmethod
     def from_settings(cls, section: CorrelationSettings) -> Correlation:

@@ -33,6 +33,7 @@ from tests.compression.world import ALL, answering, client_of, encoding_of
         ("identity, gzip;q=0.5", None),
         ("identity;q=0.5, gzip;q=0.5", "gzip"),
         ("gzip, gzip;q=0", None),
+        ("gzip;q=0, gzip", None),
         ("gzip;q=2", None),
         ("gzip;q=-1", None),
         ("gzip;q=0.1234", None),

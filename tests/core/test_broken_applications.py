@@ -23,7 +23,9 @@ class Ends:
 
     def parts(self, kit: Kit) -> Parts:
         del kit
-        return Parts(observers=[(RequestFinished, lambda event: self.told.append((event.status, event.outcome)))])
+        return Parts(
+            observers=[(RequestFinished, lambda event: self.told.append((event.status, event.outcome)))]
+        )
 
 
 async def ask(raw: Any, *, strict: bool = True) -> tuple[list[dict[str, Any]], Ends, BaseException | None]:

@@ -20,7 +20,9 @@ from prodkit.core.context import RequestContext
 from prodkit.core.exceptions import SettingsError
 from prodkit.core.features import Layer
 from prodkit.core.problems import Problem
+from prodkit.correlation import Correlation
 from prodkit.cors import CORS, CORSSettings, CrossOrigin
+from prodkit.installation import install
 from prodkit.rate_limiting import RateLimiting
 from prodkit.request_limits import RequestLimits
 from tests.support.asgi import http_scope, websocket_scope
@@ -366,3 +368,16 @@ async def test_arbitrary_header_lines():
         assert start["status"] == 403
         assert not [name for name, _ in start["headers"] if name.startswith(b"access-control-")]
         assert json.loads(sent[-1]["body"])["status"] == 403
+
+
+def test_renamed_and_older_headers_are_exposed_too():
+    """A request id under another name, and `X-RateLimit-*` where they are sent."""
+    app = FastAPI()
+    policies = RateLimiting("5/minute", legacy_headers=True)
+    install(app, CORS(origins=["https://app.example"]), Correlation(header="X-Trace"), policies)
+    answer = TestClient(app).get("/", headers={"Origin": "https://app.example"})
+    exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+    assert {"X-Trace", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"} <= exposed
+    assert {name for name in answer.headers if name.startswith("x-ratelimit")} <= {
+        name.lower() for name in exposed
+    }

@@ -96,4 +96,4 @@ def usual_application() -> FastAPI:
 def test_usual_application_does_what_its_document_says(tmp_path: Path) -> None:
     """Likewise for parameters in every place and bodies of every kind, with nothing of the application's own about errors."""
     with serving(usual_application()) as served:
-        run(served.port, KEY, tmp_path)
+        run(served.port, KEY, tmp_path, examples=6)

@@ -85,7 +85,9 @@ def test_bytes_of_fields():
     """What is kept in memory is bounded over all fields together; a file is not in it."""
     client = client_of(max_form_field_bytes=100)
     assert client.post("/raw", content=form(part(b"x" * 50), part(b"x" * 50)), headers=MULTIPART).json() == 2
-    assert_problem(client.post("/raw", content=form(part(b"x" * 50), part(b"x" * 51)), headers=MULTIPART), 413)
+    assert_problem(
+        client.post("/raw", content=form(part(b"x" * 50), part(b"x" * 51)), headers=MULTIPART), 413
+    )
     assert client.post("/raw", content=form(part(b"x" * 500, "f")), headers=MULTIPART).json() == 1
     assert_problem(client.post("/raw", data={"a": "x" * 100}), 413)
     # A file name in another header makes no file of a field.
@@ -96,7 +98,9 @@ def test_bytes_of_fields():
 def test_headers_of_a_part():
     """The headers of a part end somewhere."""
     client = client_of(max_form_part_header_bytes=1000)
-    assert client.post("/raw", content=form(part(b"", more=b"X: " + b"a" * 900 + b"\r\n")), headers=MULTIPART).json()
+    assert client.post(
+        "/raw", content=form(part(b"", more=b"X: " + b"a" * 900 + b"\r\n")), headers=MULTIPART
+    ).json()
     endless = (b"--bound\r\n", *[b"X: " + b"a" * 100 + b"\r\n"] * 20)
     assert_problem(client.post("/raw", content=iter(endless), headers=MULTIPART), 413)
 
@@ -156,7 +160,9 @@ def test_count_does_not_depend_on_pieces(parts: list[tuple[bytes, bool]], sizes:
         assert excess(FormLimits(len(fields), files, total - 1, 200)) == "field_bytes"
 
 
-@given(st.lists(st.binary(max_size=30) | st.sampled_from([b"--bound", b"\r\n", b"\r\n--bound--"]), max_size=20))
+@given(
+    st.lists(st.binary(max_size=30) | st.sampled_from([b"--bound", b"\r\n", b"\r\n--bound--"]), max_size=20)
+)
 @settings(database=None, deadline=None, max_examples=100)
 def test_garbage_never_raises(pieces: list[bytes]):
     """Whatever the bytes are, there is an answer."""

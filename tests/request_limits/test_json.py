@@ -76,7 +76,9 @@ def test_depth_and_elements_are_those_of_a_parser(
 
 @given(st.lists(TEXTS, min_size=1, max_size=8), st.booleans(), SIZES)
 @settings(database=None, deadline=None, max_examples=150)
-def test_longest_string_is_the_one_that_is_written(values: list[str], ascii_only: bool, sizes: list[int] | None):
+def test_longest_string_is_the_one_that_is_written(
+    values: list[str], ascii_only: bool, sizes: list[int] | None
+):
     """A string is as long as it is written, escapes and all, wherever pieces begin."""
     written = [json.dumps(value, ensure_ascii=ascii_only).encode() for value in values]
     longest = max(len(string) - 2 for string in written)
@@ -100,7 +102,9 @@ def test_longest_number_is_found_outside_of_strings_only(
         assert excess(text, list(sizes or []), number_bytes=longest - 1) == "number"
 
 
-@given(st.binary(max_size=200) | st.lists(st.sampled_from(list(b'[]{}",:\\0 a')), max_size=200).map(bytes), SIZES)
+@given(
+    st.binary(max_size=200) | st.lists(st.sampled_from(list(b'[]{}",:\\0 a')), max_size=200).map(bytes), SIZES
+)
 @settings(database=None, deadline=None, max_examples=200)
 def test_garbage_never_raises(data: bytes, sizes: list[int] | None):
     """Whatever the bytes are, in whatever pieces, there is an answer, and what is sure to be small passes."""
@@ -194,7 +198,12 @@ def test_byte_order_mark_hides_nothing():
 
 @pytest.mark.parametrize(
     "media_type",
-    ["application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.api+json", "application/json\xa0 ;x"],
+    [
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON",
+        "application/vnd.api+json",
+        "application/json\xa0 ;x",
+    ],
 )
 def test_what_fastapi_takes_for_json_is_watched(media_type: str):
     """Parameters, letters and white space do not take a body past the limits."""
@@ -243,7 +252,7 @@ def test_refusal_is_repeated_to_who_catches_it():
         for _ in range(2):
             try:
                 await request.receive()
-            except Exception as error:  # noqa: BLE001 - what the application of a test does
+            except Exception as error:
                 last = error
         raise last
 

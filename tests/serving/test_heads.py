@@ -100,16 +100,17 @@ class TestHeads:
                 server.loop.advance(1)
         assert not client.is_open()
 
-    async def test_the_rest_of_a_body_that_nobody_reads(self, parser):
+    @pytest.mark.parametrize("kind", [b"Content-Length: 1000", b"Transfer-Encoding: chunked"])
+    async def test_the_rest_of_a_body_that_nobody_reads(self, parser, kind):
         """Answered before it has come, a request may not go on for ever; it gets no second answer."""
         server = FakeServer(hello, parser, head_seconds=10)
         client = server.connect()
-        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\n" + kind + b"\r\n\r\n")
         await settle()
         assert client.status() == 200
         for _ in range(12):
             if client.is_open():
-                client.send(b"x")
+                client.send(b"0")
                 server.loop.advance(1)
         assert (client.is_open(), client.status()) == (False, 200)
 
@@ -202,17 +203,43 @@ class TestSizes:
 
     async def test_requests_in_one_read_are_bounded(self):
         """Each costs a hundred times its bytes: a hundred may wait, the last of them is told why, and none follows."""
-        server = FakeServer(hello)
+        asked = []
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            asked.append(scope["path"])
+            await hello(scope, receive, send)
+
+        server = FakeServer(application)
         client = server.connect()
-        client.send(HEAD * 5000)
+        client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(5000)))
         assert len(client.protocol.pipeline) == 100
         for _ in range(200):
             await settle()
+        assert asked == [f"/{number}" for number in range(100)]
         written = client.transport.written
         assert (written.count(b"HTTP/1.1 200"), written.count(b"HTTP/1.1 429")) == (100, 1)
         assert written.endswith(b'waiting for answers."}')
         assert not client.is_open()
         assert server.counts() == {"pipelining": 1}
+
+    async def test_a_websocket_that_has_begun_is_not_answered(self):
+        """A head that is too long and complete is the application's to judge; the connection is another protocol's."""
+        server = FakeServer(stuck, max_head_bytes=2048)
+        client = server.connect()
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 1500 + b"\r\n")
+        client.send(
+            b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nX-B: "
+            + b"b" * 1500
+            + b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        await settle()
+        assert client.is_open()
+        assert client.transport.written == b""
+        assert client.transport.protocol is not None
+        client.transport.protocol.connection_lost(None)
+        for task in server.state.tasks:
+            task.cancel()
+        await settle()
 
     async def test_ordinary_pipelining_works(self, parser):
         """Answers come in order, all of them."""
@@ -260,6 +287,19 @@ class TestGarbage:
         written = client.transport.written
         assert (written.count(b"HTTP/1.1 200"), written.count(b"HTTP/1.1 400")) == (2, 1)
         assert not client.is_open()
+
+    async def test_a_websocket_with_a_chunked_body(self, parser):
+        """There is none: what would be chunks is neither taken for trailers nor for a request."""
+        server = FakeServer(stuck, parser)
+        client = server.connect()
+        client.send(
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"3\r\nabc\r\n0\r\nX-A: b\r\n\r\n"
+        )
+        await settle()
+        for task in server.state.tasks:
+            task.cancel()
+        await settle()
 
     async def test_trailers_are_no_headers(self, parser):
         """What comes behind the body cannot say who has sent it: uvicorn's own would add it to the scope."""

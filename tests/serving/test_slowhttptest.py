@@ -90,7 +90,7 @@ def test_slow_headers_bodies_and_readers_at_once(tmp_path):
                 attacker.wait()
         said = {name: COLOUR.sub("", (tmp_path / name).read_text()) for name in ATTACKS}
         assert most > sockets + CONNECTIONS, "there was no attack"
-        assert slowest < 1.5
+        assert slowest < 3, "what the tool itself takes for an outage"
         # All of its connections were closed before its time was over. A slow reader does not notice a reset.
         assert "No open connections left" in said["slow headers"]
         assert "No open connections left" in said["slow body"]

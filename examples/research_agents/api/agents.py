@@ -30,6 +30,7 @@ from prodkit.authentication import require_scopes
 from prodkit.core.context import RequestContext
 from prodkit.core.money import format_usd, parse_usd
 from prodkit.metering import PriceBook, owner_of
+from prodkit.timeouts import timeout
 
 from .examples import ANSWERS, FAILURES, NOT_FOUND, STREAM_EXAMPLE
 from .sse import event_stream, last_event, while_connected
@@ -38,13 +39,20 @@ __all__ = ["STREAM_HEADERS", "agent_router", "catalogue_router"]
 
 # No cache may keep it, and no proxy may hold it back.
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_MOST_TASKS = 3  # of one run, one after the other
 _REMEMBERED = 6  # exchanges of a conversation that a model is given again
 
 
 def agent_router(spec: AgentSpec, settings: ResearchSettings, prices: PriceBook) -> APIRouter:
     """`POST /v1/agents/{id}/chat` and `/stream` for one agent."""
     router = APIRouter(
-        prefix=f"/v1/agents/{spec.id}", tags=[spec.name], dependencies=[require_scopes("agents:run")]
+        prefix=f"/v1/agents/{spec.id}",
+        tags=[spec.name],
+        # A deep run takes minutes, and several tasks one after the other; each has its own bound, and this is the last one.
+        dependencies=[
+            require_scopes("agents:run"),
+            timeout(_MOST_TASKS * settings.task_timeout_seconds + 30),
+        ],
     )
     deepest = spec.processors[-1]
     examples: Any = {  # FastAPI's own type is a union of OpenAPI 3.0 and 3.1 examples

@@ -282,8 +282,14 @@ class RateLimiting:
 
     @property
     def provides(self) -> Sequence[object]:
-        """The limiter: counts for metrics, and other features' own policies."""
-        return (self.limiter,)
+        """The limiter: counts for metrics, and other features' own policies; and which headers pages may want to read."""
+        return (self.limiter, self)
+
+    @property
+    def exposed_headers(self) -> Sequence[str]:
+        """What this adds to responses beyond what CORS knows anyway."""
+        legacy = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+        return legacy if self.settings.legacy_headers else ()
 
     def parts(self, kit: Kit) -> Parts:
         """A guard for each stage that has a policy, and the health of the store."""

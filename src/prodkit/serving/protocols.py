@@ -162,8 +162,7 @@ class _BoundedHttpTools(BoundedProtocol):
 
         The request has been admitted by then, and a trailer could say who sends it. Source: RFC 9110, 6.5.1.
         """
-        if self.cycle is not None and self.cycle.scope is self.scope:
-            self.headers = _NOWHERE
+        self.headers = _NOWHERE
 
     def refuse(self, status: int, detail: str) -> None:
         if not self.pipeline:

@@ -148,7 +148,12 @@ class Here:
 
     def look_again(self) -> None:
         """Ask in the background where the servers are, unless that was done a moment ago."""
-        if self._was_closed or self._target.kind == "alone" or self._looking is not None or self.loop.time() < self._look_at:
+        if (
+            self._was_closed
+            or self._target.kind == "alone"
+            or self._looking is not None
+            or self.loop.time() < self._look_at
+        ):
             return
         self._looking = self.loop.create_task(self._look())
         self._looking.add_done_callback(self._looked)
