@@ -51,6 +51,10 @@ async def ask(raw: Any, *, strict: bool = True) -> tuple[list[dict[str, Any]], E
     return sent, ends, raised
 
 
+async def _nobody() -> dict[str, Any]:
+    raise AssertionError("nobody reads")
+
+
 def start(status: Any) -> dict[str, Any]:
     return {"type": "http.response.start", "status": status, "headers": []}
 
@@ -129,7 +133,7 @@ async def test_a_redirect_that_cannot_be_sent_as_meant(status, location, expecte
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await app(http_scope("/"), lambda: None, send)  # nobody reads
+    await app(http_scope("/"), _nobody, send)
     headers = dict(sent[0]["headers"])
     assert (sent[0]["status"], headers.get(b"location")) == expected
     assert b"set-cookie" not in headers
@@ -152,5 +156,5 @@ async def test_a_405_names_the_methods_of_all_routes_of_its_path():
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await app(http_scope("/notes/1", "PUT"), lambda: None, send)  # nobody reads
+    await app(http_scope("/notes/1", "PUT"), _nobody, send)
     assert (sent[0]["status"], dict(sent[0]["headers"])[b"allow"]) == (405, b"DELETE, GET")

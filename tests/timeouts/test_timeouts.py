@@ -191,6 +191,7 @@ async def test_a_transaction_is_rolled_back_and_its_connection_given_back(tmp_pa
     harden(app, Timeouts())
     found = await asyncio.gather(*(ask(app, "/orders") for _ in range(20)), ask(app, "/writes"))
     assert {messages[0]["status"] for messages in found} == {504}
+    assert isinstance(engine.pool, AsyncAdaptedQueuePool)
     assert engine.pool.checkedout() == 0
     async with engine.begin() as connection:
         assert (await connection.execute(sa.select(sa.func.count()).select_from(orders))).scalar() == 0
