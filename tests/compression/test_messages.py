@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from fastapi import FastAPI, WebSocket
+from fastapi.responses import StreamingResponse
 
-from tests.compression.world import TEXT, client_of, drive, piece, saying, start
+from prodkit.core.problems import Problem
+from tests.compression.world import TEXT, Wire, client_of, drive, piece, saying, start
 
 
 async def test_headers_in_any_shape():
@@ -74,6 +78,24 @@ async def test_a_start_that_was_not_sent_can_be_replaced():
     messages = [start(length), start(length, status=503), piece(TEXT, more=False)]
     wire = await drive(saying(*messages))
     assert (wire.kinds, wire.status, wire.encoding) == (["start", "body"], 503, "")
+
+
+async def test_a_refusal_in_the_middle_is_a_mistake():
+    """What Starlette makes of it is raised as it is, where the client has the start already."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def stream() -> StreamingResponse:
+        async def parts() -> AsyncIterator[bytes]:
+            yield TEXT
+            raise Problem(409)
+
+        return StreamingResponse(parts(), media_type="text/plain")
+
+    wire = Wire()
+    with pytest.raises(RuntimeError):
+        await drive(app, wire=wire)
+    assert not wire.is_complete
 
 
 async def test_old_clients_get_the_plain_body():

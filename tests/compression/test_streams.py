@@ -18,7 +18,6 @@ from prodkit.compression import Compression, encoders
 from prodkit.compression.gate import Gate
 from prodkit.compression.middleware import Answering
 from prodkit.core.pipeline import Pipeline
-from prodkit.core.problems import Problem
 from prodkit.request_limits import RequestLimits
 from prodkit.timeouts import Timeouts
 from tests.compression.world import (
@@ -223,24 +222,6 @@ async def test_an_error_before_the_first_byte_is_an_answer():
         await drive(app, wire=wire)
     assert (wire.status, wire.encoding, wire.is_complete) == (500, "", True)
     assert b"application/problem+json" in wire.headers.values()
-
-
-async def test_a_refusal_in_the_middle_is_a_mistake():
-    """What Starlette makes of it is raised as it is, where the client has the start already."""
-    app = FastAPI()
-
-    @app.get("/")
-    async def stream() -> StreamingResponse:
-        async def parts() -> AsyncIterator[bytes]:
-            yield TEXT
-            raise Problem(409)
-
-        return StreamingResponse(parts(), media_type="text/plain")
-
-    wire = Wire()
-    with pytest.raises(RuntimeError):
-        await drive(app, wire=wire)
-    assert not wire.is_complete
 
 
 async def test_a_handler_that_hangs_before_the_first_byte_is_answered_for():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -136,7 +137,7 @@ def saying(*messages: dict[str, Any], after: Callable[[], None] | None = None) -
 
 async def nothing() -> Any:
     """A client that sends nothing and stays."""
-    return {"type": "http.request", "body": b"", "more_body": False}
+    await asyncio.Event().wait()
 
 
 async def drive(
