@@ -64,7 +64,9 @@ def _run(app: ASGIApp, headers: Headers, path: str, count: int) -> None:
     asyncio.run(_requests(app, headers, path, count))
 
 
-def _job(name: str, headers_of: str, routes: int, straight: bool, short: int, long: int, result: int) -> None:
+def _job(
+    *, name: str, headers_of: str, routes: int, straight: bool, short: int, long: int, result: int
+) -> None:
     """Build the application and fork the two runs; write their process ids to *result*."""
     headers = variant_named(headers_of).headers
     app = bare(routes) if name == "bare" else variant_named(name).build(routes)
