@@ -126,6 +126,7 @@ class RouteTimeout:
         given = {
             "handler_seconds": seconds,
             "idle_seconds": idle_seconds,
+            "websocket_idle_seconds": idle_seconds,
             "body_seconds": body_seconds,
             # A route that says how long its body may take in all has its own idea of a pace.
             "body_start_seconds": body_seconds,
@@ -161,7 +162,7 @@ def timeout(
 
     Args:
         seconds: until the response begins, from the request or from the last byte of its body; 0 for no limit.
-        idle_seconds: of silence in a response under way; 0 for no limit.
+        idle_seconds: of silence in a response under way, or in a WebSocket; 0 for no limit.
         body_seconds: for the body, in all and for each MiB that the route allows; 0 for no limit.
 
     Raises:

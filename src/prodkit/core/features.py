@@ -240,7 +240,8 @@ class Kit:
         problem_type_base: the base URI of problem types.
         features: the installed features, by name, in the order of installation.
         routes: resolves requests to route templates and rules; None in a stand-alone pipeline.
-        in_flight: requests and sockets under way in this process.
+        under_way: the requests under way in this process, by their contexts. Writer: pipeline.
+        open_sockets: how many WebSockets are under way in this process. Writer: pipeline.
         is_draining: whether the process is about to stop and should get no new work.
         time_limits: of every request that has none of its own, or None. Writer: timeouts.
         failures: how often observers, callbacks and health checks of ours failed, by name.
@@ -252,12 +253,19 @@ class Kit:
         self.features: dict[str, Feature] = {}
         self.parts: dict[str, Parts] = {}
         self.routes: RouteTable | None = None
-        self.in_flight = 0
+        # Not a set, which is written by a call.
+        self.under_way: dict[RequestContext, None] = {}
+        self.open_sockets = 0
         self.is_draining = False
         self.time_limits: TimeLimits | None = None
         self.failures: dict[str, int] = {}
         self._provided: list[object] = []
         self._observers: dict[type, tuple[Callable[[Any], None], ...]] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Requests and sockets under way in this process."""
+        return len(self.under_way) + self.open_sockets
 
     def provide(self, parts: Iterable[object]) -> None:
         """Offer *parts* to every feature, by type."""

@@ -114,20 +114,16 @@ class Pipeline:
         context._monotonic = monotonic = self._monotonic
         context._static = self._static
         context._is_streaming = False
-        context._replaced_body = None
-        context._is_whole = context.is_over = context.is_reading = False
-        context._counted_from = now = monotonic()
-        context.begin(kit, scope, now)
+        context.begin(kit, scope, monotonic())
         state[STATE_KEY] = context
         if "context" not in state:  # what the application's lifespan put there stays
             state["context"] = context
         token = CURRENT.set(context)
-        kit.in_flight += 1
+        under_way = kit.under_way
+        under_way[context] = None
         deadlines = self.deadlines
-        if deadlines is not None:
-            deadlines.requests[context] = None
-            if get_running_loop() is not deadlines.loop:
-                deadlines.wake()
+        if deadlines is not None and get_running_loop() is not deadlines.loop:
+            deadlines.wake()
         watch = self._watch
         if watch is None:
             # One server speaks one version of the protocol: asked once, and not on every request.
@@ -163,11 +159,9 @@ class Pipeline:
             if not await self.failures.answer(error, context, scope, receive, send):
                 raise
         finally:
-            kit.in_flight -= 1
-            if deadlines is not None:
-                del deadlines.requests[context]
+            del under_way[context]
             try:
-                if context.is_over and deadlines is not None:
+                if context.outcome is not None and deadlines is not None and context.is_over:
                     await deadlines.ended(context)
                 if context._rare is not None and context._rare.callbacks:
                     await run_callbacks(context)

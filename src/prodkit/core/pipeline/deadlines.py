@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakSet
 
 from prodkit.core.features import Sample
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prodkit.core.asgi import Message
+    from prodkit.core.context import RequestContext
     from prodkit.core.features import Kit
     from prodkit.core.pipeline.websocket import Socket
     from prodkit.core.time_limits import TimeLimits
@@ -94,14 +95,13 @@ class Deadlines:
         limits: for everything that has none of its own.
 
     Attributes:
-        requests: what is under way. Written by the pipeline.
+        requests: what is under way; that of the kit. The tasks are looked for when they are needed, which is hardly ever.
         sockets: likewise, with the task that serves each.
         loop: an event loop that is swept; who begins in another one calls `wake`.
     """
 
     def __init__(self, kit: Kit, limits: TimeLimits) -> None:
-        # Not a set: it is written without a call. The tasks are looked for when they are needed, which is hardly ever.
-        self.requests: dict[Exchange, None] = {}
+        self.requests = cast("dict[Exchange, None]", kit.under_way)
         self.sockets: dict[Socket, asyncio.Task[Any]] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
         self._limits = limits
@@ -208,8 +208,7 @@ class Deadlines:
             self._end(late, now)
 
     def _judge(self, exchange: Exchange, seen: _Seen, now: float) -> Verdict | None:
-        rare = exchange._rare
-        limits = self._limits if rare is None or rare.time_limits is None else rare.time_limits
+        limits = self._limits_of(exchange)
         elapsed, seen.looked_at = now - seen.looked_at, now
         if exchange.is_reading:
             seen.waited += elapsed
@@ -220,6 +219,10 @@ class Deadlines:
             return (504, "handler") if deadline is not None and now >= deadline else None
         moved = exchange.bytes_sent + exchange.bytes_received
         return (504, "idle") if _has_rested(seen, moved, now, limits.idle_seconds) else None
+
+    def _limits_of(self, context: RequestContext) -> TimeLimits:
+        rare = context._rare
+        return self._limits if rare is None or rare.time_limits is None else rare.time_limits
 
     def _end(self, late: dict[Exchange, Verdict], now: float) -> None:
         """Find the tasks of who is late, and end each in its own event loop."""
@@ -263,7 +266,6 @@ class Deadlines:
             answer = problem_answer(Problem(status, _TEXTS[status], headers=headers), exchange)
             with suppress(StopIteration):
                 answer(scope, _nothing, exchange.send).send(None)  # it waits for nobody, and so ends at once
-            exchange._to_server = to_server
 
             async def send() -> None:
                 with suppress(OSError):  # the client has left
@@ -271,7 +273,7 @@ class Deadlines:
                         await to_server(message)
 
             self._sending[exchange] = asyncio.get_running_loop().create_task(send())
-        exchange.is_over = True
+        exchange.cut_off(now)
         self._press(task, seen, now)
 
     def _press(self, task: asyncio.Task[Any] | None, seen: _Seen, now: float) -> None:
@@ -313,7 +315,7 @@ class Deadlines:
             if now - seen.moved_at > self._limits.cleanup_seconds:
                 self._press(task, seen, now)
             return
-        limits = self._limits
+        limits = self._limits_of(context)
         if context.status is None:
             if now - context.started_at < limits.handler_seconds:
                 return

@@ -41,29 +41,22 @@ async def too_late(message: Message) -> None:
     raise RuntimeError(error)
 
 
-async def _nowhere() -> None:
-    """Where the messages of an application go whose client has been answered."""
-
-
 class Exchange(RequestContext):
     """A `RequestContext` with what the pipeline needs to pass messages on. The pipeline fills it in and empties it.
 
-    Attributes:
-        is_over: whether the watchdog has answered in the application's place; what that sends goes nowhere.
-        is_reading: whether the application waits for a body that is not complete.
+    What only requests with a body, or late ones, need is left unset until then: each store costs every request.
     """
 
     __slots__ = (
         "_counted_from",
         "_from_server",
+        "_is_over",
+        "_is_reading",
         "_is_streaming",
         "_is_whole",
         "_monotonic",
-        "_replaced_body",
         "_static",
         "_to_server",
-        "is_over",
-        "is_reading",
     )
 
     _from_server: Receive
@@ -71,21 +64,53 @@ class Exchange(RequestContext):
     _monotonic: Callable[[], float]
     _static: Static
     _is_streaming: bool
-    _replaced_body: bytes | None
     _counted_from: float
+    _is_over: bool
+    _is_reading: bool
     _is_whole: bool
-    is_over: bool
-    is_reading: bool
 
     def __init__(self, kit: Kit, scope: Scope, started_at: float) -> None:
         """What the pipeline does itself, without this call."""
         super().__init__(kit, scope, started_at)
-        self._counted_from = started_at
-        self._is_streaming = self._is_whole = self.is_over = self.is_reading = False
-        self._replaced_body = None
+        self._is_streaming = False
         self._static = ({}, frozenset(), (), frozenset())
         self._monotonic = kit.clock.monotonic
         self._from_server, self._to_server = nobody_there, too_late
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the watchdog has answered in the application's place, or cut its response; what that sends goes nowhere."""
+        return getattr(self, "_is_over", False)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the application waits for a body that is not complete."""
+        return getattr(self, "_is_reading", False)
+
+    def cut_off(self, at: float) -> None:
+        """Let nothing more of the application through. What was sent is what counts, and it ended *at* that moment."""
+        self._is_over = True
+        self._to_server = self._nowhere
+        if self.ended_at is None and self.status is not None:
+            self.ended_at = at
+
+    def _replace_body(self, body: bytes) -> None:
+        """Have *body* sent in place of the one that the application is about to send."""
+        to_server, rest = self._to_server, [body]
+
+        async def replacing(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                own = rest.pop() if rest else b""
+                self.bytes_sent += len(own) - len(message.get("body", b""))
+                message = {**message, "body": own}
+            await to_server(message)
+
+        self._to_server = replacing
+
+    async def _nowhere(self, message: Message) -> None:
+        """Where the messages of an application go whose client has been answered."""
+        if message["type"] == "http.response.body":
+            self.bytes_sent -= len(message.get("body", b""))  # it was counted on its way here
 
     @property
     def deadline(self) -> float | None:
@@ -96,7 +121,7 @@ class Exchange(RequestContext):
         limits = self.kit.time_limits if rare is None or rare.time_limits is None else rare.time_limits
         if limits is None or limits.handler_seconds == inf:
             return None
-        return self._counted_from + limits.handler_seconds
+        return getattr(self, "_counted_from", self.started_at) + limits.handler_seconds
 
     @deadline.setter
     def deadline(self, moment: float | None) -> None:
@@ -108,14 +133,14 @@ class Exchange(RequestContext):
         Raises:
             Problem: 413 when the body is larger than it may be, and what the watchers of the body raise.
         """
-        if self._is_whole:
+        if getattr(self, "_is_whole", False):
             message = await self._from_server()
         else:
-            self.is_reading = True
+            self._is_reading = True
             try:
                 message = await self._from_server()
             finally:
-                self.is_reading = False
+                self._is_reading = False
         if message["type"] == "http.request":
             self._counted_from = self._monotonic()
             self._is_whole = not message.get("more_body", False)
@@ -137,14 +162,10 @@ class Exchange(RequestContext):
 
         Not a coroutine function: it returns the server's awaitable, which saves a frame on every message.
         """
-        if self.is_over:
-            return _nowhere()
         kind = message["type"]
         if kind == "http.response.body":
             if self.status is None:  # before the start, which the server will say; nothing has ended by it
                 return self._to_server(message)
-            if self._replaced_body is not None:
-                message, self._replaced_body = {"type": kind, "body": self._replaced_body}, b""
             if "body" in message:
                 self.bytes_sent += len(message["body"])
             if "more_body" in message and message["more_body"]:  # noqa: RUF019 - get() is a call
@@ -162,12 +183,13 @@ class Exchange(RequestContext):
             if self.status is not None:  # a second start: the first one is what the client has
                 return self._to_server(message)
             if (
-                413 <= status < 414
+                status > 412
             ):  # what is no number is the application's fault, told to it before anything is noted
                 own = limiter_answer(self, message)
                 if own is not None:
-                    message, self._replaced_body = own
+                    message, body = own
                     headers = message["headers"]
+                    self._replace_body(body)
             self.status = status
             self.first_byte_at = self._monotonic()
             mine = self.response_headers

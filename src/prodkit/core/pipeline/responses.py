@@ -51,7 +51,7 @@ def limiter_answer(context: RequestContext, start: Message) -> tuple[Message, by
 
     A route or router with `max_body_size=` answers so. The limiter marks the scope, and its text is always the same.
     """
-    if MAX_BODY_SIZE_SCOPE_KEY not in (context.scope or ()):
+    if start["status"] != 413 or MAX_BODY_SIZE_SCOPE_KEY not in (context.scope or ()):
         return None
     headers = dict(start.get("headers", ()))
     if not headers.get(b"content-type", b"").startswith(b"text/plain"):

@@ -53,7 +53,7 @@ async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, se
     state[STATE_KEY] = context
     state.setdefault("context", context)
     token = CURRENT.set(context)
-    kit.in_flight += 1
+    kit.open_sockets += 1
     socket = Socket(pipeline, context, scope, receive, send, root_path)
     deadlines = pipeline.deadlines
     if deadlines is not None:
@@ -78,7 +78,7 @@ async def serve_websocket(pipeline: Pipeline, scope: Scope, receive: Receive, se
         if not await refuse(pipeline, error, context, scope, socket.receive, socket.send):
             raise
     finally:
-        kit.in_flight -= 1
+        kit.open_sockets -= 1
         try:
             await socket.stop(deadlines)
         finally:
