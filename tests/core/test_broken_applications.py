@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, WebSocket
+from fastapi.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from prodkit import harden
 from prodkit.core.events import RequestFinished
@@ -158,3 +160,66 @@ async def test_a_405_names_the_methods_of_all_routes_of_its_path():
 
     await app(http_scope("/notes/1", "PUT"), _nobody, send)
     assert (sent[0]["status"], dict(sent[0]["headers"])[b"allow"]) == (405, b"DELETE, GET")
+
+
+@pytest.mark.parametrize("reads", ["receive_text", "receive_bytes", "receive_json"])
+def test_a_message_of_the_other_kind_is_the_clients_doing(reads):
+    """Bytes where text is read: closed with 1003, counted as refused, and no error of the application."""
+    app, ends = FastAPI(), Ends()
+
+    @app.websocket("/")
+    async def socket(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await getattr(websocket, reads)()
+
+    harden(app, ends)
+    with TestClient(app).websocket_connect("/") as client:
+        if reads == "receive_bytes":
+            client.send_text("x")
+        else:
+            client.send_bytes(b"x")
+        with pytest.raises(WebSocketDisconnect) as closed:
+            client.receive_text()
+    assert closed.value.code == 1003
+    assert ends.told == [(101, "refused")]
+
+
+def test_a_key_error_of_the_application_is_an_error():
+    """The same exception from its own code is told as what it is."""
+    app, ends = FastAPI(), Ends()
+
+    @app.websocket("/")
+    async def socket(websocket: WebSocket) -> None:
+        await websocket.accept()
+        raise KeyError("text")
+
+    harden(app, ends)
+    with pytest.raises(KeyError), TestClient(app).websocket_connect("/") as client:
+        client.receive_text()
+    assert ends.told == [(101, "aborted")]
+
+
+@pytest.mark.parametrize(
+    ("scope", "status"),
+    [
+        (http_scope("/notes/", query_string=b"q=\xff"), 400),
+        (http_scope("/notes/", query_string=b"q=%FF"), 307),
+        ({**http_scope("/text/"), "path": "/text/\udc80", "raw_path": None}, 404),
+    ],
+    ids=["raw bytes in the query", "encoded bytes in the query", "half a character in the path"],
+)
+async def test_what_no_uri_holds_is_the_clients_doing(scope, status):
+    """Servers that let it through get no 500 from us."""
+    app, sent = FastAPI(), []
+
+    @app.get("/notes")
+    async def notes() -> None:
+        pass
+
+    harden(app)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await app(scope, _nobody, send)
+    assert sent[0]["status"] == status

@@ -138,7 +138,8 @@ def test_there_is_nothing_else(path: str) -> None:
     app.include_router(page_router())
     harden(app)
     answer = TestClient(app).get(path)
-    assert answer.status_code in (400, 404) or (answer.url.path, len(answer.history)) == ("/page/app.js", 1)
+    expected = 400 if "%00" in path else 404  # no path holds a NUL
+    assert answer.status_code == expected or (answer.url.path, len(answer.history)) == ("/page/app.js", 1)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

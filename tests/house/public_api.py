@@ -26,6 +26,7 @@ MODULES = [
     "prodkit",
     "prodkit.hardening",
     "prodkit.installation",
+    "prodkit.serving",
     "prodkit.settings",
     "prodkit.shared_store",
     "prodkit.stores",

@@ -68,6 +68,8 @@ BROKEN: tuple[dict[str, Any], ...] = (
     {"type": "http.response.start", "status": 99},
     {"type": "http.response.start", "status": 200, "headers": None},
     {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b\r\nc: d")]},
+    {"type": "http.response.start", "status": 200, "headers": [("a", "b")]},
+    {"type": "http.response.start", "status": 200, "headers": [(b"a",)]},
     {"type": "http.response.body", "body": "text"},
     {"type": "http.response.body", "body": None},
     {"type": "websocket.accept"},

@@ -41,7 +41,7 @@ SPOOFED = (
 )
 RELEASED = threading.Event()
 # Small enough for a body above it to lie in the buffers of a socket, whatever becomes of the connection.
-LIMIT = 4096
+LIMIT = 1024 * 1024
 
 
 def application(**proxies: object) -> FastAPI:

@@ -107,6 +107,10 @@ class FakeTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         pass
 
+    def can_write_eof(self) -> bool:
+        """As with TLS: there is no half of a connection to be closed. Those that can are in `test_lingering`."""
+        return False
+
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
 

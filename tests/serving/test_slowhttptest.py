@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import socket
@@ -55,8 +56,11 @@ def attack(server: Running, path: str, log: Path, *words: str) -> subprocess.Pop
 
 
 def open_sockets(server: Running) -> int:
-    links = Path(f"/proc/{server.process.pid}/fd").iterdir()
-    return sum("socket:" in str(link.readlink()) for link in links if link.is_symlink())
+    count = 0
+    for link in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            count += "socket:" in str(link.readlink())
+    return count
 
 
 def decisions(server: Running) -> dict[str, int]:

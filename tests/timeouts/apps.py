@@ -146,6 +146,11 @@ class Slow:
             await asyncio.sleep(30)
             await socket.accept()
 
+        @app.websocket("/impatient")
+        async def impatient(socket: WebSocket, _: None = timeout(idle_seconds=0.3)) -> None:
+            await socket.accept()
+            await socket.receive_text()
+
         @app.websocket("/echo")
         async def echo(socket: WebSocket) -> None:
             await socket.accept()

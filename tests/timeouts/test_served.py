@@ -226,9 +226,24 @@ def test_a_socket_lasts_as_long_as_messages_come(slow, server):
     wait_until(lambda: slow.ends.outcomes == [("/echo", 101, "timeout")])
 
 
+def test_a_socket_may_have_a_time_of_its_own(slow, server):
+    """Shorter than the application's: silence is counted from the accept."""
+    with connect(f"ws://127.0.0.1:{server.port}/impatient", ping_interval=None) as socket:
+        started = time.monotonic()
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=5)
+        assert closed.value.rcvd.code == 1001
+        assert time.monotonic() - started < 0.9
+
+
 def test_the_counts_tell_which_limit_it_was(slow, server):
     """One series for each limit, and a gauge of what still runs."""
     server.get("/waits")
+    with (
+        connect(f"ws://127.0.0.1:{server.port}/impatient", ping_interval=None) as socket,
+        pytest.raises(ConnectionClosed),
+    ):
+        socket.recv(timeout=5)
     samples = {
         (sample.name, sample.labels.get("policy")): sample.value
         for source in slow.kit.all(object)
@@ -236,5 +251,5 @@ def test_the_counts_tell_which_limit_it_was(slow, server):
         for sample in source.samples()
     }
     assert samples["prodkit_timeouts_decisions_total", "handler"] >= 1
-    assert samples["prodkit_timeouts_decisions_total", "body"] >= 0
+    assert samples["prodkit_timeouts_decisions_total", "websocket"] >= 1
     assert ("prodkit_timeouts_overdue_handlers", None) in samples

@@ -117,7 +117,8 @@ class Limiter:
                     break
         if b"cookie" in headers:
             self._check_cookies(context, lines)
-        path = (scope["raw_path"] if "raw_path" in scope else None) or scope["path"].encode()  # noqa: SIM401 - get() is a call
+        raw: bytes | None = scope["raw_path"] if "raw_path" in scope else None  # noqa: SIM401 - get() is a call
+        path = raw or scope["path"].encode("utf-8", "surrogatepass")
         if len(path) > self._surely_short:
             self._check_long_path(path)
         if query:
@@ -171,6 +172,8 @@ class Limiter:
     def _check_query(self, path: bytes, query: bytes) -> None:
         if (path + query)[self._max_url - 1 :]:  # the question mark counts
             self._refuse("url", 414, f"Path and query are longer than {self._max_url} bytes.")
+        if not query.isascii():  # RFC 3986, 2: percent-encoded, or it is none. Starlette's URL raises on it.
+            self._refuse("query", 400, "The query holds bytes that have to be percent-encoded.")
         if query.count(b"&") >= self._max_query_parameters:
             self._refuse("query", 400, f"More than {self._max_query_parameters} query parameters.")
         longest = self._max_query_name
@@ -210,6 +213,7 @@ class Limiter:
         if scope["http_version"] == "1.0":
             self._refuse("framing", 400, "HTTP/1.0 has no Transfer-Encoding.", headers=CLOSE)
         if coding != b"chunked":
+            context.outcome = "refused"  # the 501 of RFC 9112, 6.1 is the caller's doing
             self._refuse("framing", 501, "The only Transfer-Encoding here is chunked.", headers=CLOSE)
         # Counted is what the application reads. What it leaves, a server receives to the end, however far that is: unless
         # the connection ends with the response.

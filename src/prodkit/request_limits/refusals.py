@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, get_args
 
 from prodkit.core.features import Sample
 from prodkit.core.problems import Problem
@@ -27,19 +27,6 @@ Policy = Literal[
     "form",
 ]
 
-_POLICIES: Final[tuple[Policy, ...]] = (
-    "method",
-    "url",
-    "headers",
-    "query",
-    "framing",
-    "body",
-    "content_type",
-    "content_encoding",
-    "json",
-    "form",
-)
-
 CLOSE: Final[Mapping[str, str]] = {"Connection": "close"}
 
 
@@ -47,7 +34,7 @@ class Refusals:
     """How often each limit refused a request; a body that grows too large without having said so is not among them."""
 
     def __init__(self) -> None:
-        self.counts: dict[Policy, int] = dict.fromkeys(_POLICIES, 0)
+        self.counts: dict[Policy, int] = dict.fromkeys(get_args(Policy), 0)
 
     def refuse(
         self,

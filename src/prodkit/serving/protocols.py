@@ -12,6 +12,7 @@ from prodkit.core.problems import TYPE_BASE
 from prodkit.installation import kit_of
 from prodkit.serving.answers import last_answer, refusing
 from prodkit.serving.connections import Connections
+from prodkit.serving.lingering import LingeringTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +75,7 @@ class BoundedProtocol(asyncio.Protocol):
 
     bounds: Server
     loop: asyncio.AbstractEventLoop
-    transport: asyncio.Transport
+    transport: Any  # a LingeringTransport, as soon as there is one
     client: tuple[str, int] | None
     timeout_keep_alive_task: asyncio.TimerHandle | None
     cycle: Any  # of the implementation's own class
@@ -82,7 +83,7 @@ class BoundedProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count it in, or refuse it."""
-        super().connection_made(transport)
+        super().connection_made(LingeringTransport(transport, self))  # type: ignore[arg-type] # as good as one
         self.bounds.connections.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -110,7 +111,7 @@ class BoundedProtocol(asyncio.Protocol):
             # What it still sends is nobody's; uvloop would raise.
             cycle.disconnected = True
             cycle.message_event.set()
-        self.transport.close()
+        self.transport.end()
 
     def send_400_response(self, msg: str) -> None:
         """In place of uvicorn's, which writes plain text, also into the middle of a response."""

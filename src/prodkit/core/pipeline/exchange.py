@@ -190,8 +190,6 @@ class Exchange(RequestContext):
                     message, body = own
                     headers = message["headers"]
                     self._replace_body(body)
-            self.status = status
-            self.first_byte_at = self._monotonic()
             mine = self.response_headers
             static, static_names, static_pairs, removed = self._static
             plain = self.plain_headers and static_names.isdisjoint(mine)
@@ -204,6 +202,9 @@ class Exchange(RequestContext):
                 merged = [*headers, *static_pairs, *mine.items()]
             else:
                 merged = merge_headers(headers, {**static, **mine}, self.vary, removed)
+            # Not before the headers were looked at: an answer that cannot be sent has not begun.
+            self.status = status
+            self.first_byte_at = self._monotonic()
             # A new message: a module-level one would collect the ids of other callers.
             if "trailers" in message:
                 message = {**message, "headers": merged}

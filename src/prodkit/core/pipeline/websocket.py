@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Socket", "refuse", "serve_websocket"]
 
 GOING_AWAY: Final = 1001
+UNSUPPORTED_DATA: Final = 1003
 POLICY_VIOLATION: Final = 1008
 INTERNAL_ERROR: Final = 1011
 # What sending raises when the client has left: the server by ASGI WebSocket 2.4, Starlette's in between.
@@ -298,8 +299,8 @@ async def refuse(  # noqa: PLR0917 - an ASGI call and its surroundings
         return False
     if context.status is None:
         return await pipeline.failures.answer(error, context, scope, receive, send)
-    if context.ended_at is None and isinstance(cause, HTTPException):
-        await answer_of(cause)(scope, receive, send)
+    if context.ended_at is None and (isinstance(cause, HTTPException) or _is_of_other_kind(cause)):
+        await _close_for(cause, context, scope, receive, send)
         return True
     if context.ended_at is None:
         context.error = error
@@ -313,3 +314,25 @@ async def refuse(  # noqa: PLR0917 - an ASGI call and its surroundings
         return True
     context.kit.emit(BackgroundFailed(context, error))
     return False
+
+
+async def _close_for(
+    cause: BaseException, context: RequestContext, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Close an open socket for what its client has done."""
+    if isinstance(cause, HTTPException):
+        await answer_of(cause)(scope, receive, send)
+        return
+    context.outcome = "refused"
+    with suppress(*_GONE):
+        await send({"type": "websocket.close", "code": UNSUPPORTED_DATA, "reason": ""})
+
+
+def _is_of_other_kind(error: BaseException) -> bool:
+    """Whether the client sent bytes where the handler asked for text, or the reverse, which Starlette meets with a KeyError."""
+    if not isinstance(error, KeyError) or error.args not in {("text",), ("bytes",)}:
+        return False
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return step is not None and step.tb_frame.f_globals.get("__name__") == "starlette.websockets"
