@@ -32,7 +32,8 @@ class Ends:
 
 async def ask(raw: Any, *, strict: bool = True) -> tuple[list[dict[str, Any]], Ends, BaseException | None]:
     """Mount *raw* and ask it; a *strict* server refuses what breaks the protocol, as uvicorn does."""
-    app, ends, sent = FastAPI(), Ends(), []
+    app, ends = FastAPI(), Ends()
+    sent: list[dict[str, Any]] = []
     app.mount("/raw", raw)
     harden(app, ends)
 

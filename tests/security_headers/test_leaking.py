@@ -96,7 +96,7 @@ def test_refused_sockets():
         pass
     assert LEAKING.isdisjoint(denial.value.headers)
     with client.websocket_connect("/accepted") as socket:
-        assert LEAKING.isdisjoint(name.decode().lower() for name, _ in socket.extra_headers)
+        assert LEAKING.isdisjoint(name.decode().lower() for name, _ in (socket.extra_headers or ()))
 
 
 def test_below_a_hardened_application():
