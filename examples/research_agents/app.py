@@ -78,9 +78,8 @@ def create_app(
     app.include_router(usage_router(is_known=is_of_the_tenant))
     app.include_router(budgets_router(owns=owns))
     hardened = prodkit_settings if prodkit_settings is not None else Settings()
-    if (
-        hardened.api_keys.is_on
-    ):  # without, there is nothing to administer, and every answer would be an error of ours
+    # Without, there is nothing to administer, and every answer would be an error of ours.
+    if hardened.api_keys.is_on:
         app.include_router(keys_router(scope="admin"))
     app.include_router(page_router())
     kit = harden(app, *_of_our_own(hardened), settings=hardened)
@@ -88,12 +87,12 @@ def create_app(
 
 
 def _of_our_own(settings: Settings) -> Iterator[Feature]:
-    """What fits this application better than the defaults of the library, wherever the operator has set nothing."""
+    """What fits this application better than the defaults of the library; what the operator has set holds."""
     for kind, section, ours in (
         (SecurityHeaders, settings.security_headers, {"web_paths": ("/", "/page/*")}),
         (FetchMetadata, settings.fetch_metadata, {"mode": "enforce"}),
         (LoadShedding, settings.load_shedding, {"max_in_flight": _MOST_IN_FLIGHT}),
         (Compression, settings.compression, {"encodings": ("gzip",)}),
     ):
-        if not section.model_fields_set:
-            yield kind(**ours)
+        given = {name: getattr(section, name) for name in section.model_fields_set}
+        yield kind(**ours | given)

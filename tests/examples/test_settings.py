@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
+from examples.research_agents.app import create_app
 from examples.research_agents.settings import ResearchSettings, read_settings
+from prodkit import Settings, kit_of
 from prodkit.core.exceptions import SettingsError
 
 
@@ -70,3 +74,22 @@ def test_what_does_not_go_together_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RESEARCH_MODEL_BASE_URL", "http://127.0.0.1:1/v1")
     with pytest.raises(SettingsError, match="RESEARCH_MODEL_BASE_URL needs RESEARCH_MODEL_ID"):
         read_settings()
+
+
+def test_what_the_operator_sets_is_set_beside_what_fits_the_application():
+    """One value of a section does not undo the others, and his own holds."""
+    app = create_app(
+        ResearchSettings(parallel_api_key="k" * 40),
+        prodkit_settings=Settings(
+            _env_file=None,
+            environment="development",
+            fetch_metadata={"exempt_paths": ["/callback"]},
+            load_shedding={"max_in_flight": 7},
+        ),
+    )
+    features: Any = kit_of(app).features
+    assert features["fetch_metadata"].settings.mode == "enforce"
+    assert features["fetch_metadata"].settings.exempt_paths == ("/callback",)
+    assert features["load_shedding"].settings.max_in_flight == 7
+    assert features["security_headers"].settings.web_paths == ("/", "/page/*")
+    assert features["compression"].settings.encodings == ("gzip",)
