@@ -94,5 +94,6 @@ def _of_our_own(settings: Settings) -> Iterator[Feature]:
         (LoadShedding, settings.load_shedding, {"max_in_flight": _MOST_IN_FLIGHT}),
         (Compression, settings.compression, {"encodings": ("gzip",)}),
     ):
-        given = {name: getattr(section, name) for name in section.model_fields_set}
+        defaults = type(section)()
+        given = {name: value for name, value in section if value != getattr(defaults, name)}
         yield kind(**ours | given)
