@@ -31,7 +31,7 @@ ORIGIN: Final = "https://app.example.com"
 Header = tuple[bytes, bytes]
 
 COMMON: Final[tuple[Header, ...]] = (
-    (b"host", b"127.0.0.1:8000"),
+    (b"host", b"api.example.com"),
     (b"user-agent", b"benchmark/1.0"),
     (b"accept", b"application/json"),
     (b"accept-encoding", b"identity"),

@@ -88,11 +88,11 @@ def load(port: int, headers: Iterable[tuple[bytes, bytes]], seconds: float) -> t
     lines = [f"{name.decode()}: {value.decode()}" for name, value in headers if name != b"host"]
     wrk = shutil.which("wrk")
     if wrk is None:
-        head = "\r\n".join([f"GET {path_at(1)} HTTP/1.1", f"host: 127.0.0.1:{port}", *lines, "", ""])
+        head = "\r\n".join([f"GET {path_at(1)} HTTP/1.1", "host: api.example.com", *lines, "", ""])
         command = [sys.executable, "-m", "benchmarks.client", str(port), str(CONNECTIONS), str(seconds), head]
     else:
         command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s"]
-        for line in lines:
+        for line in ("Host: api.example.com", *lines):
             command += ["-H", line]
         command.append(f"http://127.0.0.1:{port}{path_at(1)}")
     done = _run_on(_processor(1), command)

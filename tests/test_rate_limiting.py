@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
@@ -12,7 +13,6 @@ from starlette.websockets import WebSocketDisconnect
 
 from prodkit.core.clock import FakeClock
 from prodkit.core.exceptions import InstallationError, SettingsError
-from prodkit.core.features import MetricSource
 from prodkit.installation import install
 from prodkit.rate_limiting import Policy, RateLimiting, RateLimitingSettings
 from prodkit.settings import Settings
@@ -173,10 +173,10 @@ def test_a_policy_on_trial_only_counts():
     app = App(RateLimiting("3/minute", address=None, policies=[Policy("trial", "1/minute", enforce=False)]))
     assert app.statuses(4) == [200, 200, 200, 429]
     assert "trial" not in app.client().get("/").headers["ratelimit"]
-    (source,) = app.kit.all(MetricSource)
+    limiting: Any = app.kit.features["rate_limiting"]
     counts = {
         (sample.labels["policy"], sample.labels["outcome"]): sample.value
-        for sample in source.samples()
+        for sample in limiting.limiter.samples()
         if sample.value
     }
     assert counts == {

@@ -126,14 +126,24 @@ def test_what_a_second_signal_means(is_worker, after, second, is_cut):
     assert connection.transport.aborted is is_cut
 
 
+def arguments_of(**given: float | None) -> argparse.Namespace:
+    """What the command line leaves at its defaults, and what is *given*."""
+    defaults = {"host": "h", "port": 1, "uds": None, "workers": 1, "keep_alive": 65}
+    limits = {
+        "head_timeout": 10.0,
+        "write_timeout": 60.0,
+        "max_connections": None,
+        "max_connections_per_address": None,
+    }
+    return argparse.Namespace(**defaults | limits | given)
+
+
 @pytest.mark.parametrize(
     ("given", "shutdown", "wanted"), [(None, 25.0, 5.0), (None, 4.0, 2.0), (0.0, 25.0, 0.0), (7.0, 25.0, 7.0)]
 )
 def test_default_lame_duck(given, shutdown, wanted):
     """Five seconds, less where the whole stop is shorter, and what was asked for."""
-    arguments = argparse.Namespace(
-        lame_duck=given, shutdown=shutdown, host="h", port=1, uds=None, workers=1, keep_alive=65
-    )
+    arguments = arguments_of(lame_duck=given, shutdown=shutdown)
     assert _options(arguments, object()).lame_duck_seconds == wanted
 
 
@@ -146,7 +156,5 @@ def test_no_lame_duck_in_development():
 
     app = FastAPI()
     harden(app, settings=Settings(environment="development"))
-    arguments = argparse.Namespace(
-        lame_duck=None, shutdown=25.0, host="h", port=1, uds=None, workers=1, keep_alive=65
-    )
+    arguments = arguments_of(lame_duck=None, shutdown=25.0)
     assert _options(arguments, app).lame_duck_seconds == 0
