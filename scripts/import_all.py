@@ -22,6 +22,7 @@ EXTRAS = {
     "otel": "opentelemetry.sdk",
     "postgres": "asyncpg",
     "prices": "genai_prices",
+    "compression": "brotli",
     "server": "uvicorn",
 }
 
