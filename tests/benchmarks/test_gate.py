@@ -83,7 +83,7 @@ def test_exit_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     """CI sees 0 only when all bars hold; where calls fail nobody waits for the instructions."""
     counted = []
 
-    def counting(_names: object) -> dict:
+    def counting(_names: object, _routes: object) -> dict:
         counted.append(1)
         return GOOD_INSTRUCTIONS
 
