@@ -69,6 +69,8 @@ _VERB = (
     r"implements?|accepts?|takes?|yields?|behaves?|works|introduces?|removes?|computes?|shows?|stands?|adds?|enables?)\b"
 )
 _SEVERAL = re.compile(r",\s+|\s+and\s+|\s+or\s+|\s*/\s*|:\s+|\s+[\u2013\u2014]\s+|\s+\|\s+")
+# Nothing has a name of so many; the expression that looks for it takes as long to compile as it has words.
+_MAX_WORDS = 30
 _MARKS = re.compile(r"[\"'`*\u201c\u201d]")
 
 
@@ -99,6 +101,8 @@ class Subject:
 
     def governs(self, sentence: str) -> bool:
         """Whether this thing is the grammatical subject of *sentence*, or what the sentence gives a name to."""
+        if len(self.words) > _MAX_WORDS:
+            return False
         plain = _MARKS.sub("", sentence.strip())
         thing = self._pattern()
         kind = rf"(?:\s+(?:{self.kind}s?|{'|'.join(sorted(self._kinds()))}))?"

@@ -153,9 +153,9 @@ class StaticKeys:
             return None
         # A key that was accepted before is known again by a digest of half the price.
         tag = blake2s(key).digest()
-        if tag in self._accepted:
+        try:
             principal = self._accepted[tag]
-        else:
+        except KeyError:
             digest = sha256(key).digest()
             if digest not in self._known:
                 return None

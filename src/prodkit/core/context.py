@@ -146,7 +146,10 @@ class RequestContext:
         self.has_repeated_headers = len(headers) != len(lines)
         self.response_headers: dict[bytes, bytes] = {}
         self.started_at = started_at
-        self.scheme: str = scope["scheme"] if "scheme" in scope else "http"  # noqa: SIM401 - get() is a call
+        try:
+            self.scheme: str = scope["scheme"]
+        except KeyError:  # optional in ASGI
+            self.scheme = "http"
         self.correlation_id = ""
         self.trace_id: str | None = None
         self.client_ip: IPv4Address | IPv6Address | None = None

@@ -38,6 +38,7 @@ _MAX_METHOD: Final = 32
 
 _PATH: Final = '"path":'
 _THOUSANDTHS: Final = tuple(f"{number:03d}" for number in range(1000))
+_DIGITS: Final = tuple(map(str, range(1000)))
 
 
 def level_of(status: int | None, outcome: str) -> int:
@@ -108,8 +109,10 @@ class AccessLog:
         differs from `duration_ms`: where a body was streamed.
         """
         key = (event.route, event.method, event.status, event.outcome, event.kind)
-        known = self._known
-        head = known[key] if key in known else self._json_head(key)
+        try:  # asking first would hash the key twice
+            head = self._known[key]
+        except KeyError:
+            head = self._json_head(key)
         if head is None:
             return
         context = event.context
@@ -130,18 +133,30 @@ class AccessLog:
         if second != self._second:
             self._tick(second)
         who = (context.client_text, context.principal.id)
-        callers = self._callers
-        caller = callers[who] if who in callers else self._json_caller(who, context)
+        try:
+            caller = self._callers[who]
+        except KeyError:
+            caller = self._json_caller(who, context)
         path = ""
         if self._with_path and context.scope is not None:
             path = quoted(context.scope["path"])
             if len(path) > _SHORT_PATH:
                 path = quoted(_without_credentials(context.scope["path"]))
         micros = int(duration * 1e6)
+        received, sent = context.bytes_received, context.bytes_sent
+        if duration < 1 and received < 1000 and sent < 1000:
+            # Looking a number's digits up takes a third of what writing them takes.
+            self._write(
+                f"{self._prefix}{_THOUSANDTHS[int((now - second) * 1000)]}{head}{path}{caller}"
+                f"{_DIGITS[micros // 1000]}.{_THOUSANDTHS[micros % 1000]},"
+                f'"bytes_received":{_DIGITS[received]},"bytes_sent":{_DIGITS[sent]},'
+                f'"correlation_id":"{context.correlation_id}"{tail}'
+            )
+            return
         self._write(
             f"{self._prefix}{_THOUSANDTHS[int((now - second) * 1000)]}{head}{path}{caller}"
-            f'"duration_ms":{micros // 1000}.{_THOUSANDTHS[micros % 1000]},"bytes_received":{context.bytes_received},'
-            f'"bytes_sent":{context.bytes_sent},"correlation_id":"{context.correlation_id}"{tail}'
+            f'{micros // 1000}.{_THOUSANDTHS[micros % 1000]},"bytes_received":{received},"bytes_sent":{sent},'
+            f'"correlation_id":"{context.correlation_id}"{tail}'
         )
 
     def _skips(self, event: RequestFinished) -> bool:
@@ -174,7 +189,7 @@ class AccessLog:
         principal = context.principal
         text = (
             f',"client_ip":{"null" if address is None else quoted(str(address))},'
-            f'"principal":{"null" if principal is ANONYMOUS else quoted(principal.id)},'
+            f'"principal":{"null" if principal is ANONYMOUS else quoted(principal.id)},"duration_ms":'
         )
         if not self._with_path:
             text = text[1:]

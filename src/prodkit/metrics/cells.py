@@ -48,8 +48,10 @@ class Cells:
     def observe(self, event: RequestFinished) -> None:
         """Count *event*. An observer: two searches in the buckets are all it calls."""
         key = (event.method, event.route, event.status, event.outcome)
-        cells = self._cells
-        cell = cells[key] if key in cells else self._cell(key)
+        try:  # asking first would hash the key twice
+            cell = self._cells[key]
+        except KeyError:
+            cell = self._cell(key)
         seconds = event.duration_seconds
         first = event.first_byte_seconds
         if event.status == 101 and first is not None:

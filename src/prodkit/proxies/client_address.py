@@ -111,15 +111,20 @@ class ClientAddress:
     def guard(self, context: RequestContext) -> None:
         """Write `client_ip`, `scheme` and `peer_trusted` into *context*. Refuses nothing."""
         scope = context.scope or {}
-        client = scope["client"] if "client" in scope else None  # noqa: SIM401 - get() is a call, on every request
+        try:
+            client = scope["client"]
+        except KeyError:  # optional in ASGI
+            client = None
         # uvicorn's marker of an address it took from X-Forwarded-For is port 0, which no connection has.
         if client is None or client[1] == 0 or not client[0]:
             self._peerless(context, scope, client)
             return
         host = client[0]
-        context.client_ip, context.client_text, trusted = (
-            self._peers[host] if host in self._peers else self._learn(host, context)
-        )
+        try:
+            known = self._peers[host]
+        except KeyError:
+            known = self._learn(host, context)
+        context.client_ip, context.client_text, trusted = known
         if trusted:
             self._believe(context, scope)
 
@@ -171,7 +176,10 @@ class ClientAddress:
         told = _NOTHING
         if own in headers:
             value = _joined(scope, own) if is_repeated else headers[own]
-            told = self._told[value] if value in self._told else self._read(value)
+            try:
+                told = self._told[value]
+            except KeyError:
+                told = self._read(value)
         address, client, proto, host = told
         if client is not None:
             context.client_ip = address

@@ -128,8 +128,10 @@ class Limit:
             token = (
                 (principal.kind, principal.id) if tenant is None else (principal.kind, tenant, principal.id)
             )
-        remembered = self._by_caller
-        asks = remembered[token] if token in remembered else self._remember_caller(token, context)
+        try:  # asking first would hash the token twice
+            asks = self._by_caller[token]
+        except KeyError:
+            asks = self._remember_caller(token, context)
         limiter = self.limiter
         headers = context.response_headers
         if self._admit is not None and not limiter.is_special:

@@ -117,7 +117,10 @@ class Limiter:
                     break
         if b"cookie" in headers:
             self._check_cookies(context, lines)
-        raw: bytes | None = scope["raw_path"] if "raw_path" in scope else None  # noqa: SIM401 - get() is a call
+        try:
+            raw: bytes | None = scope["raw_path"]
+        except KeyError:  # optional in ASGI
+            raw = None
         path = raw or scope["path"].encode("utf-8", "surrogatepass")
         if len(path) > self._surely_short:
             self._check_long_path(path)

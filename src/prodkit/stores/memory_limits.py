@@ -118,10 +118,13 @@ class MemoryRateLimitStore:
     def admit(self, key: str, rate: Rate, cost: int) -> int | None:
         """See `ImmediateStore.admit`. It costs two function calls."""
         full_at = self._full_at
-        if key not in full_at or cost < 0:
+        try:
+            moment = full_at[key]
+        except KeyError:
+            return None
+        if cost < 0:
             return None
         now = self._now_ns()
-        moment = full_at[key]
         if moment < now:  # noqa: PLR1730 - max() is a call
             moment = now
         moment += cost * rate.interval_ns

@@ -98,18 +98,20 @@ class Pipeline:
             else:
                 await serve_websocket(self, scope, receive, send)
             return
-        if "state" not in scope:
+        try:  # here and below: asking whether a key is there costs as much as looking it up
+            state = scope["state"]
+        except KeyError:
             scope["state"] = state = {}
         else:
-            state = scope["state"]
             if STATE_KEY in state:
                 await serve_joined(self, scope, receive, send)
                 return
-        if "root_path" not in scope:  # optional in ASGI
-            scope["root_path"] = ""
+        try:
+            root_path: str = scope["root_path"]
+        except KeyError:  # optional in ASGI
+            scope["root_path"] = root_path = ""
 
         kit = self.kit
-        root_path: str = scope["root_path"]
         context = _new(Exchange)
         context._monotonic = monotonic = self._monotonic
         context._static = self._static
