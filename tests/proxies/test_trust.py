@@ -158,7 +158,6 @@ def test_server_that_rewrites_with_a_port_is_noticed(caplog: pytest.LogCaptureFi
     [
         (("10.0.0.9", 5050), "203.0.113.5, 10.0.0.9:5050"),
         (("2001:db8:f::9", 5050), "203.0.113.5, [2001:db8:f::9]:5050"),
-        (("10.0.0.9", 5050), "10.0.0.9:5050, 6.6.6.6"),
     ],
 )
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "CF-Connecting-IP"])
@@ -177,6 +176,34 @@ def test_caller_cannot_make_it_look_like_the_work_of_the_server(trust: dict[str,
     guesses = ", ".join(f"{PROXY}:{port}" for port in range(4700, 4720))
     context = asked(trust, ("x-forwarded-for", f"{guesses}, 198.51.100.7"), peer=(PROXY, 4711))
     assert (str(context.client_ip), context.peer_trusted) == ("198.51.100.7", True)
+
+
+@pytest.mark.parametrize(
+    ("trust", "found"),
+    [
+        (BEHIND, "198.51.100.7"),
+        ({"trusted_hops": 1}, "198.51.100.7"),
+        (BEHIND | {"header": "CF-Connecting-IP"}, "203.0.113.8"),
+        (BEHIND | {"header": "X-Real-IP"}, None),
+    ],
+)
+def test_port_that_was_guessed_at_the_left_end_makes_nobody_the_proxy(
+    trust: dict[str, Any], found: str | None
+):
+    """Where the peer stands leftmost nothing is vouched for, and the caller is who the header names or nobody."""
+    doubts = Doubts()
+    headers = [
+        (b"x-forwarded-for", f"{PROXY}:4711, 198.51.100.7".encode()),
+        (b"cf-connecting-ip", b"203.0.113.8"),
+        (b"x-forwarded-proto", b"https"),
+    ]
+    scope = http_scope("/", headers=headers, client=(PROXY, 4711))
+    context = resolved(scope, doubts=doubts, **trust)
+    assert context.client_text == found
+    assert (None if context.client_ip is None else str(context.client_ip)) == found
+    assert scope["client"] == (None if found is None else (found, 0))
+    assert (context.scheme, context.peer_trusted) == ("http", False)
+    assert doubts.counts["server", "bypassed"] == 1
 
 
 def test_proxy_that_was_not_named_is_told_of_once(caplog: pytest.LogCaptureFixture):

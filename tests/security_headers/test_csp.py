@@ -75,6 +75,15 @@ def test_nonce_is_added_to_what_was_in_force(policy: str, scripts: list[str], st
     assert found.get("style-src") == styles
 
 
+@pytest.mark.parametrize("policy", ["{}-src 'self' 'unsafe-inline'", "default-src 'self' 'unsafe-inline'"])
+def test_nonce_of_a_script_leaves_inline_styles_alone(policy: str):
+    """Where all inline styles are allowed they still are; a script without the nonce is not, whatever the policy said."""
+    scripts = parsed(with_nonce(policy.format("script"), "x"))
+    assert scripts["script-src"] == ["'self'", "'unsafe-inline'", "'nonce-x'"]
+    styles = parsed(with_nonce(policy.format("style"), "x"))
+    assert styles.get("style-src", styles.get("default-src")) == ["'self'", "'unsafe-inline'"]
+
+
 def test_nonce_reaches_the_narrower_directives():
     """`script-src-elem` is what counts for elements where it stands."""
     found = parsed(with_nonce("script-src 'self'; script-src-elem 'none'; img-src *", "x"))

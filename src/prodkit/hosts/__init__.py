@@ -60,8 +60,8 @@ class HostsSettings(FeatureSettings):
     exempt_paths: Annotated[
         tuple[str, ...],
         Field(
-            description="Paths for which neither host nor https is asked, as a JSON list; one that ends in a slash stands for "
-            'all below it, e.g. `["/.well-known/acme-challenge/"]`. Probes need no entry. Default none.',
+            description="Paths for which neither host nor https is asked, as a JSON list; one that ends in a slash, or in `/*`, "
+            'stands for all below it, e.g. `["/.well-known/acme-challenge/"]`. Probes need no entry. Default none.',
         ),
     ] = ()
 
@@ -79,8 +79,14 @@ class HostsSettings(FeatureSettings):
     @field_validator("exempt_paths")
     @classmethod
     def _are_paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        value = tuple(path.removesuffix("*") if path.endswith("/*") else path for path in value)
         for position, path in enumerate(value, start=1):
-            if not path.startswith("/") or path == "/" or {".", ".."}.intersection(path.split("/")):
+            if (
+                not path.startswith("/")
+                or path == "/"
+                or "*" in path
+                or {".", ".."}.intersection(path.split("/"))
+            ):
                 message = (
                     f"entry {position} is not a path of its own | Write paths from the root, such as /healthz, or "
                     "/.well-known/acme-challenge/ for all below it."
@@ -174,6 +180,8 @@ class HostGuard:
                 b"host" in headers
                 and headers[b"host"] in known
                 and not context.has_repeated_headers
+                # Nothing but the path of a URL begins so.
+                and (scope.get("raw_path") or b"/")[:1] == b"/"
                 and scope["path"][:1] == "/"
             ):
                 host = known[headers[b"host"]]

@@ -17,7 +17,7 @@ __all__ = ["AllowedHosts", "Authority", "Pattern", "parse_authority", "parse_pat
 # Underscores are in no host name and in many names of containers. Labels of 63 and names of 253 octets: RFC 1035, 2.3.4.
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _AUTHORITY = re.compile(
-    rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*)\.?|\[(?P<ipv6>[0-9a-f:.]{{2,45}})\])(?::(?P<port>[0-9]{{0,5}}))?"
+    rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*)\.?|\[(?P<ipv6>[0-9a-f:.]{{2,45}})\])(?::(?P<port>[0-9]{{1,5}}))?"
 )
 _MAX_NAME: Final = 253
 # Name, last dot, colon and five digits.

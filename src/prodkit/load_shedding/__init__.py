@@ -45,8 +45,9 @@ class LoadSheddingSettings(FeatureSettings):
         Field(
             ge=0.005,
             le=60,
-            description="A request that has waited longer than this for the event loop is refused. Default: no limit; 0.1 suits "
-            "most services. The one limit that protects coroutines that compute.",
+            description="A request that has waited longer than this for the event loop is refused, as far as one turn of the loop "
+            "tells: what came during the turn before may have waited as long again. Default: no limit; 0.1 suits most services. "
+            "The one limit that protects coroutines that compute.",
         ),
     ] = None
     max_waiting_threads: Annotated[

@@ -68,7 +68,7 @@ class Refusals:
             for seconds in range(retry_after_seconds, 2 * retry_after_seconds + 1)
         ]
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._began_at = 0.0
+        self._began_at = self._last_at = 0.0
         self._before = self._seen = self.total = 0
 
     def answer(self, context: RequestContext, policy: str) -> Answer:
@@ -76,6 +76,7 @@ class Refusals:
         self.counts[policy, "denied"] += 1
         self.total += 1
         context.outcome = "shed"
+        self._last_at = context.started_at
         if self._loop is not asyncio.get_running_loop():
             self._begin(policy)
         if not self._body:
@@ -93,7 +94,7 @@ class Refusals:
 
     def _begin(self, policy: str) -> None:
         self._loop = loop = asyncio.get_running_loop()
-        self._began_at = self._kit.clock.monotonic()
+        self._began_at = self._last_at
         self._before, self._seen = self.total - 1, self.total
         LOGGER.warning("shedding load (%s): %s", policy, self._state())
         loop.call_later(_QUIET_SECONDS, self._check, loop)
@@ -107,18 +108,18 @@ class Refusals:
             loop.call_later(_QUIET_SECONDS, self._check, loop)
             return
         self._loop = None
-        seconds = self._kit.clock.monotonic() - self._began_at - _QUIET_SECONDS
         LOGGER.warning(
-            "shedding is over: %d requests were refused in %.0f s; %s",
+            "shedding is over: %d requests were refused in %.1f s; %s",
             self.total - self._before,
-            max(0.0, seconds),
+            max(0.0, self._last_at - self._began_at),
             self._state(),
         )
 
     def samples(self) -> Iterable[Sample]:
         """One counter for each policy and outcome that occurred or may."""
         for (policy, outcome), count in self.counts.items():
-            if count or outcome in ("allowed", "denied"):
+            # Streams are counted as they go on, in a gauge of their own.
+            if count or outcome == "denied" or (outcome == "allowed" and policy != "streams"):
                 yield Sample(
                     "prodkit_load_shedding_decisions_total",
                     {"policy": policy, "outcome": outcome},

@@ -222,7 +222,8 @@ class Shedder:
                 f"{places.used} at work of {places.limit}, {places.waiting} waiting, {places.begun} streams"
             )
         if self._lag is not None:
-            told.append(f"the loop was {self._lag.seconds:.3f} s late")
+            late = max(self._lag.seconds, self._lag.pending(self._monotonic()))
+            told.append(f"the loop was {late:.3f} s late")
         if self._max_waiting_threads is not None:
             told.append(f"{self._waiting_threads} waiting for a thread")
         return "; ".join(told)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from prodkit.core.asgi import header_lines
 from prodkit.core.features import Sample
@@ -166,13 +166,13 @@ class ClientAddress:
         """Take caller, scheme and host from what the trusted peer sent along."""
         headers, is_repeated, own = context.headers, context.has_repeated_headers, self._header
         # Without a colon there is neither a port nor an IPv6 address in it.
-        if (
-            _LIST in headers
-            and (is_repeated or b":" in headers[_LIST])
-            and self._was_rewritten(context, scope)
-        ):
-            self._refer_to_server()
-            return
+        if _LIST in headers and (is_repeated or b":" in headers[_LIST]):
+            place = self._place_of_peer(context, scope)
+            if place is not None:
+                if place == "left":
+                    self._doubt_peer(context, scope)
+                self._refer_to_server()
+                return
         told = _NOTHING
         if own in headers:
             value = _joined(scope, own) if is_repeated else headers[own]
@@ -259,27 +259,40 @@ class ClientAddress:
         context.client_text = None if address is None else str(address)
         self._refer_to_server()
 
-    def _was_rewritten(self, context: RequestContext, scope: Scope) -> bool:
-        """Whether `client` stands in X-Forwarded-For with its port: no proxy writes down itself, but uvicorn takes both.
+    def _doubt_peer(self, context: RequestContext, scope: Scope) -> None:
+        """Take the caller from the header, and vouch for nothing.
+
+        Either the server took the peer from the left end, where everybody may write, or the caller has written the proxy's
+        address and guessed its port. In both cases the peer's address is not the caller's.
+        """
+        lines = header_lines(scope["headers"], self._header)
+        address = self._read(b",".join(lines[-MAX_HOPS:])).address if lines else None
+        if address is not None and self._hops is None and self._is_list and self.trusts(address):
+            address = None
+        context.client_ip = address
+        context.client_text = text = None if address is None else str(address)
+        scope.setdefault(PEER_SCOPE_KEY, scope["client"])
+        scope["client"] = None if text is None else (text, 0)
+
+    def _place_of_peer(self, context: RequestContext, scope: Scope) -> Literal["left", "right"] | None:
+        """Where `client` stands in X-Forwarded-For with its port: no proxy writes down itself, but uvicorn takes both.
 
         Where the entry has no port there is uvicorn's port 0 to tell it by. Only where uvicorn looks: at the left end, when
         it trusts everybody, and from the right on. In between callers could write down ports until one is right.
         """
         client = scope.get("client")
         if not client:
-            return False
+            return None
         host, port = client[0], client[1]
         own = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode("latin-1", "replace")
         value = _joined(scope, _LIST) if context.has_repeated_headers else context.headers[_LIST]
-        if value.partition(b",")[0].strip(b" \t") == own:
-            return True
         for number, entry in enumerate(reversed(value.rsplit(b",", MAX_HOPS)[-MAX_HOPS:]), start=1):
             if entry.strip(b" \t") == own:
-                return True
+                return "right"
             address = parse_address(entry.strip(b" \t").decode("latin-1"))
             if address is None or number == self._hops or (self._hops is None and not self.trusts(address)):
                 break
-        return False
+        return "left" if value.partition(b",")[0].strip(b" \t") == own else None
 
     def _refer_to_server(self) -> None:
         self._counts["server", "bypassed"] += 1

@@ -109,7 +109,8 @@ def _fault_of_sources(name: str, sources: list[str]) -> str | None:
 def with_nonce(policy: str, nonce: str) -> str:
     """*policy*, with inline scripts and styles allowed that carry *nonce*.
 
-    A directive that is missing gets the sources that were in force in its place, so that nothing else is allowed.
+    A directive that is missing gets the sources that were in force in its place, so that nothing else is allowed. Styles that
+    are all allowed inline stay so: beside a nonce browsers ignore 'unsafe-inline', which for scripts is what a nonce is for.
     """
     source = f"'nonce-{nonce}'"
     directives: dict[str, list[str]] = {}
@@ -117,7 +118,8 @@ def with_nonce(policy: str, nonce: str) -> str:
         directives.setdefault(name, sources)
     for name, fallbacks in _INLINE.items():
         found = next((one for one in (name, *fallbacks) if one in directives), None)
-        if found is not None:
+        is_open = found is not None and name.startswith("style-") and "'unsafe-inline'" in directives[found]
+        if found is not None and not is_open:
             directives[name] = [*(one for one in directives[found] if one != "'none'"), source]
     return _text(directives)
 

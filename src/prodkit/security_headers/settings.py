@@ -43,7 +43,7 @@ class SecurityHeadersSettings(FeatureSettings):
         tuple[str, ...],
         Field(
             description='Paths that get the preset `web` where the rest gets another: exact ones, or all below one, e.g. `["/", '
-            '"/static/*"]`. The longest that fits counts. Default: none.',
+            '"/static/*"]`; `"/static/"` is one page. The longest that fits counts. Default: none.',
         ),
     ] = ()
     api_paths: Annotated[
