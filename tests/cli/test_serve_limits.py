@@ -93,3 +93,19 @@ def test_impossible_limits_are_usage_errors(words, capsys):
     """Exit code 2, naming the option."""
     assert main(["serve", "nothing_here:app", *words]) == 2
     assert words[0] in capsys.readouterr().err
+
+
+def test_prefix_reaches_the_server(options):
+    """What a proxy takes off is said to the server, as FastAPI wants it."""
+    given = options("--root-path", "/shop/")
+    config = serving._config(serving.Worker("limited_shop:app", 0), given)
+    assert (given.root_path, config.root_path) == ("/shop", "/shop")
+    assert options().root_path == ""
+
+
+@pytest.mark.parametrize("prefix", ["shop", "//shop", "/a b", "/a?b", "/a#b", "/%61", "https://example.com/", "/a\x00"])
+def test_prefix_that_is_none_is_refused(options, prefix: str, capsys):
+    """What could not be the beginning of a path is told before anything listens."""
+    with pytest.raises((SystemExit, AssertionError)):
+        options("--root-path", prefix)
+    assert "--root-path" in capsys.readouterr().err

@@ -104,3 +104,10 @@ def test_a_long_text_of_almost_credentials_takes_no_time():
     for piece in ("a_b_0123456789ab_", "pk_", "a.", f"{'a' * 43}.", "shop_live_", "eyJaaaa."):
         with cpu_within(2):
             redact_text(piece * (400_000 // len(piece)))
+
+
+def test_what_is_said_about_credentials_is_none() -> None:
+    """Whether and where credentials are sent is what an auditor looks for in a configuration."""
+    said = {"allow_credentials": True, "with_credentials": "never", "cookie_name": "__Host-session"}
+    assert redact(said) == said
+    assert redact({"credentials": "x", "cookie": "y"}) == {"credentials": MASK, "cookie": MASK}

@@ -61,6 +61,12 @@ def register(commands: Commands, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=_port, default=8000, help="port to listen on, 0 for a free one (8000)")
     parser.add_argument("--uds", metavar="PATH", help="listen on a Unix socket in place of host and port")
+    parser.add_argument(
+        "--root-path",
+        metavar="PREFIX",
+        type=_prefix,
+        help="prefix of every path that a proxy in front has taken off, e.g. /shop (none)",
+    )
     parser.add_argument("--workers", metavar="N", type=_count, default=1, help="processes (1)")
     parser.add_argument(
         "--lame-duck",
@@ -143,6 +149,7 @@ def _options(arguments: argparse.Namespace, application: Any) -> ServeOptions:  
         host=arguments.host,
         port=arguments.port,
         uds=arguments.uds,
+        root_path=arguments.root_path or "",
         workers=arguments.workers,
         lame_duck_seconds=lame_duck,
         shutdown_seconds=arguments.shutdown,
@@ -189,6 +196,13 @@ def _warn(target: str, application: Any, options: ServeOptions, console: Console
             f"PRODKIT_STORE is memory://: each of the {options.workers} workers counts for itself, so every limit is "
             "that many times as high. Set it to sqlite:///path/to/file.db or redis://host:6379/0 to share it."
         )
+
+
+def _prefix(text: str) -> str:
+    if not text.startswith("/") or text.startswith("//") or not text.isprintable() or set(text) & set(" ?#%"):
+        message = f"{text!r} is no path: write it as /shop, with all letters as they are meant"
+        raise argparse.ArgumentTypeError(message)
+    return text.rstrip("/")
 
 
 def _port(text: str) -> int:

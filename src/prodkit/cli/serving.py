@@ -48,6 +48,7 @@ class ServeOptions:
         host: address to listen on.
         port: 0 takes a free one.
         uds: path of a Unix socket, in place of host and port.
+        root_path: what a proxy in front has taken off every path, without a last slash; empty for nothing.
         workers: processes.
         lame_duck_seconds: how long to serve on, not ready, after SIGTERM.
         shutdown_seconds: how long a stop may take in all, the lame duck included, before requests are cancelled.
@@ -60,6 +61,7 @@ class ServeOptions:
     host: str
     port: int
     uds: str | None
+    root_path: str
     workers: int
     lame_duck_seconds: float
     shutdown_seconds: float
@@ -174,6 +176,7 @@ def _config(factory: Any, options: ServeOptions) -> Config:  # Any: uvicorn call
         host=options.host,
         port=options.port,
         uds=options.uds,
+        root_path=options.root_path,
         workers=options.workers,
         proxy_headers=False,  # `proxies` decides whom to believe
         server_header=False,

@@ -25,7 +25,18 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 # Names that the pattern above would catch and that hold no secret.
-_HARMLESS_NAME = frozenset({"input_tokens", "output_tokens", "total_tokens", "max_tokens", "token_type"})
+_HARMLESS_NAME = frozenset(
+    {
+        "allow_credentials",
+        "cookie_name",
+        "input_tokens",
+        "max_tokens",
+        "output_tokens",
+        "token_type",
+        "total_tokens",
+        "with_credentials",
+    }
+)
 
 _SHAPES: Final = (
     # scheme://user:password@host, up to the last @, since a password may hold one

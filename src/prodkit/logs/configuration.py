@@ -57,15 +57,22 @@ def _not_repeated(record: logging.LogRecord) -> bool:
     return error is None or vars(error).pop(_MARK, None) is None
 
 
-# uvicorn writes the access lines of WebSockets with its errors, query string and the tickets in it included; and an error
-# for every handshake that was refused with a response.
-_SOCKET_LOGGER: Final = "uvicorn.error"
-_SOCKET_LINES: Final = ('%s - "WebSocket %s"', "ASGI callable returned without completing handshake.")
+# uvicorn writes the access lines of WebSockets with its errors, query string and the tickets in it included; an error for every
+# handshake that was refused with a response, and for every stream that did not come to its end, ours cut short or theirs broken.
+_SERVER_ERRORS: Final = "uvicorn.error"
+_TOLD_BY_US: Final = (
+    '%s - "WebSocket %s"',
+    "connection open",
+    "connection closed",
+    "connection rejected (",
+    "ASGI callable returned without completing handshake.",
+    "ASGI callable returned without completing response.",
+)
 
 
-def _not_about_a_socket(record: logging.LogRecord) -> bool:
+def _not_told_by_us(record: logging.LogRecord) -> bool:
     """A `logging` filter: False for what our own access line says."""
-    return not (isinstance(record.msg, str) and record.msg.startswith(_SOCKET_LINES))
+    return not (isinstance(record.msg, str) and record.msg.startswith(_TOLD_BY_US))
 
 
 class _Saved:
@@ -107,7 +114,7 @@ def configure(
         for name in _REPEATERS:
             logging.getLogger(name).addFilter(_not_repeated)
         if own_access_lines:
-            logging.getLogger(_SOCKET_LOGGER).addFilter(_not_about_a_socket)
+            logging.getLogger(_SERVER_ERRORS).addFilter(_not_told_by_us)
         _undo.append(_remove_filters)
         if shape != "logger":
             _undo.append(_take_over(shape, level, sink, redacted_names, own_access_lines=own_access_lines))
@@ -126,7 +133,7 @@ def configure(
 def _remove_filters() -> None:
     for name in _REPEATERS:
         logging.getLogger(name).removeFilter(_not_repeated)
-    logging.getLogger(_SOCKET_LOGGER).removeFilter(_not_about_a_socket)
+    logging.getLogger(_SERVER_ERRORS).removeFilter(_not_told_by_us)
 
 
 def _take_over(
