@@ -103,7 +103,9 @@ def test_prefix_reaches_the_server(options):
     assert options().root_path == ""
 
 
-@pytest.mark.parametrize("prefix", ["shop", "//shop", "/a b", "/a?b", "/a#b", "/%61", "https://example.com/", "/a\x00"])
+@pytest.mark.parametrize(
+    "prefix", ["shop", "//shop", "/a b", "/a?b", "/a#b", "/%61", "https://example.com/", "/a\x00"]
+)
 def test_prefix_that_is_none_is_refused(options, prefix: str, capsys):
     """What could not be the beginning of a path is told before anything listens."""
     with pytest.raises((SystemExit, AssertionError)):

@@ -219,7 +219,7 @@ def test_console_line_reads_well() -> None:
         client.get(path, headers={"X-Request-ID": "given-id-1"})
     assert text_of(logs) == (
         "15:06:40 info     GET /nowhere 404 refused 0.0 ms route=(unmatched) client=None "
-        'principal="ann \\"the admin\\"" id=given-id-1\n'
+        'principal="ann \\"the admin\\"" id=given-id-1 problem=not-found\n'
     )
 
 

@@ -116,8 +116,11 @@ def test_it_is_on_without_a_word():
 
 
 def test_a_route_documents_its_answers():
-    """408 and 504."""
-    assert {"408", "504"} <= Slow().app.openapi()["paths"]["/waits"]["get"]["responses"].keys()
+    """504, and 408 where there can be a body."""
+    paths = Slow().app.openapi()["paths"]
+    assert {"408", "504"} <= paths["/pieces"]["post"]["responses"].keys()
+    assert "504" in paths["/waits"]["get"]["responses"]
+    assert "408" not in paths["/waits"]["get"]["responses"]  # it has no body
 
 
 def test_a_handler_is_told_its_deadline():

@@ -103,6 +103,7 @@ class RequestContext:
         first_byte_at, ended_at: monotonic seconds of the response's start and of its last byte. Writer: pipeline.
         disconnected: the client left before the response was complete, as far as ASGI told. Writer: pipeline.
         error: the unexpected exception, if there was one; dropped when the request is over. Writer: pipeline.
+        problem: the name of the type and the detail of the problem document that was made last, or None. Writer: problems.
     """
 
     __slots__ = (
@@ -124,6 +125,7 @@ class RequestContext:
         "peer_trusted",
         "plain_headers",
         "principal",
+        "problem",
         "response_headers",
         "route",
         "routed",
@@ -168,6 +170,7 @@ class RequestContext:
         self.ended_at: float | None = None
         self.disconnected = False
         self.error: BaseException | None = None
+        self.problem: tuple[str, str] | None = None
         self._rare: Rare | None = None
 
     def __repr__(self) -> str:

@@ -83,6 +83,10 @@ def operations_of(document: dict[str, Any], kit: Kit) -> Iterator[tuple[dict[str
                 yield item[method.lower()], operation
 
 
+# No answer to a method whose requests have none (RFC 9110, 9.3.1).
+_ABOUT_BODIES = frozenset({"408", "413", "415"})
+
+
 def document_problems(document: dict[str, Any], kit: Kit) -> None:
     """Replace FastAPI's 422, add a `default` problem to every operation, and what each route's rules answer."""
     if not document.get("paths"):
@@ -99,9 +103,12 @@ def document_problems(document: dict[str, Any], kit: Kit) -> None:
                 responses["422"] = problem_response("The request did not validate.", "ValidationProblem")
             responses.setdefault("default", problem_response("Any other error."))
     for item, operation in operations_of(document, kit):
+        path_item = document["paths"][operation.path]
+        has_body = not any(item is path_item.get(method) for method in ("get", "head"))
         for rule in operation.rules:
             for status, response in rule.responses.items():
-                item["responses"].setdefault(status, response)
+                if has_body or status not in _ABOUT_BODIES:
+                    item["responses"].setdefault(status, response)
     if "HTTPValidationError" not in str(document["paths"]):
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)

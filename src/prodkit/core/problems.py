@@ -232,7 +232,10 @@ def problem_answer(problem: Problem, context: RequestContext | None = None) -> A
     context = context if context is not None else CURRENT.get()
     kind = problem.problem_type
     base = TYPE_BASE if context is None else context.kit.problem_type_base
-    correlation_id = "" if context is None else context.correlation_id
+    correlation_id = ""
+    if context is not None:
+        correlation_id = context.correlation_id
+        context.problem = (kind.name, problem.detail)
     document: dict[str, Any] = {
         "type": kind.uri or f"{base}{kind.name}",
         "title": kind.title,

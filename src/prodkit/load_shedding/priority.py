@@ -59,7 +59,7 @@ def priority(
 
     Args:
         importance: `critical` waits before all others and endures twice the loop lag; `background` waits behind all others
-            and is refused at half the loop lag.
+            and is refused at half the loop lag; `normal` is what a route is without a word, for one on a router that says another.
 
     Raises:
         SettingsError: there is no such importance.

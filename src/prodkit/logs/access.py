@@ -18,7 +18,7 @@ from prodkit.core.money import format_usd
 from prodkit.core.redaction import redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from prodkit.core.context import Outcome, RequestContext
     from prodkit.core.events import RequestFinished
@@ -35,6 +35,7 @@ _MAX_PATH: Final = 2048
 # No credential that is known by its shape is as short: nearly every path is written as it is.
 _SHORT_PATH: Final = 40
 _MAX_METHOD: Final = 32
+_MAX_DETAIL: Final = 200
 
 _PATH: Final = '"path":'
 _THOUSANDTHS: Final = tuple(f"{number:03d}" for number in range(1000))
@@ -59,6 +60,19 @@ def _spent(context: RequestContext) -> int | None:
     """Nano-USD that the request was charged, or None where nothing was metered."""
     rare = context._rare  # noqa: SLF001 - see `AccessLog.json`
     return None if rare is None else rare.usage.get("nano_usd")
+
+
+def _told(context: RequestContext) -> Iterator[tuple[str, str]]:
+    """Why the caller was answered with a problem, as fields.
+
+    The detail only where no code of the application has run: what that says may be about somebody.
+    """
+    if context.problem is None:
+        return
+    name, detail = context.problem
+    if not context.routed and detail:
+        yield "detail", redact_text(detail[:_MAX_DETAIL])
+    yield "problem", name
 
 
 class AccessLog:
@@ -124,6 +138,7 @@ class AccessLog:
             duration >= self._slow_seconds
             or event.first_byte_seconds is not duration
             or context.trace_id is not None
+            or context.problem is not None
             # The property would make what is rare, on every request.
             or (context._rare is not None and context._rare.usage)  # noqa: SLF001
         ):
@@ -174,6 +189,8 @@ class AccessLog:
         """What only some lines have at their end."""
         first, trace_id = event.first_byte_seconds, event.context.trace_id
         tail = "}\n"
+        for name, text in _told(event.context):
+            tail = f',"{name}":{quoted(text)}{tail}'
         nano = _spent(event.context)
         if nano is not None:
             tail = f',"cost_usd":"{format_usd(nano)}"{tail}'
@@ -253,6 +270,7 @@ class AccessLog:
             fields["trace_id"] = context.trace_id
         if slow:
             fields["slow"] = True
+        fields.update(_told(context))
         nano = _spent(context)
         if nano is not None:
             fields["cost_usd"] = format_usd(nano)
@@ -268,12 +286,13 @@ class AccessLog:
         target = quoted(str(fields.get("path", event.route)))[1:-1]
         who = "" if fields["principal"] is None else f" principal={quoted(str(fields['principal']))}"
         kind = " websocket" if event.kind == "websocket" else ""
+        why = f" problem={fields['problem']}" if "problem" in fields else ""
         cost = f" cost={fields['cost_usd']} USD" if "cost_usd" in fields else ""
         self._sink.write(
             f"{strftime('%H:%M:%S', gmtime(now))} {logging.getLevelName(level).lower():<8} "
             f"{quoted(str(fields['method']))[1:-1]}{kind} {target} {event.status} {event.outcome} "
             f"{event.duration_seconds * 1000:.1f} ms route={quoted(event.route)[1:-1]} client={fields['client_ip']}{who} "
-            f"id={event.context.correlation_id}{' slow' if 'slow' in fields else ''}{cost}\n"
+            f"id={event.context.correlation_id}{why}{' slow' if 'slow' in fields else ''}{cost}\n"
         )
 
     def logger(self, event: RequestFinished) -> None:
