@@ -30,18 +30,21 @@ WITH_JUNK = [(b"x-api-key", b"nobody-has-this-key")]
 class Call:
     """One request or handshake under way."""
 
-    def __init__(self, app: Any, scope: dict[str, Any], body: bytes = b"") -> None:
+    def __init__(self, app: Any, scope: dict[str, Any], body: bytes | None = b"") -> None:
         self.messages: list[dict[str, Any]] = []
         self.inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        if scope["type"] == "http":
+        if scope["type"] == "http" and body is not None:
             self.inbox.put_nowait({"type": "http.request", "body": body, "more_body": False})
-        else:
+        elif scope["type"] == "websocket":
             self.inbox.put_nowait({"type": "websocket.connect"})
         self._kind = scope["type"]
         self.task = asyncio.ensure_future(app(scope, self.inbox.get, self._send))
 
     async def _send(self, message: dict[str, Any]) -> None:
         self.messages.append(message)
+
+    def sent(self, body: bytes, *, more: bool = False) -> None:
+        self.inbox.put_nowait({"type": "http.request", "body": body, "more_body": more})
 
     def leave(self) -> None:
         self.inbox.put_nowait({"type": f"{self._kind}.disconnect", "code": 1001})
@@ -116,6 +119,12 @@ class House:
         async def at_work(request: Request) -> str:
             return await work(request)
 
+        @app.post("/work-with-body")
+        @public
+        async def with_body(request: Request) -> str:
+            await request.body()
+            return await work(request)
+
         @app.get("/critical", dependencies=[priority("critical")])
         @public
         async def critical(request: Request) -> str:
@@ -182,7 +191,8 @@ class House:
     def get(self, path: str, headers: Any = (), **more: Any) -> Call:
         return Call(self.app, http_scope(path, headers=headers, **more))
 
-    def post(self, path: str, body: bytes) -> Call:
+    def post(self, path: str, body: bytes | None) -> Call:
+        """A call with *body*; with None it does not come until it is `sent`."""
         return Call(self.app, http_scope(path, "POST"), body)
 
     def socket(self, headers: Any = (), **more: Any) -> Call:
@@ -199,8 +209,15 @@ class House:
 
     def nothing_is_left(self) -> bool:
         places = self.places
-        counts = (places.used, places.waiting, places.begun, places.entered, len(places.held))
-        return counts == (0, 0, 0, 0, 0)
+        counts = (
+            places.used,
+            places.waiting,
+            places.begun,
+            places.entered,
+            places.reading,
+            len(places.held),
+        )
+        return counts == (0,) * 6
 
     def decisions(self) -> dict[tuple[str, str], float]:
         return {

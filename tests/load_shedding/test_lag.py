@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from prodkit.authentication import public
 from prodkit.core.clock import FakeClock
 from prodkit.installation import install
 from prodkit.load_shedding import LoadShedding, priority
@@ -202,3 +203,27 @@ async def test_waiting_for_threads():
         limiter.total_tokens = threads
     assert [await call.end() for call in waiting] == [200, 200]
     assert await house.get("/plain").end() == 200
+
+
+async def test_a_made_up_credential_does_not_buy_a_thread():
+    """What may be known is let in as if it were, and refused as everybody when nobody vouches for it."""
+    house = House(max_waiting_threads=4, with_keys=True)
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    threads = limiter.total_tokens
+    house.app.get("/plain")(public(lambda: "done"))
+    limiter.total_tokens = 1
+    await limiter.acquire_on_behalf_of("somebody")
+    try:
+        waiting = []
+        for _ in range(3):  # three quarters are for everybody
+            waiting.append(house.get("/plain"))
+            await house.turn()
+        refused = [await house.get("/plain", headers).end() for headers in ([], [(b"cookie", b"a=b")])]
+        waiting.append(house.get("/plain", WITH_KEY))
+        await house.turn()
+        assert refused == [503, 503]
+        assert [call.status for call in waiting] == [None] * 4
+    finally:
+        limiter.release_on_behalf_of("somebody")
+        limiter.total_tokens = threads
+    assert [await call.end() for call in waiting] == [200] * 4

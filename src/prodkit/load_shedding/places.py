@@ -10,6 +10,10 @@ that they should come again later. (FIFO would give everybody who is served the 
 is counted apart, up to a bound of its own; beyond it, it keeps its place, so that the total is bounded whatever comes. Beginnings
 are not told but looked for, and only while places are wanting: requests that do not have to wait pay nothing for it.
 
+**Slow bodies.** Who is sent to work and then waits for a body that does not come uses nothing that others want; a few such clients would
+else keep everybody out. After a moment their place is free, up to the same bound as for streams; when the body is there they are at work
+again, place or not, and nobody else is let in until there are fewer.
+
 Every request is in exactly one state, and whatever ends it ends there: what it held is given back once.
 
 Source: Nichols and Jacobson, Controlling Queue Delay (2012); Maurer, Fail at Scale (2015), for CoDel and adaptive LIFO on
@@ -36,9 +40,12 @@ _AT_WORK: Final = 1
 _WAITING: Final = 2
 _BEGUN: Final = 3
 _REFUSED: Final = 4
+_READING: Final = 5
 
 _TICK_SECONDS: Final = 0.01
 _STANDING_SHARE: Final = 0.1
+# A body within a network is there long before.
+_SLOW_BODY_SECONDS: Final = 0.25
 
 
 class Place:
@@ -47,7 +54,7 @@ class Place:
     Attributes:
         admitted_at: monotonic seconds at which it got a place, None before.
         rank: see `prodkit.load_shedding.priority`.
-        since: monotonic seconds at which it began to wait.
+        since: monotonic seconds at which it began to wait, or was first seen waiting for its body; None while it is not.
         until: after which it waits no longer.
         turn: done when the waiting is over; whether with a place.
     """
@@ -58,7 +65,7 @@ class Place:
         self.state = _ENTERED
         self.admitted_at: float | None = None
         self.rank = 0
-        self.since = 0.0
+        self.since: float | None = None
         self.until = math.inf
         self.turn: asyncio.Future[bool] | None = None
 
@@ -76,6 +83,7 @@ class Places:
     Attributes:
         limit: how many may be at work now, at most *most*.
         used, waiting, begun, entered: how many hold a place, wait for one, go on without, or have not asked yet.
+        reading: how many wait for the rest of their body, without a place.
         taken: how many got a place without waiting, so far.
         held: every request that is in one of these states.
     """
@@ -90,7 +98,7 @@ class Places:
         monotonic: Callable[[], float],
     ) -> None:
         self.limit = most
-        self.used = self.waiting = self.begun = self.entered = self.taken = 0
+        self.used = self.waiting = self.begun = self.entered = self.taken = self.reading = 0
         self._most = most
         self._queue_length = queue_length
         self._queue_seconds = queue_seconds
@@ -126,7 +134,7 @@ class Places:
 
     def take(self, place: Place) -> bool:
         """Take a place if there is one that nobody waits for."""
-        if self.used >= self.limit or self.waiting:
+        if self.used >= self.limit or self.waiting or self.reading:
             self._look()
             if self.used >= self.limit or self.waiting:
                 return False
@@ -181,6 +189,8 @@ class Places:
                 self.serve()
         elif state == _BEGUN:
             self.begun -= 1
+        elif state == _READING:
+            self.reading -= 1
         elif state == _ENTERED:
             self.entered -= 1
         elif state == _WAITING:
@@ -201,28 +211,38 @@ class Places:
             place = _last(queue) if is_standing else next(iter(queue))
             self._remove(place)
             self.used += 1
-            place.state, place.admitted_at = _AT_WORK, now
+            place.state, place.admitted_at, place.since = _AT_WORK, now, None
             _tell(place, granted=True)
 
     # ------------------------------------------------------------------------------------------------------- time
 
     def look(self) -> None:
-        """Look for responses that have begun, and for waiters whose time is over."""
+        """Look for responses that have begun, for bodies that do not come, and for waiters whose time is over."""
         now = self._monotonic()
         self._looked_at = now
         for context, place in self.held.items():
-            if (
-                place.state == _AT_WORK
-                and context.first_byte_at is not None
-                and self.begun < self._max_streams
-            ):
-                place.state = _BEGUN
-                self.used -= 1
-                self.begun += 1
+            if place.state == _AT_WORK:
+                if context.first_byte_at is not None:
+                    if self.begun < self._max_streams:
+                        place.state = _BEGUN
+                        self.used -= 1
+                        self.begun += 1
+                elif not _is_reading(context):
+                    place.since = None
+                elif place.since is None:
+                    place.since = now
+                elif now - place.since >= _SLOW_BODY_SECONDS and self.reading < self._max_streams:
+                    place.state = _READING
+                    self.used -= 1
+                    self.reading += 1
+            elif place.state == _READING and not _is_reading(context):
+                place.state, place.since = _AT_WORK, None
+                self.reading -= 1
+                self.used += 1
         if self.waiting:
             longest = self._queue_seconds * (_STANDING_SHARE if self._is_standing(now) else 1.0)
             for queue in self._queue:
-                for place in [one for one in queue if now >= min(one.until, one.since + longest)]:
+                for place in [one for one in queue if now >= min(one.until, (one.since or 0.0) + longest)]:
                     self._refuse(place)
             self.serve()
 
@@ -264,6 +284,11 @@ class Places:
         self.waiting -= 1
         if not self.waiting:
             self._standing_since = None
+
+
+def _is_reading(context: RequestContext) -> bool:
+    """Whether it waits for the rest of its body; a WebSocket has none."""
+    return getattr(context, "is_reading", False)
 
 
 def _last(queue: dict[Place, None]) -> Place:

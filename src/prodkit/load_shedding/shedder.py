@@ -26,7 +26,7 @@ from prodkit.load_shedding.refusing import Refusals
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from prodkit.core.context import RequestContext
     from prodkit.core.features import Kit, Observer
@@ -80,7 +80,8 @@ class Shedder:
                 self._adaptive = AdaptiveLimit(settings.min_in_flight, most, monotonic)
                 self._places.limit = self._adaptive.limit
         self.asks_again = self._places is not None or (
-            self._lag is not None and self._priorities.tells_callers_apart
+            (self._lag is not None or self._max_waiting_threads is not None)
+            and self._priorities.tells_callers_apart
         )
 
     @property
@@ -101,20 +102,17 @@ class Shedder:
                 rank = self._priorities.best_rank(context)
                 if self._is_beyond(waited / lag.limit_seconds, rank, "loop_lag"):
                     return self.refusals.answer(context, "loop_lag")
-        if self._max_waiting_threads is not None and self._lacks_threads(context, self._max_waiting_threads):
+        most = self._max_waiting_threads
+        if most is not None and self._lacks_threads(context, most, self._priorities.best_rank):
             return self.refusals.answer(context, "threads")
         return None if self._places is None else self._enter(context, self._places)
 
     def at_admission(self, context: RequestContext) -> Answer | Awaitable[Answer | None] | None:
         """Give *context* a place, have it wait for one, or refuse it."""
-        lag = self._lag
-        if lag is not None and self._priorities.tells_callers_apart:
-            waited = lag.pending(context.started_at)
-            # Who was let in because a credential might have been good, and is anonymous after all.
-            if waited > self._some_lag and context.principal.is_anonymous:
-                rank = self._priorities.rank(context)
-                if waited / lag.limit_seconds > self._endured[rank]:
-                    return self.refusals.answer(context, "loop_lag")
+        if self._priorities.tells_callers_apart and context.principal.is_anonymous:
+            policy = self._undeserved(context)
+            if policy is not None:
+                return self.refusals.answer(context, policy)
         places = self._places
         if places is not None:
             place = places.held.get(context)
@@ -188,7 +186,23 @@ class Shedder:
             return Answer(503)  # nobody hears it
         return self.refusals.answer(context, "in_flight")
 
-    def _lacks_threads(self, context: RequestContext, most: int) -> bool:
+    def _undeserved(self, context: RequestContext) -> str | None:
+        """By what *context* is refused that was let in because a credential might have been good, and is anonymous after all."""
+        lag = self._lag
+        if lag is not None:
+            waited = lag.pending(context.started_at)
+            if waited > self._some_lag:
+                rank = self._priorities.rank(context)
+                if waited / lag.limit_seconds > self._endured[rank]:
+                    return "loop_lag"
+        most = self._max_waiting_threads
+        if most is not None and self._lacks_threads(context, most, self._priorities.rank):
+            return "threads"
+        return None
+
+    def _lacks_threads(
+        self, context: RequestContext, most: int, rank_of: Callable[[RequestContext], int]
+    ) -> bool:
         """Whether *context* would wait for a thread behind too many others."""
         limiter = anyio.to_thread.current_default_thread_limiter()
         if limiter.available_tokens > 0:
@@ -202,7 +216,7 @@ class Shedder:
         endpoint = None if routes is None or scope is None else routes.find(scope)
         if endpoint is not None and is_async_callable(endpoint):
             return False
-        return self._is_beyond(share, self._priorities.best_rank(context), "threads")
+        return self._is_beyond(share, rank_of(context), "threads")
 
     def _is_beyond(self, share: float, rank: int, policy: str) -> bool:
         """Whether *share* of a limit is more than *rank* endures; that it endures more than the limit is counted."""
@@ -219,7 +233,8 @@ class Shedder:
         if self._places is not None:
             places = self._places
             told.append(
-                f"{places.used} at work of {places.limit}, {places.waiting} waiting, {places.begun} streams"
+                f"{places.used} at work of {places.limit}, {places.waiting} waiting, {places.begun} streams, "
+                f"{places.reading} slow bodies"
             )
         if self._lag is not None:
             late = max(self._lag.seconds, self._lag.pending(self._monotonic()))
@@ -245,6 +260,7 @@ class Shedder:
                 ("in_flight", places.used, "Requests that hold a place."),
                 ("limit", places.limit, "How many may hold one."),
                 ("waiting", places.waiting, "Requests that wait for a place."),
+                ("reading", places.reading, "Requests whose body is slow to come, without a place."),
                 ("streams", places.begun, "Requests and sockets that go on after their response began."),
             ):
                 yield Sample(f"prodkit_load_shedding_{name}", {}, value, "gauge", text)
