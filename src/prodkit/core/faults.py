@@ -48,4 +48,6 @@ _CURES = {
     "extra_forbidden": "Remove it, or correct the name.",
     "missing": "Set it.",
     "json_invalid": "Write it as JSON.",
+    "int_parsing": "Write digits, without a unit: 1048576 in place of 1MB.",
+    "float_parsing": "Write a number, without a unit: 0.5 in place of 500ms.",
 }

@@ -75,9 +75,11 @@ class ProxiesSettings(FeatureSettings):
             try:
                 network = ip_network(text)
             except ValueError:
+                is_star = text.strip() == "*"
+                fault = "would trust everybody" if is_star else "is not a network without host bits"
                 message = (
-                    f"entry {position} is not a network without host bits | "
-                    "Write networks as 10.0.0.0/8 or 2001:db8::/32, and single addresses as they are."
+                    f"entry {position} {fault} | Write networks as 10.0.0.0/8 or 2001:db8::/32, and single addresses as they are; "
+                    "names of hosts are not looked up. Where the addresses of a proxy are not known, count hops (trusted_hops)."
                 )
                 raise ValueError(message) from None
             if network.prefixlen == 0:
