@@ -13,6 +13,10 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # One import name for each extra.
 EXTRAS = {
@@ -50,8 +54,8 @@ def names_of(folder: Path) -> list[str]:
     return sorted(names)
 
 
-def import_alone(name: str) -> str | None:
-    """Import *name* in a child of this process; its error, or None."""
+def begin_import(name: str) -> tuple[str, int, int]:
+    """Import *name* in a child of this process; its name, its process id, and where it says what went wrong."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -64,10 +68,26 @@ def import_alone(name: str) -> str | None:
             os._exit(1)
         os._exit(0)
     os.close(writing)
+    return name, child, reading
+
+
+def end_import(name: str, child: int, reading: int) -> str | None:
+    """The error of the import that was begun, or None."""
     with os.fdopen(reading) as said:
         text = said.read()
     failed = os.waitpid(child, 0)[1] != 0
     return (text or f"{name}: it ended without a word") if failed else None
+
+
+def import_alone(names: list[str], at_once: int) -> Iterator[str | None]:
+    """Import each of *names* in a child of its own, *at_once* at a time; its error, or None."""
+    under_way: list[tuple[str, int, int]] = []
+    for name in names:
+        if len(under_way) == at_once:
+            yield end_import(*under_way.pop(0))
+        under_way.append(begin_import(name))
+    for one in under_way:
+        yield end_import(*one)
 
 
 def main(arguments: list[str]) -> int:
@@ -88,7 +108,7 @@ def main(arguments: list[str]) -> int:
     names = names_of(folder)
     if len(names) < FEWEST:
         faults.append(f"only {len(names)} modules were found in {folder}")
-    faults += filter(None, map(import_alone, names))
+    faults += filter(None, import_alone(names, os.cpu_count() or 1))
     print("\n".join(faults) or f"{len(names)} modules of {folder} import, each alone")
     return 1 if faults else 0
 
