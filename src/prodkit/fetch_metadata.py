@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 
+from prodkit.core.ambient import has_ambient_credentials
 from prodkit.core.features import FeatureSettings, Layer, Parts, Sample
 from prodkit.core.origins import CrossOriginPolicy, is_own_origin, sole_line
 from prodkit.core.paths import PathMap, application_path, has_dot_segment, path_fault
@@ -50,8 +51,6 @@ _OUTCOMES: Final = ("allowed", "denied", "degraded", "bypassed")
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 # What a page of others embeds by them runs or renders in it, although the browser calls it a navigation.
 _EMBEDDED: Final = frozenset({b"embed", b"object"})
-# Authentication that browsers attach by themselves, RFC 7617, 4559 and 7616.
-_AMBIENT_SCHEMES: Final = (b"basic ", b"negotiate ", b"ntlm ", b"digest ")
 
 
 class FetchMetadataSettings(FeatureSettings):
@@ -164,7 +163,7 @@ class Isolation:
     def _judge_origin(self, context: RequestContext) -> None:
         """Without metadata: what a browser does as the signed-in user has to come from a page that is allowed to."""
         scope = context.scope
-        if scope is None or not _has_ambient_credentials(context):
+        if scope is None or not has_ambient_credentials(context):
             return
         if scope["type"] == "http" and scope["method"] in _SAFE:
             return
@@ -173,7 +172,7 @@ class Isolation:
 
     def _is_permitted(self, context: RequestContext, *, as_user: bool = True) -> bool:
         """Whether CORS allows the page, and what the browser attached with it."""
-        with_credentials = as_user and context.scope["type"] == "http" and _has_ambient_credentials(context)  # type: ignore[index] # judged requests have one
+        with_credentials = as_user and has_ambient_credentials(context)
         origin = sole_line(context, b"origin")
         return any(
             policy.permits_origin(context, origin, with_credentials=with_credentials)
@@ -196,14 +195,6 @@ class Isolation:
             return False
         path = application_path(context.scope)
         return self._exempt.find(path, default=False) and not has_dot_segment(path)
-
-
-def _has_ambient_credentials(context: RequestContext) -> bool:
-    """Whether the request carries what browsers attach without being asked."""
-    headers = context.headers
-    if b"cookie" in headers:
-        return True
-    return b"authorization" in headers and headers[b"authorization"].lower().startswith(_AMBIENT_SCHEMES)
 
 
 class FetchMetadata:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from prodkit.core.problems import Problem
 from prodkit.cors import CORS
 from prodkit.fetch_metadata import FetchMetadataSettings, Isolation
 from tests.fetch_metadata.browsers import APP, COOKIE, EVIL, FORM, IMAGE, client_of, refused, sent
-from tests.support.asgi import http_scope
+from tests.support.asgi import http_scope, websocket_scope
 from tests.support.hardening import assert_problem
 
 # ------------------------------------------------------------------------------------------------ who is let through
@@ -205,6 +207,58 @@ def test_what_is_public():
         (FORM | COOKIE, "POST"),
     ):
         assert refused(client, headers, method, "/public/x")
+
+
+@pytest.mark.parametrize("options", [{"origins": ["*"]}, {"paths": {"/public": {"origins": ["*"]}}}], ids=str)
+def test_what_is_public_opens_no_socket_as_the_user(options: dict[str, Any]):
+    """A handshake carries the cookies whatever CORS says, so `*` is for those without; our own page needs no permission."""
+    client = client_of(CORS(**options))
+    for told in ({"Origin": EVIL}, sent(mode="websocket", Origin=EVIL)):
+        with client.websocket_connect("/public/x", headers=told):
+            pass
+        with (
+            pytest.raises(WebSocketDenialResponse) as denied,
+            client.websocket_connect("/public/x", headers=told | COOKIE),
+        ):
+            pass
+        assert_problem(denied.value, 403)
+    with client.websocket_connect("/public/x", headers={"Origin": "http://testserver", **COOKIE}):
+        pass
+
+
+def test_public_for_another_policy_is_the_same():
+    """The question is asked of CORS with what the browser attached, also for a handshake."""
+    isolation = Isolation(FetchMetadataSettings(mode="enforce"))
+    kit = assemble([CORS(origins=["*"])])
+    isolation.join(kit)
+    for lines, passes in (
+        ([], True),
+        ([(b"cookie", b"sid=1")], False),
+        ([(b"authorization", b"Basic eDp5")], False),
+    ):
+        lines = [(b"origin", EVIL.encode()), (b"sec-fetch-site", b"cross-site"), *lines]
+        context = RequestContext(kit, websocket_scope("/ws", lines), 0.0)
+        if passes:
+            isolation.guard(context)
+        else:
+            with pytest.raises(Problem):
+                isolation.guard(context)
+
+
+@pytest.mark.parametrize("tls", [{"client_cert_name": "CN=x"}, {"client_cert_chain": ["x"]}], ids=str)
+def test_certificate_is_a_credential(tls: dict[str, Any]):
+    """A browser shows its certificate to whatever page asks: a change that comes with one is judged as with a cookie."""
+    lines = [(b"origin", EVIL.encode())]
+    scopes = [
+        http_scope("/", "POST", lines, extensions={"tls": tls}),
+        websocket_scope("/", lines, extensions={"tls": tls}),
+    ]
+    for scope in scopes:
+        isolation = Isolation(FetchMetadataSettings(mode="enforce"))
+        with pytest.raises(Problem):
+            isolation.guard(RequestContext(assemble([]), scope, 0.0))
+        scope["extensions"] = {"tls": {}}
+        isolation.guard(RequestContext(assemble([]), scope, 0.0))
 
 
 def test_refusal_is_readable_where_cors_allows_the_page():

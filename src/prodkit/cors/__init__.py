@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from prodkit.core.ambient import has_ambient_credentials
 from prodkit.core.asgi import Answer
 from prodkit.core.features import Layer, Parts, Sample
 from prodkit.core.origins import ExposesHeaders, is_own_origin, sole_line
@@ -118,6 +119,8 @@ class CrossOrigin:
     def permits_origin(self, context: RequestContext, origin: bytes, *, with_credentials: bool) -> bool:
         """Whether the policy of the path that *context* is for lets pages of *origin* make the request and read the answer."""
         policy = self._policy(context)
+        if context.scope is not None and context.scope["type"] == "websocket":
+            return policy.opens_socket(origin, with_credentials=with_credentials)
         if with_credentials and not policy.allow_credentials:
             return False
         return policy.allows(origin)
@@ -210,7 +213,10 @@ class CrossOrigin:
 
     def _check_websocket(self, context: RequestContext, policy: Policy, origin: bytes) -> None:
         # A page of our own is not in the list of other origins.
-        if origin and (policy.allows(origin) or is_own_origin(context, origin)):
+        if origin and (
+            policy.opens_socket(origin, with_credentials=has_ambient_credentials(context))
+            or is_own_origin(context, origin)
+        ):
             self._decisions["websocket", "allowed"] += 1
             return
         self._decisions["websocket", "denied"] += 1
