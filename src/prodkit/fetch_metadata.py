@@ -22,7 +22,7 @@ from pydantic import Field, field_validator
 from prodkit.core.ambient import has_ambient_credentials
 from prodkit.core.features import FeatureSettings, Layer, Parts, Sample
 from prodkit.core.origins import CrossOriginPolicy, is_own_origin, sole_line
-from prodkit.core.paths import PathMap, application_path, has_dot_segment, path_fault
+from prodkit.core.paths import PathMap, application_path, path_fault
 from prodkit.core.problems import Problem, ProblemType, register
 
 if TYPE_CHECKING:
@@ -193,8 +193,7 @@ class Isolation:
     def _is_exempt(self, context: RequestContext) -> bool:
         if context.scope is None:
             return False
-        path = application_path(context.scope)
-        return self._exempt.find(path, default=False) and not has_dot_segment(path)
+        return self._exempt.find_surely(application_path(context.scope), default=False, unsure=False)
 
 
 class FetchMetadata:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
+from fastapi.staticfiles import StaticFiles
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 
@@ -16,6 +17,9 @@ from prodkit.cors import CORS, PathCORSSettings
 from tests.support.asgi import http_scope
 from tests.support.hardening import assert_problem, hardened
 from tests.support.server import serving, status_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 APP, ADMIN, ANY = "https://app.example", "https://admin.example", "https://any.example"
 PATHS: dict[str, Any] = {
@@ -111,6 +115,47 @@ def test_no_spelling_opens_another_policy(path: str):
     assert allowed(client, path, APP) is None
     preflight = client.options(path, headers={"Origin": APP, "Access-Control-Request-Method": "GET"})
     assert preflight.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static//private/x.txt",
+        "/static/%2fprivate/x.txt",
+        "/static/%2F/private//x.txt",
+        "/static/private%2f/x.txt",
+        "//static/private/x.txt",
+    ],
+)
+def test_slashes_that_a_file_system_takes_for_one(path: str, tmp_path: Path):
+    """`StaticFiles` finds the file all the same, and so does the stricter rule: for nobody but whom both rules mean."""
+    (tmp_path / "static" / "private").mkdir(parents=True)
+    (tmp_path / "static" / "private" / "x.txt").write_text("secret")
+    app = FastAPI()
+    app.mount("/static", StaticFiles(directory=tmp_path / "static"))
+    app.mount("/", StaticFiles(directory=tmp_path))
+    rules = {"/static": {"origins": [APP], "allow_credentials": True}, "/static/private": {}}
+    client, _ = hardened(app, CORS(origins=[APP], paths=rules))
+    client = TestClient(client.app, base_url="http://testserver")
+    answer = client.get(f"http://testserver{path}", headers={"Origin": APP})
+    assert answer.text == "secret"
+    assert "access-control-allow-origin" not in answer.headers
+    assert "access-control-allow-credentials" not in answer.headers
+    assert allowed(client, "/static//open.txt", APP) == APP
+
+
+@pytest.mark.parametrize("path", ["/admin/users%0a", "/admin%2Fusers%0A"])
+def test_line_break_that_the_router_leaves_out(path: str):
+    """Its expressions end with `$`, which takes one at the end: the same route, and no looser rule."""
+    rules = {"/admin": {"origins": [APP], "allow_credentials": True}, "/admin/users": {}}
+    client = client_of(paths=rules)
+    answer = client.get(path, headers={"Origin": APP})
+    assert answer.json() == "users"
+    assert "access-control-allow-origin" not in answer.headers
+    assert (
+        client.options(path, headers={"Origin": APP, "Access-Control-Request-Method": "GET"}).status_code
+        == 403
+    )
 
 
 def test_encoded_slash_is_routed_and_judged_alike():

@@ -231,12 +231,12 @@ def test_public_for_another_policy_is_the_same():
     isolation = Isolation(FetchMetadataSettings(mode="enforce"))
     kit = assemble([CORS(origins=["*"])])
     isolation.join(kit)
-    for lines, passes in (
+    for credentials, passes in (
         ([], True),
         ([(b"cookie", b"sid=1")], False),
         ([(b"authorization", b"Basic eDp5")], False),
     ):
-        lines = [(b"origin", EVIL.encode()), (b"sec-fetch-site", b"cross-site"), *lines]
+        lines = [(b"origin", EVIL.encode()), (b"sec-fetch-site", b"cross-site"), *credentials]
         context = RequestContext(kit, websocket_scope("/ws", lines), 0.0)
         if passes:
             isolation.guard(context)

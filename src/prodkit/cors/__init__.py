@@ -148,7 +148,7 @@ class CrossOrigin:
             return self._nobody
         own = declared_for(context, self._kit) if RouteCORS.is_used else None
         if own is None:
-            return self._paths.find(path, self._general)
+            return self._paths.find_surely(path, self._general, self._nobody)
         if own not in self._routes:
             self._routes[own] = Policy(self._settings, own.settings, self._exposed)
         return self._routes[own]
