@@ -223,7 +223,24 @@ def test_mounted_in_an_open_application():
     app.mount("/inner", inner)
     client, _ = hardened(app, CORS(origins=["*"]))
     assert "access-control-allow-origin" not in client.get("/inner/x", headers={"Origin": ANY}).headers
+    assert client.get("/x").headers.get("access-control-allow-origin") == "*"
+    unasked = client.get("/inner/x")
+    assert [name for name in unasked.headers if name.startswith("access-control-")] == []
+    assert unasked.headers["vary"].lower() == "origin"
     assert client.get("/inner/x", headers={"Origin": ADMIN}).headers["access-control-allow-origin"] == ADMIN
+
+
+def test_open_inside_of_an_open_application():
+    """Both tell everybody: nothing is taken back, whether a page asks or not."""
+    inner = application()
+    install(inner, CORS(origins=["*"], expose_headers=["X-Inner"]))
+    app = FastAPI()
+    app.mount("/inner", inner)
+    client, _ = hardened(app, CORS(origins=["*"]))
+    for headers in ({}, {"Origin": ANY}):
+        answer = client.get("/inner/x", headers=headers)
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert "X-Inner" in answer.headers["access-control-expose-headers"]
 
 
 def test_what_an_entry_says():

@@ -65,6 +65,7 @@ class CrossOrigin:
     def __init__(self, settings: CORSSettings, exposed: Iterable[str] = ()) -> None:
         self._settings = settings
         self._kit: Kit | None = None
+        self._easy_kit: Kit | None = None
         self._decisions = {(policy, outcome): 0 for policy in _POLICIES for outcome in ("allowed", "denied")}
         self._expose(exposed)
 
@@ -95,6 +96,8 @@ class CrossOrigin:
     def join(self, kit: Kit) -> None:
         """Learn what the other features of *kit* add to responses, and which application this is for."""
         self._kit = kit
+        # One comparison tells both: for this one there is nothing to do on a request without an Origin.
+        self._easy_kit = None if self._requires_websocket_origin else kit
         sources = kit.all(ExposesHeaders)  # type: ignore[type-abstract] # a protocol, as `all` says
         self._expose(name for source in sources for name in source.exposed_headers)
 
@@ -106,6 +109,15 @@ class CrossOrigin:
         """
         if b"origin" in context.headers:
             return self._from_page(context)
+        if context.kit is not self._easy_kit:
+            self._from_elsewhere(context)
+        return None
+
+    def _from_elsewhere(self, context: RequestContext) -> None:
+        """What there is to do where no page asks."""
+        if self._is_inside(context) and not self._is_static:
+            # The other one may tell everybody, and a cache could hand that to a page later.
+            self._withdraw(context)
         if (
             self._requires_websocket_origin
             and context.scope is not None
@@ -114,7 +126,10 @@ class CrossOrigin:
         ):
             self._decisions["websocket", "denied"] += 1
             raise Problem(403, "A WebSocket needs an Origin header here.")
-        return None
+
+    def _is_inside(self, context: RequestContext) -> bool:
+        """Whether ours is mounted in another application. It knows better what its own answers may be used for."""
+        return self._kit is not None and context.kit is not self._kit
 
     def permits_origin(self, context: RequestContext, origin: bytes, *, with_credentials: bool) -> bool:
         """Whether the policy of the path that *context* is for lets pages of *origin* make the request and read the answer."""
@@ -161,9 +176,7 @@ class CrossOrigin:
         if scope["type"] == "websocket":
             self._check_websocket(context, policy, origin)
             return None
-        # Mounted in another application this one knows better what its own answers may be used for.
-        is_inside = self._kit is not None and context.kit is not self._kit
-        if is_inside or (self._is_static and policy is not self._general):
+        if self._is_inside(context) or (self._is_static and policy is not self._general):
             self._withdraw(context)
         is_preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in context.headers
         if not origin or not policy.allows(origin):
