@@ -5,6 +5,10 @@ reaches the application, its page just cannot read the answer. What must not hap
 that browsers do not attach by themselves, or a check of the origin, which for WebSockets is done here: the same-origin
 policy does not cover them.
 
+Who may read is said here alone: what the application itself writes into Access-Control-Allow-Origin and -Credentials, by a route
+or by a middleware, is taken off. It would be added to our list, or stand in its place, and nobody reads two lists. Under `*` a
+route may name somebody in its place, which is less.
+
 Source: Fetch Standard, 3.2 (CORS protocol); RFC 6454 (Origin); RFC 6455, 10.2 (WebSockets); Private Network Access.
 """
 
@@ -289,5 +293,8 @@ class CORS:
         return Parts(
             guards=[(Layer.BROWSER, self._cross_origin.guard)],
             response_headers=self._cross_origin.static_headers,
+            # What a middleware or a route inside allows would otherwise be added to what is allowed here, or stand in its place.
+            # What we say ourselves, and what a hardened application mounted in this one says, does not come this way.
+            removed_headers=(_ALLOW_ORIGIN.decode(), _ALLOW_CREDENTIALS.decode()),
             order={Layer.BROWSER: described},
         )
