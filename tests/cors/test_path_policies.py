@@ -323,8 +323,10 @@ def test_paths_alone_switch_it_on():
         ({"/a": {"origin_regex": "^https://.*$"}}, "matches any character"),
         ({"/a": {"methods": ["*"]}}, "not the name of a method"),
         ({"/a": {"max_age_seconds": -1}}, "max_age_seconds"),
-        ({"/a": {"origin": [APP]}}, "Remove it, or correct the name"),
-        ({"/a": [APP]}, "JSON object"),
+        ({"/a": {"origin": [APP]}}, r"Did you mean origins\?"),
+        ({"/a": {"zzzz": [APP]}}, "Remove it, or correct the name"),
+        ({"/a": {"origins": APP}}, r'a list. Write a list of origins, like \["a", "b"\]'),
+        ({"/a": [APP]}, "Write a dict"),
     ],
 )
 def test_unsafe_entries_are_refused(paths: dict[str, Any], fault: str):
