@@ -11,9 +11,10 @@ from starlette.testclient import WebSocketDenialResponse
 
 from prodkit.core.assembly import assemble
 from prodkit.core.context import RequestContext
+from prodkit.core.exceptions import SettingsError
 from prodkit.core.problems import Problem
 from prodkit.cors import CORS
-from prodkit.fetch_metadata import FetchMetadataSettings, Isolation
+from prodkit.fetch_metadata import FetchMetadata, FetchMetadataSettings, Isolation
 from tests.fetch_metadata.browsers import APP, COOKIE, EVIL, FORM, IMAGE, client_of, refused, sent
 from tests.support.asgi import http_scope, websocket_scope
 from tests.support.hardening import assert_problem
@@ -259,6 +260,30 @@ def test_certificate_is_a_credential(tls: dict[str, Any]):
             isolation.guard(RequestContext(assemble([]), scope, 0.0))
         scope["extensions"] = {"tls": {}}
         isolation.guard(RequestContext(assemble([]), scope, 0.0))
+
+
+def test_headers_by_which_a_proxy_tells():
+    """What the operator names counts as what a browser attached, on changes and on sockets; without a word it is any header."""
+    told = {"Origin": EVIL, "X-Forwarded-Client-Cert": "Subject=x"}
+    assert not refused(client_of(), told, "POST")
+    client = client_of(CORS(origins=["*"]), ambient_headers=["X-Forwarded-CLIENT-Cert"])
+    assert refused(client, told, "POST")
+    assert not refused(client, told, "GET")
+    assert not refused(client, told | {"Origin": "http://testserver"}, "POST")
+    assert not refused(client, {"Origin": EVIL}, "POST")
+    with (
+        pytest.raises(WebSocketDenialResponse) as denied,
+        client.websocket_connect("/ws", headers=told),
+    ):
+        pass
+    assert_problem(denied.value, 403)
+
+
+@pytest.mark.parametrize("name", ["", "X Y", "X:", "\u00e9", "X-Cert\n"])
+def test_what_is_no_name_of_a_header(name: str):
+    """It would never match, and the operator would think it did."""
+    with pytest.raises(SettingsError, match="entry 2 is not the name of a header"):
+        FetchMetadata(ambient_headers=["X-Cert", name])
 
 
 def test_refusal_is_readable_where_cors_allows_the_page():
