@@ -271,6 +271,7 @@ def test_private_network():
         ({"origins": ["https://app.example:443"]}, "default port"),
         ({"origins": ["http://app.example:80"]}, "default port"),
         ({"origins": ["https://*.example"]}, "wildcard"),
+        ({"origins": "https://app.example"}, "be a list. Write a list of origins, like"),
         ({"origin_regex": r"https://[a-z]+\.example"}, "not anchored"),
         ({"origin_regex": r"^https://[a-z]+\.example\$"}, "not anchored"),
         ({"origin_regex": r"^https://(a\.example$"}, "never closed"),

@@ -157,6 +157,14 @@ def test_unknown_name_is_refused_with_what_was_meant(name, meant, where, folder,
     assert f"Did you mean {meant}?" in text
 
 
+def test_typo_within_a_value(monkeypatch):
+    """Within JSON, too, the name that was meant is told; the key, which may be a secret in the wrong place, stays cut."""
+    monkeypatch.setenv("PRODKIT_CORS__PATHS", '{"/api": {"origin": ["*"]}, "/open": {"zzzz": 1}}')
+    found = faults()
+    assert "Did you mean origins?" in found["PRODKIT_CORS__PATHS[/ap...].origin"]
+    assert "Remove it" in found["PRODKIT_CORS__PATHS[/op...].zzzz"]
+
+
 def test_unknown_name_that_is_like_nothing():
     """Where nothing is near, the way to the list is named, and no guess is made."""
     with pytest.MonkeyPatch.context() as patch:

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 
+from prodkit.core.ambient import has_ambient_credentials
+from prodkit.core.asgi import invalid_header
 from prodkit.core.features import FeatureSettings, Layer, Parts, Sample
 from prodkit.core.origins import CrossOriginPolicy, is_own_origin, sole_line
-from prodkit.core.paths import PathMap, application_path, has_dot_segment, path_fault
+from prodkit.core.paths import PathMap, application_path, path_fault
 from prodkit.core.problems import Problem, ProblemType, register
 
 if TYPE_CHECKING:
@@ -50,8 +52,6 @@ _OUTCOMES: Final = ("allowed", "denied", "degraded", "bypassed")
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "QUERY"})
 # What a page of others embeds by them runs or renders in it, although the browser calls it a navigation.
 _EMBEDDED: Final = frozenset({b"embed", b"object"})
-# Authentication that browsers attach by themselves, RFC 7617, 4559 and 7616.
-_AMBIENT_SCHEMES: Final = (b"basic ", b"negotiate ", b"ntlm ", b"digest ")
 
 
 class FetchMetadataSettings(FeatureSettings):
@@ -79,6 +79,14 @@ class FetchMetadataSettings(FeatureSettings):
             "parameter: `/teams/{team}/logo`. Default: none.",
         ),
     ] = ()
+    ambient_headers: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Further request headers by which a proxy before us tells what the browser attached, e.g. "
+            '`["X-Forwarded-Client-Cert"]`: a request with one acts as a user. Cookie, Basic, Digest, NTLM and Negotiate in '
+            "Authorization, and TLS client certificates that the server tells of count always. Default: none.",
+        ),
+    ] = ()
 
     @property
     def is_on(self) -> bool:
@@ -95,6 +103,15 @@ class FetchMetadataSettings(FeatureSettings):
                 raise ValueError(message)
         return value
 
+    @field_validator("ambient_headers")
+    @classmethod
+    def _headers_are_tokens(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for position, name in enumerate(value, start=1):
+            if invalid_header(name.encode(), b"") is not None:
+                message = f"entry {position} is not the name of a header | Names are such as X-Forwarded-Client-Cert."
+                raise ValueError(message)
+        return value
+
 
 class Isolation:
     """Decides whether a page of another origin may cause a request.
@@ -108,6 +125,7 @@ class Isolation:
         own: set[bytes] = {b"same-origin", b"none"}  # none: typed, or from a bookmark
         self._own_sites = frozenset(own | {b"same-site"} if settings.allow_same_site else own)
         self._exempt = PathMap(dict.fromkeys(settings.exempt_paths, True))
+        self._ambient = frozenset(name.lower().encode("ascii") for name in settings.ambient_headers)
         self._allowed_by: tuple[CrossOriginPolicy, ...] = ()
         self._decisions = {(policy, outcome): 0 for policy in _POLICIES for outcome in _OUTCOMES}
 
@@ -164,7 +182,7 @@ class Isolation:
     def _judge_origin(self, context: RequestContext) -> None:
         """Without metadata: what a browser does as the signed-in user has to come from a page that is allowed to."""
         scope = context.scope
-        if scope is None or not _has_ambient_credentials(context):
+        if scope is None or not self._acts_as_user(context):
             return
         if scope["type"] == "http" and scope["method"] in _SAFE:
             return
@@ -173,12 +191,16 @@ class Isolation:
 
     def _is_permitted(self, context: RequestContext, *, as_user: bool = True) -> bool:
         """Whether CORS allows the page, and what the browser attached with it."""
-        with_credentials = as_user and context.scope["type"] == "http" and _has_ambient_credentials(context)  # type: ignore[index] # judged requests have one
+        with_credentials = as_user and self._acts_as_user(context)
         origin = sole_line(context, b"origin")
         return any(
             policy.permits_origin(context, origin, with_credentials=with_credentials)
             for policy in self._allowed_by
         )
+
+    def _acts_as_user(self, context: RequestContext) -> bool:
+        """Whether something came along that a browser attaches without being asked."""
+        return has_ambient_credentials(context) or not self._ambient.isdisjoint(context.headers)
 
     def _settle(self, context: RequestContext, policy: str, *, is_allowed: bool) -> None:
         if is_allowed:
@@ -194,16 +216,7 @@ class Isolation:
     def _is_exempt(self, context: RequestContext) -> bool:
         if context.scope is None:
             return False
-        path = application_path(context.scope)
-        return self._exempt.find(path, default=False) and not has_dot_segment(path)
-
-
-def _has_ambient_credentials(context: RequestContext) -> bool:
-    """Whether the request carries what browsers attach without being asked."""
-    headers = context.headers
-    if b"cookie" in headers:
-        return True
-    return b"authorization" in headers and headers[b"authorization"].lower().startswith(_AMBIENT_SCHEMES)
+        return self._exempt.find_surely(application_path(context.scope), default=False, unsure=False)
 
 
 class FetchMetadata:
@@ -217,9 +230,14 @@ class FetchMetadata:
         mode: Mode = "enforce",
         allow_same_site: bool = False,
         exempt_paths: Sequence[str] = (),
+        ambient_headers: Sequence[str] = (),
     ) -> None:
         self.settings = FetchMetadataSettings.of(
-            "FetchMetadata", mode=mode, allow_same_site=allow_same_site, exempt_paths=exempt_paths
+            "FetchMetadata",
+            mode=mode,
+            allow_same_site=allow_same_site,
+            exempt_paths=exempt_paths,
+            ambient_headers=ambient_headers,
         )
         self._isolation = Isolation(self.settings)
         self.provides: Sequence[object] = (self._isolation,) if self.settings.is_on else ()

@@ -175,8 +175,8 @@ WAYS_TO_IDENTIFY = frozenset({"api_keys", "jwt", "web_sessions"})
 """Nobody needs all of them; that there is none is said of `authentication`."""
 
 _RIVALS = {
-    "CORSMiddleware": "it runs inside of prodkit, so a page cannot read refusals that are made before it (401, 429, 413 ...). "
-    "Remove it and name the origins in CORS(origins=[...]) or PRODKIT_CORS__ORIGINS",
+    "CORSMiddleware": "it runs inside of prodkit, so a page cannot read refusals that are made before it (401, 429, 413 ...), "
+    "and beside CORS of prodkit nothing that it allows has an effect: only our list counts. Remove it and name the origins in CORS(origins=[...]) or PRODKIT_CORS__ORIGINS",
     "TrustedHostMiddleware": "it runs inside of prodkit, so what is answered before it (probes, preflights, refusals) is "
     "answered for every Host, and its own refusal is plain text. Remove it and name your hosts in PRODKIT_HOSTS__ALLOWED",
     "ProxyHeadersMiddleware": "it runs inside of prodkit, so limits and logs do not see what it finds, and your handlers see "

@@ -25,7 +25,7 @@ from prodkit.core.features import Layer
 from prodkit.core.handlers import http_exception_answer, validation_answer
 from prodkit.core.openapi import document_problems
 from prodkit.core.pipeline import InnermostScope, Pipeline
-from prodkit.core.routes import RouteTable
+from prodkit.core.routes import RouteTable, refuse_idle_rules
 from prodkit.request_limits import body_limit_guard
 
 if TYPE_CHECKING:
@@ -203,6 +203,8 @@ def _wrap_lifespan(app: FastAPI, kit: Kit) -> None:
 
     @asynccontextmanager
     async def lifespan(application: Any) -> AsyncIterator[Any]:
+        # Not at installation: routes are still added then.
+        refuse_idle_rules(kit)
         async with AsyncExitStack() as stack:
             for ours in lifespans:
                 await stack.enter_async_context(ours())

@@ -154,7 +154,7 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             known = {fault.name for fault in faults}
-            found = faults_of(error, _name_of)
+            found = faults_of(error, _name_of, type(self))
             faults.extend(_in_words(fault, sources) for fault in found if fault.name not in known)
         else:
             faults += self._faults_between()

@@ -11,6 +11,7 @@ import pytest
 
 from prodkit.cli import main
 from prodkit.core.environment import variables_of
+from prodkit.cors import RouteCORS
 from prodkit.settings import Settings
 
 CANARY = "canary-5f1c9e0b7a"
@@ -18,6 +19,7 @@ CANARY = "canary-5f1c9e0b7a"
 APP = """
 from fastapi import FastAPI
 from prodkit.core.features import Layer, Parts
+from prodkit.cors import cross_origin
 from prodkit.hardening import harden
 from prodkit.installation import install
 from prodkit.rate_limiting import RateLimiting
@@ -46,6 +48,10 @@ def tenants():
 def limited(): app = FastAPI(); harden(app, RateLimiting("7/minute")); return app
 def argued(): app = FastAPI(); harden(app, settings=Settings(store="sqlite:///shop.db")); return app
 def alone(): app = FastAPI(); install(app, Tenants()); return app
+def idle():
+    app = standard()
+    app.add_api_route("/widget", root, dependencies=[cross_origin(origins=["https://app.example"])])
+    return app
 """
 
 
@@ -191,6 +197,15 @@ def test_wrong_settings_are_listed_together(words, monkeypatch, capsys):
         in err
     )
     assert ("--app" in err) is not words
+
+
+def test_rule_that_means_nothing_is_found(capsys, monkeypatch):
+    """What keeps the application from starting is said here, too."""
+    monkeypatch.setattr(RouteCORS, "is_used", False)
+    assert main(["config", "--app", "config_shop:idle"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "GET /widget: cross_origin() stands on a route, and CORS is off" in err
 
 
 def test_wrong_settings_as_json(monkeypatch, capsys):

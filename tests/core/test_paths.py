@@ -53,6 +53,40 @@ def test_longest_prefix_holds(path: str, found: str):
     assert PATHS.find(path, "-") == found
 
 
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/", "-"),
+        ("", "-"),
+        ("/a/b", "a/b"),
+        ("/a/q", "a"),
+        ("/a//", "a"),
+        ("/a//q", "a"),
+        ("/a/q//", "a"),
+        ("/a/q\n", "a"),
+        ("/b//c\n", "-"),
+        ("/a//b", "?"),
+        ("/a///b/", "?"),
+        ("//a", "?"),
+        ("//a/b", "?"),
+        ("//b", "-"),
+        ("/a/b//7", "?"),
+        ("/a\n", "?"),
+        ("/a/b\n", "?"),
+        ("/a\n\n", "-"),
+        ("/a\n/b", "-"),
+        ("/a/q/c\n", "?"),
+        ("/a/../b", "?"),
+        ("/a//../b", "?"),
+        ("/a/..\n", "?"),
+        ("/a/.//b", "?"),
+    ],
+)
+def test_what_others_take_for_another_path(path: str, found: str):
+    """Several slashes are one to who looks for a file, a line break at the end is none to the router: where that matters, it shows."""
+    assert PATHS.find_surely(path, "-", "?") == found
+
+
 def test_none_is_a_value():
     """An entry whose value is None is found, and ends the search."""
     assert PathMap({"/a": None, "/a/b": 1}).find("/a/c", 2) is None

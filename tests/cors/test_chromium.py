@@ -136,13 +136,18 @@ async def test_credentials(browser: BrowserContext, service: Service, ports: tup
 
 
 async def test_socket_is_not_hijacked(browser: BrowserContext, service: Service, ports: tuple[int, int]):
-    """A stranger's page would have the cookie on its handshake, and is refused before the handler."""
+    """A stranger's page would have the cookie on its handshake, and is refused before the handler, also where all may ask as nobody."""
     allowed, stranger = (f"http://127.0.0.1:{port}" for port in ports)
     async with visiting(browser, service, stranger) as page:
         assert await opened(page, f"{service.socket_url}/ws") == "refused"
         assert service.arrived == ["WEBSOCKET /ws"]
         assert service.reached == []
-        assert await opened(page, f"{service.socket_url}/public/ws") == "cookie=1"
+        assert await opened(page, f"{service.socket_url}/public/ws") == "refused"
+        assert service.reached == []
+    async with visiting(browser, service, f"http://localhost:{ports[1]}") as page:
+        # Of another site, so that the browser keeps the cookie to itself.
+        assert await opened(page, f"{service.socket_url}/ws") == "refused"
+        assert await opened(page, f"{service.socket_url}/public/ws") == "cookie=None"
     for origin in (allowed, service.url):
         async with visiting(browser, service, origin) as page:
             assert await opened(page, f"{service.socket_url}/ws") == "cookie=1"

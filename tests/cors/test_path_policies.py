@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
+from fastapi.staticfiles import StaticFiles
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 
@@ -16,6 +17,9 @@ from prodkit.cors import CORS, PathCORSSettings
 from tests.support.asgi import http_scope
 from tests.support.hardening import assert_problem, hardened
 from tests.support.server import serving, status_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 APP, ADMIN, ANY = "https://app.example", "https://admin.example", "https://any.example"
 PATHS: dict[str, Any] = {
@@ -113,6 +117,47 @@ def test_no_spelling_opens_another_policy(path: str):
     assert preflight.status_code == 403
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static//private/x.txt",
+        "/static/%2fprivate/x.txt",
+        "/static/%2F/private//x.txt",
+        "/static/private%2f/x.txt",
+        "//static/private/x.txt",
+    ],
+)
+def test_slashes_that_a_file_system_takes_for_one(path: str, tmp_path: Path):
+    """`StaticFiles` finds the file all the same, and so does the stricter rule: for nobody but whom both rules mean."""
+    (tmp_path / "static" / "private").mkdir(parents=True)
+    (tmp_path / "static" / "private" / "x.txt").write_text("secret")
+    app = FastAPI()
+    app.mount("/static", StaticFiles(directory=tmp_path / "static"))
+    app.mount("/", StaticFiles(directory=tmp_path))
+    rules = {"/static": {"origins": [APP], "allow_credentials": True}, "/static/private": {}}
+    client, _ = hardened(app, CORS(origins=[APP], paths=rules))
+    client = TestClient(client.app, base_url="http://testserver")
+    answer = client.get(f"http://testserver{path}", headers={"Origin": APP})
+    assert answer.text == "secret"
+    assert "access-control-allow-origin" not in answer.headers
+    assert "access-control-allow-credentials" not in answer.headers
+    assert allowed(client, "/static//open.txt", APP) == APP
+
+
+@pytest.mark.parametrize("path", ["/admin/users%0a", "/admin%2Fusers%0A"])
+def test_line_break_that_the_router_leaves_out(path: str):
+    """Its expressions end with `$`, which takes one at the end: the same route, and no looser rule."""
+    rules = {"/admin": {"origins": [APP], "allow_credentials": True}, "/admin/users": {}}
+    client = client_of(paths=rules)
+    answer = client.get(path, headers={"Origin": APP})
+    assert answer.json() == "users"
+    assert "access-control-allow-origin" not in answer.headers
+    assert (
+        client.options(path, headers={"Origin": APP, "Access-Control-Request-Method": "GET"}).status_code
+        == 403
+    )
+
+
 def test_encoded_slash_is_routed_and_judged_alike():
     """The router splits at it, so the policy does too."""
     client = client_of()
@@ -178,7 +223,24 @@ def test_mounted_in_an_open_application():
     app.mount("/inner", inner)
     client, _ = hardened(app, CORS(origins=["*"]))
     assert "access-control-allow-origin" not in client.get("/inner/x", headers={"Origin": ANY}).headers
+    assert client.get("/x").headers.get("access-control-allow-origin") == "*"
+    unasked = client.get("/inner/x")
+    assert [name for name in unasked.headers if name.startswith("access-control-")] == []
+    assert unasked.headers["vary"].lower() == "origin"
     assert client.get("/inner/x", headers={"Origin": ADMIN}).headers["access-control-allow-origin"] == ADMIN
+
+
+def test_open_inside_of_an_open_application():
+    """Both tell everybody: nothing is taken back, whether a page asks or not."""
+    inner = application()
+    install(inner, CORS(origins=["*"], expose_headers=["X-Inner"]))
+    app = FastAPI()
+    app.mount("/inner", inner)
+    client, _ = hardened(app, CORS(origins=["*"]))
+    for headers in ({}, {"Origin": ANY}):
+        answer = client.get("/inner/x", headers=headers)
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert "X-Inner" in answer.headers["access-control-expose-headers"]
 
 
 def test_what_an_entry_says():
@@ -261,8 +323,10 @@ def test_paths_alone_switch_it_on():
         ({"/a": {"origin_regex": "^https://.*$"}}, "matches any character"),
         ({"/a": {"methods": ["*"]}}, "not the name of a method"),
         ({"/a": {"max_age_seconds": -1}}, "max_age_seconds"),
-        ({"/a": {"origin": [APP]}}, "Remove it, or correct the name"),
-        ({"/a": [APP]}, "JSON object"),
+        ({"/a": {"origin": [APP]}}, r"Did you mean origins\?"),
+        ({"/a": {"zzzz": [APP]}}, "Remove it, or correct the name"),
+        ({"/a": {"origins": APP}}, r'a list. Write a list of origins, like \["a", "b"\]'),
+        ({"/a": [APP]}, "Write a dict"),
     ],
 )
 def test_unsafe_entries_are_refused(paths: dict[str, Any], fault: str):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 
+from prodkit import harden, install
 from prodkit.core.exceptions import InstallationError, SettingsError
 from prodkit.core.pipeline import Pipeline
 from prodkit.core.problems import Problem
 from prodkit.cors import CORS, RouteCORS, cross_origin
 from tests.support.hardening import assert_problem, hardened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 APP, ADMIN, ANY = "https://app.example", "https://admin.example", "https://any.example"
 
@@ -167,6 +171,45 @@ def test_declaration_without_cors_is_an_error():
     with pytest.raises(InstallationError, match="CORS is off"):
         client.get("/area/admin")
     assert client.get("/thing").json() == "thing"
+
+
+@pytest.mark.parametrize("harden_it", [install, harden])
+def test_declaration_without_cors_does_not_start(harden_it: Callable[[FastAPI], Any]):
+    """The start says so, with the route, before anybody asks; what is added later is found when it is asked for."""
+    app = FastAPI()
+    harden_it(app)
+    add_routes(app)
+    with (
+        pytest.raises(
+            InstallationError, match=r"^GET /area/admin: cross_origin\(\) .* CORS is off"
+        ) as raised,
+        TestClient(app),
+    ):
+        pass
+    assert "PRODKIT_CORS__ORIGINS" in str(raised.value)
+
+
+def test_declaration_starts_with_cors():
+    """Also where it is the only one that names an origin; and in an application that is mounted in one with CORS."""
+    app, inner = FastAPI(), FastAPI()
+    install(app, CORS(paths={"/nowhere": {}}))
+    add_routes(app)
+    install(inner)
+    add_routes(inner)
+    app.mount("/inner", inner)
+    with TestClient(app) as client:
+        assert reader(client, "/area/admin", ADMIN) == ADMIN
+        assert reader(client, "/inner/area/admin", ADMIN) == ADMIN
+
+
+def test_route_added_while_it_runs():
+    """A late one without CORS is still refused, to everybody."""
+    app = FastAPI()
+    install(app)
+    with TestClient(app) as client:
+        add_routes(app)
+        with pytest.raises(InstallationError, match="CORS is off"):
+            client.get("/area/admin")
 
 
 def test_without_routes_there_is_nothing_to_look_up():

@@ -118,11 +118,61 @@ def test_listed_pages(origin: str):
 
 
 def test_everybody_includes_sockets():
-    """`*` is everybody, also here; a pattern is whom it takes."""
+    """`*` is everybody who has no credential, also here; a pattern is whom it takes."""
     assert handshake("https://any.example", "api.example", origins=("*",))
     pattern = r"^https://[a-z]+\.example\.org$"
     assert handshake("https://a.example.org", "api.example", origin_regex=pattern)
     assert not handshake("https://1.example.org", "api.example", origin_regex=pattern)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "opens"),
+    [
+        ({}, True),
+        ({"Authorization": "Bearer abc"}, True),
+        ({"Sec-WebSocket-Protocol": "token.abc"}, True),
+        ({"Cookie": "sid=1"}, False),
+        ({"Authorization": "Basic eDp5"}, False),
+        ({"Authorization": "negotiate abc"}, False),
+    ],
+    ids=str,
+)
+def test_nobody_in_particular_does_not_act_as_the_user(credentials: dict[str, str], *, opens: bool):
+    """`*` excludes credentials, and a handshake carries them unasked: then only our own pages and named ones may."""
+    for options, path in (({"origins": ["*"]}, "/ws"), ({"paths": {"/ws": {"origins": ["*"]}}}, "/ws")):
+        client = client_of(**options)
+        evil = {"Origin": "https://evil.example", **credentials}
+        if opens:
+            with client.websocket_connect(path, headers=evil):
+                pass
+        else:
+            with (
+                pytest.raises(WebSocketDenialResponse) as denied,
+                client.websocket_connect(path, headers=evil),
+            ):
+                pass
+            assert_problem(denied.value, 403)
+        with client.websocket_connect(path, headers={"Origin": "http://testserver", **credentials}):
+            pass
+    with client_of().websocket_connect("/ws", headers={"Origin": APP, **credentials}):
+        pass
+
+
+def test_certificate_is_a_credential():
+    """A browser that has shown one shows it in every handshake."""
+    settings = CORSSettings(origins=("*",))
+    for tls, opens in (
+        ({}, True),
+        ({"client_cert_name": "CN=x"}, False),
+        ({"client_cert_chain": ["x"]}, False),
+    ):
+        lines = [(b"origin", b"https://evil.example")]
+        context = RequestContext(assemble([]), websocket_scope("/ws", lines, extensions={"tls": tls}), 0.0)
+        if opens:
+            CrossOrigin(settings).guard(context)
+        else:
+            with pytest.raises(Problem):
+                CrossOrigin(settings).guard(context)
 
 
 def test_missing_origin_can_be_refused():

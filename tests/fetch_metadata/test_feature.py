@@ -44,6 +44,17 @@ def test_exempt_paths():
     assert refused(TestClient(client.app, root_path="/login"), FORM, "POST", "/login/callback")
 
 
+def test_no_spelling_is_exempt_by_accident():
+    """What the router or a file system may take for a path that is not exempt is none, and the other way round."""
+    client = client_of(exempt_paths=["/a/{name}"])
+    for path in ("/a//b", "/a/%2fb", "/a/%0a", "/a/b//c", "/a/b%0a"):
+        is_exempt = path in {"/a/b//c", "/a/b%0a"}
+        assert refused(client, FORM | COOKIE, "POST", path) is not is_exempt
+    client = client_of(exempt_paths=["/a/b"])
+    for path in ("/a//b", "/a/b%0a", "//a/b"):
+        assert refused(client, FORM | COOKIE, "POST", f"http://testserver{path}")
+
+
 def counts(feature: FetchMetadata) -> dict[tuple[str, str], float]:
     (source,) = feature.provides
     assert isinstance(source, MetricSource)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,11 +11,12 @@ from starlette.testclient import WebSocketDenialResponse
 
 from prodkit.core.assembly import assemble
 from prodkit.core.context import RequestContext
+from prodkit.core.exceptions import SettingsError
 from prodkit.core.problems import Problem
 from prodkit.cors import CORS
-from prodkit.fetch_metadata import FetchMetadataSettings, Isolation
+from prodkit.fetch_metadata import FetchMetadata, FetchMetadataSettings, Isolation
 from tests.fetch_metadata.browsers import APP, COOKIE, EVIL, FORM, IMAGE, client_of, refused, sent
-from tests.support.asgi import http_scope
+from tests.support.asgi import http_scope, websocket_scope
 from tests.support.hardening import assert_problem
 
 # ------------------------------------------------------------------------------------------------ who is let through
@@ -205,6 +208,82 @@ def test_what_is_public():
         (FORM | COOKIE, "POST"),
     ):
         assert refused(client, headers, method, "/public/x")
+
+
+@pytest.mark.parametrize("options", [{"origins": ["*"]}, {"paths": {"/public": {"origins": ["*"]}}}], ids=str)
+def test_what_is_public_opens_no_socket_as_the_user(options: dict[str, Any]):
+    """A handshake carries the cookies whatever CORS says, so `*` is for those without; our own page needs no permission."""
+    client = client_of(CORS(**options))
+    for told in ({"Origin": EVIL}, sent(mode="websocket", Origin=EVIL)):
+        with client.websocket_connect("/public/x", headers=told):
+            pass
+        with (
+            pytest.raises(WebSocketDenialResponse) as denied,
+            client.websocket_connect("/public/x", headers=told | COOKIE),
+        ):
+            pass
+        assert_problem(denied.value, 403)
+    with client.websocket_connect("/public/x", headers={"Origin": "http://testserver", **COOKIE}):
+        pass
+
+
+def test_public_for_another_policy_is_the_same():
+    """The question is asked of CORS with what the browser attached, also for a handshake."""
+    isolation = Isolation(FetchMetadataSettings(mode="enforce"))
+    kit = assemble([CORS(origins=["*"])])
+    isolation.join(kit)
+    for credentials, passes in (
+        ([], True),
+        ([(b"cookie", b"sid=1")], False),
+        ([(b"authorization", b"Basic eDp5")], False),
+    ):
+        lines = [(b"origin", EVIL.encode()), (b"sec-fetch-site", b"cross-site"), *credentials]
+        context = RequestContext(kit, websocket_scope("/ws", lines), 0.0)
+        if passes:
+            isolation.guard(context)
+        else:
+            with pytest.raises(Problem):
+                isolation.guard(context)
+
+
+@pytest.mark.parametrize("tls", [{"client_cert_name": "CN=x"}, {"client_cert_chain": ["x"]}], ids=str)
+def test_certificate_is_a_credential(tls: dict[str, Any]):
+    """A browser shows its certificate to whatever page asks: a change that comes with one is judged as with a cookie."""
+    lines = [(b"origin", EVIL.encode())]
+    scopes = [
+        http_scope("/", "POST", lines, extensions={"tls": tls}),
+        websocket_scope("/", lines, extensions={"tls": tls}),
+    ]
+    for scope in scopes:
+        isolation = Isolation(FetchMetadataSettings(mode="enforce"))
+        with pytest.raises(Problem):
+            isolation.guard(RequestContext(assemble([]), scope, 0.0))
+        scope["extensions"] = {"tls": {}}
+        isolation.guard(RequestContext(assemble([]), scope, 0.0))
+
+
+def test_headers_by_which_a_proxy_tells():
+    """What the operator names counts as what a browser attached, on changes and on sockets; without a word it is any header."""
+    told = {"Origin": EVIL, "X-Forwarded-Client-Cert": "Subject=x"}
+    assert not refused(client_of(), told, "POST")
+    client = client_of(CORS(origins=["*"]), ambient_headers=["X-Forwarded-CLIENT-Cert"])
+    assert refused(client, told, "POST")
+    assert not refused(client, told, "GET")
+    assert not refused(client, told | {"Origin": "http://testserver"}, "POST")
+    assert not refused(client, {"Origin": EVIL}, "POST")
+    with (
+        pytest.raises(WebSocketDenialResponse) as denied,
+        client.websocket_connect("/ws", headers=told),
+    ):
+        pass
+    assert_problem(denied.value, 403)
+
+
+@pytest.mark.parametrize("name", ["", "X Y", "X:", "\u00e9", "X-Cert\n"])
+def test_what_is_no_name_of_a_header(name: str):
+    """It would never match, and the operator would think it did."""
+    with pytest.raises(SettingsError, match="entry 2 is not the name of a header"):
+        FetchMetadata(ambient_headers=["X-Cert", name])
 
 
 def test_refusal_is_readable_where_cors_allows_the_page():

@@ -18,6 +18,7 @@ from prodkit.cli.installed import (
 from prodkit.cli.origins import effective_settings, ignored_variables
 from prodkit.cli.target import kit_or_none, load
 from prodkit.core.exceptions import SettingsError
+from prodkit.core.routes import refuse_idle_rules
 from prodkit.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         if arguments.app:
             application = load(arguments.app)
             kit = kit_or_none(application)
+            if kit is not None:
+                refuse_idle_rules(kit)
         settings = (settings_of(kit) if kit else None) or Settings()
     except SettingsError as error:
         return _refused(error, arguments, console)

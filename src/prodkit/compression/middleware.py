@@ -13,8 +13,9 @@ from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
 
 from prodkit.compression.choices import RouteCompression
-from prodkit.compression.policy import EVENT_STREAM, Answered, Asked, has_certificate
+from prodkit.compression.policy import EVENT_STREAM, Answered, Asked
 from prodkit.compression.tags import as_sent, with_own_tags, with_suffix
+from prodkit.core.ambient import has_certificate
 from prodkit.core.asgi import header_lines
 from prodkit.core.context import STATE_KEY
 

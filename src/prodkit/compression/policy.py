@@ -12,7 +12,9 @@ Source: Gluck, Harris, Prado, "BREACH: Reviving the CRIME attack" (2013); RFC 91
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from prodkit.core.ambient import is_ambient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,8 +36,6 @@ STATIC_TYPES: Final = frozenset(
 
 EVENT_STREAM: Final = b"text/event-stream"
 
-# Schemes for which a browser asks its user once and then adds the credential to every request, whoever caused it.
-_AMBIENT_SCHEMES: Final = frozenset({b"basic", b"digest", b"negotiate", b"ntlm"})
 # Of bytes that would be others once they are compressed.
 _DIGESTS: Final = frozenset({b"content-digest", b"repr-digest", b"digest", b"content-md5"})
 # An answer that is not for everybody.
@@ -193,8 +193,7 @@ class Policy:
         headers = asked.headers
         if asked.has_certificate or not self._ambient.isdisjoint(headers):
             return True
-        scheme = headers[b"authorization"].partition(b" ")[0] if b"authorization" in headers else b""
-        return scheme.lower() in _AMBIENT_SCHEMES
+        return b"authorization" in headers and is_ambient(headers[b"authorization"])
 
     def _is_listed(self, content_type: bytes) -> bool:
         if content_type == EVENT_STREAM:
@@ -212,12 +211,3 @@ def _is_public(answered: Answered) -> bool:
     if any(answered.says(directive) for directive in _PRIVATE):
         return False
     return answered.says(b"public") or answered.content_type in STATIC_TYPES
-
-
-def has_certificate(scope: Mapping[str, Any]) -> bool:  # Any: an ASGI scope
-    """Whether the client has shown a certificate to the server, as far as that tells.
-
-    Source: ASGI TLS extension.
-    """
-    tls = (scope.get("extensions") or {}).get("tls") or {}
-    return bool(tls.get("client_cert_name") or tls.get("client_cert_chain"))

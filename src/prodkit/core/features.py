@@ -95,7 +95,12 @@ class FeatureSettings(BaseModel):
             return cls(**options)
         except ValidationError as error:
             raise SettingsError(
-                faults_of(error, lambda path: f"{section}({'.'.join(path) + '=' if path else ''}...)")
+                faults_of(
+                    error,
+                    lambda path: f"{section}({'.'.join(path) + '=' if path else ''}...)",
+                    cls,
+                    in_code=True,
+                )
             ) from None
 
 

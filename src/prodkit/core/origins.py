@@ -29,7 +29,8 @@ class CrossOriginPolicy(Protocol):
         Args:
             context: the request; its path may matter.
             origin: the value of the only Origin header; empty where there is none.
-            with_credentials: whether it carries what the browser attaches by itself.
+            with_credentials: whether it carries what the browser attaches by itself. Of a WebSocket the browser asks no
+                permission to attach it: whom *origin* stands for has to decide there.
         """
 
 

@@ -4,7 +4,11 @@ Guards run before routing, and must judge the very path that will be routed. So 
 compares: the decoded path below `root_path`, in which an encoded slash is a slash for both. A path with a dot segment is left to
 the caller: the router takes it as it is, browsers never send one, and whoever resolves it in between comes out elsewhere.
 
-Source: RFC 3986, 3.3 (path) and 5.2.4 (dot segments); WHATWG URL Standard, path state; starlette.routing.
+Two more spellings come out elsewhere, and browsers do send them. To whoever looks for a file, `StaticFiles` among them, several
+slashes are one. And Starlette's expressions end with `$`, which also takes what stands before a line break at the end.
+
+Source: RFC 3986, 3.3 (path) and 5.2.4 (dot segments); WHATWG URL Standard, path state; starlette.routing; posixpath.normpath;
+Python's re (`$`).
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ __all__ = ["PathMap", "application_path", "has_dot_segment", "path_fault"]
 T = TypeVar("T")
 
 _DOT_SEGMENT: Final = re.compile(r"/\.{1,2}(?:/|\Z)")
+_SLASHES: Final = re.compile(r"//+")
 _PARAMETER: Final = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
@@ -103,6 +108,16 @@ class PathMap(Generic[T]):
         segments = path.split("/", self._depth + 1)[1 : self._depth + 1]
         found = _deepest(self._root, segments, 0)
         return default if found is None else found[1]
+
+    def find_surely(self, path: str, default: T, unsure: T) -> T:
+        """As `find`; *unsure* where what answers *path* may take it for one with another value, see above."""
+        taken = path
+        if "//" in path or path.endswith("\n"):
+            taken = _SLASHES.sub("/", path.removesuffix("\n"))
+        if has_dot_segment(taken):
+            return unsure
+        found = self.find(path, default)
+        return found if taken is path or self.find(taken, default) is found else unsure
 
 
 def _deepest(node: _Node[T], segments: Sequence[str], depth: int) -> tuple[int, T] | None:

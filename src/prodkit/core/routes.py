@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
 from starlette.routing import Host, Mount, Route, WebSocketRoute
 
 from prodkit.core.declared import declared_names
+from prodkit.core.exceptions import InstallationError
 from prodkit.core.features import RouteRule
 from prodkit.core.matching import find_route, is_opaque
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from prodkit.core.asgi import Scope
+    from prodkit.core.features import Kit
 
-__all__ = ["UNMATCHED", "UNROUTED", "Operation", "RouteTable", "rules_of"]
+__all__ = ["UNMATCHED", "UNROUTED", "ChecksKit", "Operation", "RouteTable", "refuse_idle_rules", "rules_of"]
 
 UNMATCHED: Final = "(unmatched)"
 """The template where the router found nothing."""
@@ -63,6 +65,29 @@ class Operation:
     methods: frozenset[str]
     endpoint: object | None
     rules: tuple[RouteRule, ...]
+
+
+@runtime_checkable
+class ChecksKit(Protocol):
+    """A `RouteRule` that means nothing without another feature, and would look as if it did."""
+
+    def idle_because(self, kit: Kit) -> str | None:
+        """Why it means nothing in the application of *kit*, with the cure; None where it does mean something."""
+
+
+def refuse_idle_rules(kit: Kit) -> None:
+    """Look through the routes there are, mounts left out: what is mounted may be hardened itself.
+
+    Raises:
+        InstallationError: one declares a rule that means nothing here.
+    """
+    for operation in () if kit.routes is None else kit.routes.operations():
+        for rule in operation.rules:
+            reason = rule.idle_because(kit) if isinstance(rule, ChecksKit) else None
+            if reason is not None:
+                methods = ", ".join(sorted(operation.methods)) or "WebSocket"
+                message = f"{methods} {operation.path}: {reason}"
+                raise InstallationError(message)
 
 
 class RouteTable:

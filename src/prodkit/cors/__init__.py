@@ -5,6 +5,10 @@ reaches the application, its page just cannot read the answer. What must not hap
 that browsers do not attach by themselves, or a check of the origin, which for WebSockets is done here: the same-origin
 policy does not cover them.
 
+Who may read is said here alone: what the application itself writes into Access-Control-Allow-Origin and -Credentials, by a route
+or by a middleware, is taken off. It would be added to our list, or stand in its place, and nobody reads two lists. Under `*` a
+route may name somebody in its place, which is less.
+
 Source: Fetch Standard, 3.2 (CORS protocol); RFC 6454 (Origin); RFC 6455, 10.2 (WebSockets); Private Network Access.
 """
 
@@ -12,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from prodkit.core.ambient import has_ambient_credentials
 from prodkit.core.asgi import Answer
 from prodkit.core.features import Layer, Parts, Sample
 from prodkit.core.origins import ExposesHeaders, is_own_origin, sole_line
@@ -64,6 +69,7 @@ class CrossOrigin:
     def __init__(self, settings: CORSSettings, exposed: Iterable[str] = ()) -> None:
         self._settings = settings
         self._kit: Kit | None = None
+        self._easy_kit: Kit | None = None
         self._decisions = {(policy, outcome): 0 for policy in _POLICIES for outcome in ("allowed", "denied")}
         self._expose(exposed)
 
@@ -94,6 +100,8 @@ class CrossOrigin:
     def join(self, kit: Kit) -> None:
         """Learn what the other features of *kit* add to responses, and which application this is for."""
         self._kit = kit
+        # One comparison tells both: for this one there is nothing to do on a request without an Origin.
+        self._easy_kit = None if self._requires_websocket_origin else kit
         sources = kit.all(ExposesHeaders)  # type: ignore[type-abstract] # a protocol, as `all` says
         self._expose(name for source in sources for name in source.exposed_headers)
 
@@ -105,6 +113,15 @@ class CrossOrigin:
         """
         if b"origin" in context.headers:
             return self._from_page(context)
+        if context.kit is not self._easy_kit:
+            self._from_elsewhere(context)
+        return None
+
+    def _from_elsewhere(self, context: RequestContext) -> None:
+        """What there is to do where no page asks."""
+        if self._is_inside(context) and not self._is_static:
+            # The other one may tell everybody, and a cache could hand that to a page later.
+            self._withdraw(context)
         if (
             self._requires_websocket_origin
             and context.scope is not None
@@ -113,11 +130,16 @@ class CrossOrigin:
         ):
             self._decisions["websocket", "denied"] += 1
             raise Problem(403, "A WebSocket needs an Origin header here.")
-        return None
+
+    def _is_inside(self, context: RequestContext) -> bool:
+        """Whether ours is mounted in another application. It knows better what its own answers may be used for."""
+        return self._kit is not None and context.kit is not self._kit
 
     def permits_origin(self, context: RequestContext, origin: bytes, *, with_credentials: bool) -> bool:
         """Whether the policy of the path that *context* is for lets pages of *origin* make the request and read the answer."""
         policy = self._policy(context)
+        if context.scope is not None and context.scope["type"] == "websocket":
+            return policy.opens_socket(origin, with_credentials=with_credentials)
         if with_credentials and not policy.allow_credentials:
             return False
         return policy.allows(origin)
@@ -145,7 +167,7 @@ class CrossOrigin:
             return self._nobody
         own = declared_for(context, self._kit) if RouteCORS.is_used else None
         if own is None:
-            return self._paths.find(path, self._general)
+            return self._paths.find_surely(path, self._general, self._nobody)
         if own not in self._routes:
             self._routes[own] = Policy(self._settings, own.settings, self._exposed)
         return self._routes[own]
@@ -158,9 +180,7 @@ class CrossOrigin:
         if scope["type"] == "websocket":
             self._check_websocket(context, policy, origin)
             return None
-        # Mounted in another application this one knows better what its own answers may be used for.
-        is_inside = self._kit is not None and context.kit is not self._kit
-        if is_inside or (self._is_static and policy is not self._general):
+        if self._is_inside(context) or (self._is_static and policy is not self._general):
             self._withdraw(context)
         is_preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in context.headers
         if not origin or not policy.allows(origin):
@@ -210,7 +230,10 @@ class CrossOrigin:
 
     def _check_websocket(self, context: RequestContext, policy: Policy, origin: bytes) -> None:
         # A page of our own is not in the list of other origins.
-        if origin and (policy.allows(origin) or is_own_origin(context, origin)):
+        if origin and (
+            policy.opens_socket(origin, with_credentials=has_ambient_credentials(context))
+            or is_own_origin(context, origin)
+        ):
             self._decisions["websocket", "allowed"] += 1
             return
         self._decisions["websocket", "denied"] += 1
@@ -270,5 +293,8 @@ class CORS:
         return Parts(
             guards=[(Layer.BROWSER, self._cross_origin.guard)],
             response_headers=self._cross_origin.static_headers,
+            # What a middleware or a route inside allows would otherwise be added to what is allowed here, or stand in its place.
+            # What we say ourselves, and what a hardened application mounted in this one says, does not come this way.
+            removed_headers=(_ALLOW_ORIGIN.decode(), _ALLOW_CREDENTIALS.decode()),
             order={Layer.BROWSER: described},
         )

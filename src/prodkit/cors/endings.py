@@ -11,18 +11,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from prodkit.cors.suffixes import is_second_level
+
 if TYPE_CHECKING:
     from prodkit.cors.patterns import OriginPattern
 
-__all__ = ["has_loose_end"]
+__all__ = ["has_loose_end", "literal_ends"]
 
 _DIGITS: Final = frozenset(b"0123456789")
 _COLON: Final = ord(":")
 _LONGEST_LABEL: Final = 63
+_LONGEST_HOST: Final = 253
 # Names below these cannot be bought (RFC 2606 and 6762; ICANN on `internal`).
 _NOT_FOR_SALE: Final = frozenset({"example", "internal", "invalid", "local", "localhost", "test"})
-# Under two letters of a country: the registered name is one label further on, as in example.co.uk.
-_SECOND_LEVELS: Final = frozenset({"ac", "co", "com", "edu", "gov", "ne", "net", "or", "org"})
 # More ways than this has no pattern that a person has written.
 _MOST_STEPS: Final = 20_000
 
@@ -54,13 +55,32 @@ def has_loose_end(pattern: OriginPattern) -> bool:
     return True
 
 
+def literal_ends(pattern: OriginPattern) -> set[str]:
+    """With what hosts end in any case, on each way through *pattern* to a dot before which it leaves something open."""
+    before = pattern.predecessors()
+    ends, _ = _host_ends(pattern, before)
+    ways = [(end, "") for end in ends]
+    found: set[str] = set()
+    for _ in range(_MOST_STEPS):
+        if not ways:
+            break
+        position, text = ways.pop()
+        taken = pattern.taken[position]
+        if len(taken) != 1 or len(text) > _LONGEST_HOST:
+            if text.startswith("."):
+                found.add(text[1:])
+            continue
+        character = chr(next(iter(taken)))
+        if character not in "/]":
+            ways.extend((other, character + text) for other in before[position])
+    return found
+
+
 def _labels_needed(labels: tuple[str, ...]) -> int:
     """How many labels a registered name has that ends so; *labels* are those known, the last one first."""
     if labels[0] in _NOT_FOR_SALE:
         return 1
-    if len(labels) > 1 and len(labels[0]) == 2 and labels[1] in _SECOND_LEVELS:
-        return 3
-    return 2
+    return 3 if len(labels) > 1 and is_second_level(labels[0], labels[1]) else 2
 
 
 def _host_ends(pattern: OriginPattern, before: list[list[int]]) -> tuple[set[int], bool]:

@@ -9,8 +9,9 @@ import re
 from ipaddress import ip_address
 from typing import Final
 
-from prodkit.cors.endings import has_loose_end
+from prodkit.cors.endings import has_loose_end, literal_ends
 from prodkit.cors.patterns import OriginPattern, PatternError
+from prodkit.cors.suffixes import SHARED, is_shared
 
 __all__ = ["origin_fault", "regex_fault"]
 
@@ -27,31 +28,7 @@ _STRANGERS: Final = (
     "https://stranger.invalid:8443",
     "http://203.0.113.9",
     *(f"https://stranger.{suffix}" for suffix in ("com", "net", "org", "io", "dev", "app", "co.uk")),
-    # Under these everybody may have a name (Public Suffix List, private section): the ones that previews are served from.
-    *(
-        f"https://stranger.{host}"
-        for host in (
-            "amplifyapp.com",
-            "azurestaticapps.net",
-            "azurewebsites.net",
-            "cloudfront.net",
-            "firebaseapp.com",
-            "fly.dev",
-            "github.io",
-            "gitlab.io",
-            "herokuapp.com",
-            "netlify.app",
-            "ngrok.io",
-            "ngrok-free.app",
-            "onrender.com",
-            "pages.dev",
-            "s3.amazonaws.com",
-            "surge.sh",
-            "vercel.app",
-            "web.app",
-            "workers.dev",
-        )
-    ),
+    *(f"https://stranger.{suffix}" for suffix in sorted(SHARED)),
 )
 
 
@@ -102,7 +79,8 @@ def regex_fault(text: str) -> str | None:
         pattern = OriginPattern(text)
     except PatternError as error:
         return str(error)
-    if any(pattern.matches(stranger.encode()) for stranger in _STRANGERS):
+    shared = (f"https://stranger.{suffix}" for suffix in literal_ends(pattern) if is_shared(suffix))
+    if any(pattern.matches(stranger.encode()) for stranger in (*_STRANGERS, *shared)):
         return "matches origins of strangers, or `null` | Spell out the end of the host name."
     if has_loose_end(pattern):
         return "leaves open how the registered name ends, so strangers can buy one that fits | Spell out the end of the host name."

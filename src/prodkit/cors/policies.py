@@ -74,7 +74,19 @@ class Policy:
 
     def allows(self, origin: bytes) -> bool:
         """Whether pages of *origin*, the value of an Origin header, may read responses."""
-        if self.is_public or origin in self._origins:
+        return self.is_public or self.names(origin)
+
+    def opens_socket(self, origin: bytes, *, with_credentials: bool) -> bool:
+        """Whether pages of *origin* may open a WebSocket.
+
+        A handshake carries the cookies whatever we allow, and no header of ours keeps its page from reading. So everybody, which
+        excludes credentials, is everybody who has none; who is named may also where credentials are off.
+        """
+        return self.names(origin) or (self.is_public and not with_credentials)
+
+    def names(self, origin: bytes) -> bool:
+        """Whether *origin* is meant in particular, as one of a list or by the pattern."""
+        if origin in self._origins:
             return True
         pattern = self._pattern
         return pattern is not None and 0 < len(origin) <= _MAX_ORIGIN_BYTES and pattern.matches(origin)

@@ -5,7 +5,7 @@ A preflight names the method that the browser wants to use, so the route it is a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, runtime_checkable
 
 from fastapi import Depends
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from prodkit.core.features import Kit
 
 __all__ = ["RouteCORS", "cross_origin", "declared_for"]
+
+
+_OFF: Final = (
+    "cross_origin() stands on a route, and CORS is off: name an origin in CORS(origins=[...]) or PRODKIT_CORS__ORIGINS, or write "
+    "the rules of the route into CORS(paths={...})"
+)
 
 
 @runtime_checkable
@@ -49,7 +55,8 @@ class RouteCORS:
         """See that what everybody is told is not told here; all else the guard has done.
 
         Raises:
-            InstallationError: the application has no CORS, so that the declaration would mean nothing.
+            InstallationError: the application has no CORS, so that the declaration would mean nothing. The start finds that;
+                here it is for routes that were added later, and for those of mounted applications.
             Problem: 403 for a WebSocket without the Origin that the route asks for.
         """
         guards = context.provided(_Withholds)  # type: ignore[type-abstract] # a protocol, as `provided` says
@@ -59,11 +66,11 @@ class RouteCORS:
         if is_socket and self.settings.require_websocket_origin and b"origin" not in context.headers:
             raise Problem(403, "A WebSocket needs an Origin header here.")
         if not guards:
-            message = (
-                "cross_origin() stands on a route, and CORS is off: name an origin in CORS(origins=[...]) or PRODKIT_CORS__ORIGINS, "
-                "or write the rules of the route into CORS(paths={...})"
-            )
-            raise InstallationError(message)
+            raise InstallationError(_OFF)
+
+    def idle_because(self, kit: Kit) -> str | None:
+        """See `ChecksKit`."""
+        return None if kit.all(_Withholds) else _OFF  # type: ignore[type-abstract] # as above
 
     async def __call__(self, context: CurrentContext) -> None:
         """As a dependency: for a route that never asked for its body."""
