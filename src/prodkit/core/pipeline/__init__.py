@@ -80,7 +80,8 @@ class Pipeline:
         pairs = tuple(plan.response_headers.items())
         self.removed_headers = removed = plan.removed_headers
         # What is removed takes the same way past the common case as what a route sets itself: one look-up finds both.
-        self._static = (plan.response_headers, removed.union(plan.response_headers), pairs, removed)
+        names = frozenset(plan.response_headers)
+        self._static = (plan.response_headers, names, names | removed, pairs, removed)
         self.failures = Failures(kit)
         self._observers = kit.observers_of(RequestFinished)
         self._monotonic = kit.clock.monotonic

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange", "Static", "nobody_there", "too_late"]
 
-Static = tuple[dict[bytes, bytes], frozenset[bytes], tuple[tuple[bytes, bytes], ...], frozenset[bytes]]
-"""The static headers of an application: as a mapping, their names with those that are removed, as they go into a response,
+Static = tuple[
+    dict[bytes, bytes],
+    frozenset[bytes],
+    frozenset[bytes],
+    tuple[tuple[bytes, bytes], ...],
+    frozenset[bytes],
+]
+"""The static headers of an application: as a mapping, their names, those with the names that are removed, as they go into a response,
 and the names that are removed."""
 
 
@@ -73,7 +79,7 @@ class Exchange(RequestContext):
         """What the pipeline does itself, without this call."""
         super().__init__(kit, scope, started_at)
         self._is_streaming = False
-        self._static = ({}, frozenset(), (), frozenset())
+        self._static = ({}, frozenset(), frozenset(), (), frozenset())
         self._monotonic = kit.clock.monotonic
         self._from_server, self._to_server = nobody_there, too_late
 
@@ -196,11 +202,11 @@ class Exchange(RequestContext):
                     headers = message["headers"]
                     self._replace_body(body)
             mine = self.response_headers
-            static, static_names, static_pairs, removed = self._static
+            static, static_names, special, static_pairs, removed = self._static
             plain = self.plain_headers and static_names.isdisjoint(mine)
             for name, _ in headers:
                 # All letters that ASGI allows come after "[", those of X-Frame-Options before.
-                if name < b"[" or name in static_names or name in mine:
+                if name < b"[" or name in special or name in mine:
                     plain = False
                     break
             if plain:
