@@ -105,6 +105,37 @@ def test_headers_of_a_part():
     assert_problem(client.post("/raw", content=iter(endless), headers=MULTIPART), 413)
 
 
+def test_semicolons():
+    """Each costs the parser a microsecond: there are 30 of them, in a Content-Type and in the headers of a part."""
+    client = client_of()
+    for count, status in ((28, 200), (29, 400)):  # two stand there already
+        body = form(part(b"x", "f", more=b"X: " + b";" * count + b"\r\n"))
+        answer = client.post("/raw", content=body, headers=MULTIPART)
+        assert answer.status_code == status
+    assert "30 semicolons" in assert_problem(answer, 400)["detail"]
+    for media_type in ("multipart/form-data", "application/x-www-form-urlencoded", "text/plain"):
+        for count, status in ((29, 200), (30, 400)):
+            headers = {"Content-Type": f"{media_type}; boundary=bound" + ";" * count}
+            answer = client.post("/raw", content=form(part(b"x")), headers=headers)
+            assert answer.status_code == status
+        assert "30 semicolons" in assert_problem(answer, 400)["detail"]
+
+
+def test_what_looks_like_a_part_is_data():
+    """A line that only begins like a delimiter starts no part: what follows it is bounded like the field it stands in."""
+    client = client_of(max_form_field_bytes=1000)
+    sly = b"\r\n--boundx\r\n" + part(b"x" * 2000, "f").removeprefix(b"--bound\r\n")
+    answer = client.post("/raw", content=form(part(sly)), headers=MULTIPART)
+    assert assert_problem(answer, 413)["max_form_field_bytes"] == 1000
+    answer = client.post("/raw", content=b"\nfoo" + form(part(b"x" * 1001)), headers=MULTIPART)
+    assert assert_problem(answer, 413)["max_form_field_bytes"] == 1000
+    empty = {"Content-Type": 'multipart/form-data; boundary=""'}
+    body = form(part(b"x" * 1001)).replace(b"bound", b"")
+    assert (
+        assert_problem(client.post("/raw", content=body, headers=empty), 413)["max_form_field_bytes"] == 1000
+    )
+
+
 def test_errors_of_the_parser_are_problems():
     """FastAPI's own limits and a form that is none are 400 problems."""
     client = client_of()

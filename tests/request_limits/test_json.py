@@ -265,7 +265,7 @@ def test_route_alone_has_its_limits():
 def test_refusal_is_repeated_to_who_catches_it():
     """An application that catches the refusal and reads on gets it again, whatever comes; it is counted once."""
     refusals = Refusals()
-    watcher = JSONWatcher(JSONLimits(2, 10, 10), refusals, is_sure=True)
+    watcher = JSONWatcher(JSONLimits(2, 10, 10), refusals)
     for body in (b"[[[", b"]]]", b""):
         with pytest.raises(Problem, match="400"):
             watcher({"type": "http.request", "body": body, "more_body": True})
