@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -141,6 +142,33 @@ def test_never_less_than_the_parser_takes(form: tuple[str, list[bytes]]):
     check(*form)
 
 
+DISPOSITIONS = [
+    b";",
+    b" ",
+    b"\t",
+    b"=",
+    b'"',
+    b"\\",
+    b"filename",
+    b"FileName",
+    b"filename*",
+    b"x",
+    b"\n",
+    b"\x0b",
+    b"\xe9",
+]
+
+
+@given(st.lists(st.sampled_from(DISPOSITIONS), max_size=12).map(b"".join))
+@settings(database=None, deadline=None, max_examples=400)
+def test_a_file_is_what_the_parser_takes_for_one(disposition: bytes):
+    """Quotes, backslashes, white space and letters as it reads them."""
+    is_file = b"filename" in parse_options_header(disposition.lstrip(b" "))[1]
+    scanner = MultipartScanner(b"B", FormLimits(0, 0, 0, 10_000))
+    found = scanner.feed(b"--B\r\nContent-Disposition:" + disposition + b"\r\n\r\n")
+    assert found == ("files" if is_file else "fields")
+
+
 @pytest.mark.parametrize("before", [b"", b"\n", b"\r\n\r\n", b"\nfoo"])
 @pytest.mark.parametrize("boundary", ["B", ""])
 @pytest.mark.parametrize("size", [1, 3, 10_000])
@@ -172,3 +200,11 @@ def test_white_space_behind_a_delimiter_ends():
     scanner = MultipartScanner(b"B", FormLimits(1, 1, 1, 200))
     found: list[Any] = [scanner.feed(piece) for piece in [b"--B\r\n\r\n", b"\r\n--B", *[b" " * 10] * 21]]
     assert found == [None] * 22 + ["part_header_bytes"]
+
+
+def test_lookalikes_end():
+    """A thousand lines that begin like a delimiter are data; more are no form: each costs the parser a microsecond."""
+    head = b"--B\r\n" + FIELD + b"\r\n\r\n"
+    for count, expected in ((1000, None), (1001, "lookalikes")):
+        body = pieces(head + b"\r\n--Bx" * count + b"\r\n--B--", [1000])
+        assert excess(body, b"B", 1, 0, 10_000) == expected

@@ -32,6 +32,7 @@ _NUMBERS: Final = bytes(
 )
 # JSON has no letter of these outside of a string: of NaN and Infinity there is one on each side, wherever they are cut.
 _CONSTANTS: Final = (b"N", b"I", b"y")
+_N, _I, _BACKSLASH = b"NI\\"
 _CARRIED: Final = len(b"Infinity") - 1
 # Each takes out one level of nesting; what is deeper is counted step by step.
 _MAX_ROUNDS: Final = 12
@@ -98,14 +99,14 @@ class JSONScanner:
         """
         # In UTF-16 and UTF-32 each bracket, quote and digit has a NUL beside it, in UTF-8 JSON there is none: what another
         # encoding would hide is refused with it (RFC 8259, 8.1).
-        if b"\0" in data:
+        if 0 in data:  # of a number it is ten times as fast as of bytes
             return "encoding"
         if last and not self._begun and self._is_surely_within(data):
             return None
         self._begun = True
         if self._backslash:
             data = b"\\" + data
-        if b"\\" in data:
+        if _BACKSLASH in data:
             trailing = len(data) - len(data.rstrip(b"\\"))
             self._backslash = trailing % 2 == 1
             if self._backslash:
@@ -135,7 +136,7 @@ class JSONScanner:
                 or b"0" * (limits.number_bytes + 1) not in data.translate(_NUMBERS)
             )
             and (limits.string_bytes is None or size <= limits.string_bytes)
-            and not (self.strict and (b"NaN" in data or b"Infinity" in data))
+            and not (self.strict and _names_constants(data))
         )
 
     def _structure(self, data: bytes) -> JSONExcess | None:
@@ -230,8 +231,12 @@ class JSONScanner:
             return None
         text = self._tail + data
         self._tail = text[-_CARRIED:]
-        if b"NaN" in text or b"Infinity" in text:  # perhaps in a string
+        if _names_constants(text):  # perhaps in a string
             for part in data.split(b'"')[in_string::2]:
                 if any(letter in part for letter in _CONSTANTS):
                     return "constant"
         return None
+
+
+def _names_constants(data: bytes) -> bool:
+    return (_N in data and data.find(b"NaN") >= 0) or (_I in data and data.find(b"Infinity") >= 0)

@@ -13,6 +13,7 @@ from prodkit.core.problems import Problem
 from prodkit.request_limits.content_types import is_json, media_type_of
 from prodkit.request_limits.decompression import Decompressing
 from prodkit.request_limits.form_scanning import (
+    MAX_LOOKALIKES,
     MAX_PARAMETERS,
     FormLimits,
     MultipartScanner,
@@ -193,6 +194,10 @@ class FormWatcher:
 def _form_problem(excess: FormExcess, limits: FormLimits) -> Problem:
     if excess == "parameters":
         return Problem(400, f"The headers of a part of the form have more than {MAX_PARAMETERS} semicolons.")
+    if excess == "lookalikes":
+        return Problem(
+            400, f"More than {MAX_LOOKALIKES} lines of the form begin like a delimiter and are none."
+        )
     bound: int = getattr(limits, excess)
     text = {
         "fields": f"The form has more than {bound} fields.",
