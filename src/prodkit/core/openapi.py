@@ -111,7 +111,9 @@ def _in_force(rules: Sequence[RouteRule]) -> list[RouteRule]:
     """*rules*, outermost first, without those in whose place a nearer one of their type holds (`_replaces_outer`)."""
     found = []
     for position, rule in enumerate(rules, start=1):
-        nearer = {type(other) for other in rules[position:]} if getattr(rule, "_replaces_outer", False) else set()
+        nearer = (
+            {type(other) for other in rules[position:]} if getattr(rule, "_replaces_outer", False) else set()
+        )
         if type(rule) not in nearer:
             found.append(rule)
     return found

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, Literal
 
-__all__ = ["JSONExcess", "JSONLimits", "JSONScanner"]
+__all__ = ["JSONExcess", "JSONLimits", "JSONScanner", "names_constants"]
 
 JSONExcess = Literal["encoding", "depth", "elements", "number", "string", "constant"]
 
@@ -136,7 +136,7 @@ class JSONScanner:
                 or b"0" * (limits.number_bytes + 1) not in data.translate(_NUMBERS)
             )
             and (limits.string_bytes is None or size <= limits.string_bytes)
-            and not (self.strict and _names_constants(data))
+            and not (self.strict and names_constants(data))
         )
 
     def _structure(self, data: bytes) -> JSONExcess | None:
@@ -231,12 +231,13 @@ class JSONScanner:
             return None
         text = self._tail + data
         self._tail = text[-_CARRIED:]
-        if _names_constants(text):  # perhaps in a string
+        if names_constants(text):  # perhaps in a string
             for part in data.split(b'"')[in_string::2]:
                 if any(letter in part for letter in _CONSTANTS):
                     return "constant"
         return None
 
 
-def _names_constants(data: bytes) -> bool:
+def names_constants(data: bytes) -> bool:
+    """Whether *data* holds `NaN` or `Infinity`, which may stand in a string."""
     return (_N in data and data.find(b"NaN") >= 0) or (_I in data and data.find(b"Infinity") >= 0)

@@ -20,7 +20,7 @@ from prodkit.request_limits.form_scanning import (
     UrlencodedScanner,
     boundary_of,
 )
-from prodkit.request_limits.json_scanning import JSONLimits, JSONScanner
+from prodkit.request_limits.json_scanning import JSONLimits, JSONScanner, names_constants
 from prodkit.request_limits.json_sniffing import JSONSniffer
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FormWatcher",
     "JSONWatcher",
+    "SmallJSONWatcher",
     "form_limits_of",
     "is_form",
     "json_limits_of",
@@ -126,6 +127,37 @@ class JSONWatcher:
                 self._refusals.counts["json"] += 1
             self._problem = _json_problem(excess, scanner.limits)
             raise self._problem
+
+
+class SmallJSONWatcher:
+    """Refuses what is no JSON to Python's parser only, in a body too small to exceed a limit; an instant for each.
+
+    Args:
+        refusals: counts what is refused.
+    """
+
+    __slots__ = ("_refusals", "_seen")
+
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
+        self._seen = b""
+
+    def __call__(self, message: Message) -> None:
+        """Look at one `http.request` message.
+
+        Raises:
+            Problem: 400.
+        """
+        data: bytes = self._seen + message.get("body", b"")
+        if message.get("more_body", False):
+            self._seen = data
+        elif 0 in data or names_constants(data):
+            size = len(data)
+            limits = JSONLimits(size, size, size)
+            excess = JSONScanner(limits, strict=True).feed(data, last=True)
+            if excess is not None:
+                self._refusals.counts["json"] += 1
+                raise _json_problem(excess, limits)
 
 
 def _json_problem(excess: JSONExcess, limits: JSONLimits) -> Problem:
@@ -224,7 +256,7 @@ def watch_content(
         json: limits of JSON.
         form: limits of forms.
         refusals: counts what is refused.
-        smallest: a body that declares no more bytes than this cannot exceed a limit of JSON, and is not watched for it.
+        smallest: a body that declares no more bytes than this cannot exceed a limit of JSON, and is not measured.
 
     Raises:
         Problem: 400 where Content-Type cannot be read at a bounded cost.
@@ -234,8 +266,9 @@ def watch_content(
         return
     _check_parameters(context, refusals)
     if context.get(Decompressing) is None and _declares_at_most(context, smallest):
-        return
-    if is_json(media_type):
+        if is_json(media_type):
+            context.watch_body(SmallJSONWatcher(refusals))
+    elif is_json(media_type):
         watch_json(context, json, refusals)
     else:
         watch_json(context, json, refusals, JSONSniffer(refuses_wide=not media_type))
