@@ -199,7 +199,7 @@ def content_types(*ranges: str) -> Any:  # Any: what Depends() returns is not fo
     for media_range in ranges:
         message, _, cure = (fault_of_range(media_range) or "").partition(" | ")
         if message:
-            faults.append(SettingsFault(f"content_types({media_range!r})", f"This {message}.", cure))
+            faults.append(SettingsFault(f"content_types({media_range!r})", f"this {message}.", cure))
     if not ranges:
         faults = [SettingsFault("content_types()", "no body could be sent.", "Name a media type.")]
     if faults:
