@@ -17,7 +17,6 @@ from prodkit.request_limits.content_types import (
     RouteContentTypes,
     UnannouncedBody,
     has_body,
-    may_have_body,
     media_type_of,
 )
 from prodkit.request_limits.decompression import Decompressing, Decompressor, encodings_of
@@ -202,9 +201,11 @@ class Limiter:
             # An ordinary number within the limit needs no look at routes; nine digits are quickly parsed.
             if length[9:] or not length.isdigit() or int(length) > self._max_body:
                 self._check_length(context)
+        elif scope.get("http_version", "1.1").startswith("1"):
+            return  # without either of them there is no body (RFC 9112, 6.3)
         if has_body(context):
             self._check_announced(context, scope)
-        elif not may_have_body(context):
+        elif b"content-length" in headers:  # of nothing
             return
         elif self._content_types is not None or scope["method"] in self._without_body:
             context.watch_body(UnannouncedBody(self._check_unannounced))
