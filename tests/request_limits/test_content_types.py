@@ -90,8 +90,11 @@ def test_refusals_are_counted():
 @pytest.mark.parametrize("ranges", [[], ["*/*"], ["json"], ["Text/CSV"], ["text/csv; q=1"], ["text/c*"]])
 def test_impossible_kinds_do_not_start(ranges: list[str]):
     """Neither on a route nor for the application, where an empty list means all."""
-    with pytest.raises(SettingsError, match="content_types"):
+    with pytest.raises(SettingsError, match="content_types") as refused:
         content_types(*ranges)
+    for fault in refused.value.faults:
+        assert fault.message.endswith(".")
+        assert fault.cure.endswith(".")
     if ranges:
         with pytest.raises(SettingsError, match="content_types"):
             RequestLimits(content_types=ranges)

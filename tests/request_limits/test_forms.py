@@ -13,6 +13,7 @@ from prodkit.core.exceptions import SettingsError
 from prodkit.request_limits import RequestLimits, form_limits
 from prodkit.request_limits.form_scanning import FormLimits, MultipartScanner
 from tests.support.hardening import assert_problem, hardened
+from tests.support.timing import cpu_within
 
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=bound"}
 
@@ -103,6 +104,61 @@ def test_headers_of_a_part():
     ).json()
     endless = (b"--bound\r\n", *[b"X: " + b"a" * 100 + b"\r\n"] * 20)
     assert_problem(client.post("/raw", content=iter(endless), headers=MULTIPART), 413)
+
+
+def test_semicolons():
+    """Each costs the parser a microsecond: there are 30 of them, in a Content-Type and in the headers of a part."""
+    client = client_of()
+    for count, status in ((28, 200), (29, 400)):  # two stand there already
+        body = form(part(b"x", "f", more=b"X: " + b";" * count + b"\r\n"))
+        answer = client.post("/raw", content=body, headers=MULTIPART)
+        assert answer.status_code == status
+    assert "30 semicolons" in assert_problem(answer, 400)["detail"]
+    for media_type in ("multipart/form-data", "application/x-www-form-urlencoded", "text/plain"):
+        for count, status in ((29, 200), (30, 400)):
+            headers = {"Content-Type": f"{media_type}; boundary=bound" + ";" * count}
+            answer = client.post("/raw", content=form(part(b"x")), headers=headers)
+            assert answer.status_code == status
+        assert "30 semicolons" in assert_problem(answer, 400)["detail"]
+
+
+@pytest.mark.parametrize("semicolons", [25, 7900])
+def test_semicolons_cost_little(semicolons: int):
+    """A mebibyte of parts full of them takes milliseconds; the parser would take half a second."""
+    client = client_of(max_form_files=50_000, max_form_fields=50_000)
+    one = part(b"x", more=b'Content-Disposition: form-data; filename="f"' + b";" * semicolons + b"\r\n")
+    body = form(*[one] * (1_000_000 // len(one)))
+    scanner = MultipartScanner(b"bound", FormLimits(50_000, 50_000, 10**6, 8192))
+    with cpu_within(0.1):
+        found = scanner.feed(body)
+    assert found == (None if semicolons < 30 else "parameters")
+    if found:
+        with cpu_within(0.1):
+            answer = client.post("/raw", content=body, headers=MULTIPART)
+        assert "30 semicolons" in assert_problem(answer, 400)["detail"]
+
+
+def test_lookalikes_of_a_delimiter():
+    """A form of nothing but lines that begin like its delimiter is none, and cheap to refuse."""
+    body = form(part(b"\r\n--boundx" * 50_000))
+    with cpu_within(0.1):
+        answer = client_of().post("/raw", content=body, headers=MULTIPART)
+    assert "begin like a delimiter" in assert_problem(answer, 400)["detail"]
+
+
+def test_what_looks_like_a_part_is_data():
+    """A line that only begins like a delimiter starts no part: what follows it is bounded like the field it stands in."""
+    client = client_of(max_form_field_bytes=1000)
+    sly = b"\r\n--boundx\r\n" + part(b"x" * 2000, "f").removeprefix(b"--bound\r\n")
+    answer = client.post("/raw", content=form(part(sly)), headers=MULTIPART)
+    assert assert_problem(answer, 413)["max_form_field_bytes"] == 1000
+    answer = client.post("/raw", content=b"\nfoo" + form(part(b"x" * 1001)), headers=MULTIPART)
+    assert assert_problem(answer, 413)["max_form_field_bytes"] == 1000
+    empty = {"Content-Type": 'multipart/form-data; boundary=""'}
+    body = form(part(b"x" * 1001)).replace(b"bound", b"")
+    assert (
+        assert_problem(client.post("/raw", content=body, headers=empty), 413)["max_form_field_bytes"] == 1000
+    )
 
 
 def test_errors_of_the_parser_are_problems():

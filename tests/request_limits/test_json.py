@@ -15,7 +15,7 @@ from prodkit.core.exceptions import SettingsError
 from prodkit.core.problems import Problem
 from prodkit.request_limits import Refusals, RequestLimits, json_limits
 from prodkit.request_limits.json_scanning import JSONExcess, JSONLimits, JSONScanner
-from prodkit.request_limits.watching import JSONWatcher
+from prodkit.request_limits.watching import JSONWatcher, SmallJSONWatcher
 from tests.support.asgi import http_scope
 from tests.support.hardening import assert_problem, hardened
 
@@ -230,17 +230,104 @@ async def test_white_space_of_latin_1_hides_nothing():
     assert sent[0]["status"] == 400
 
 
-def test_what_is_not_json_is_let_alone():
-    """Brackets in other bodies mean nothing, nor in one that names no type and does not begin like JSON."""
+def sizes() -> FastAPI:
+    """An application whose handler takes every body."""
     app = FastAPI()
 
     @app.post("/")
     async def size(request: Request) -> int:
         return len(await request.body())
 
-    client, _ = hardened(app, RequestLimits())
-    for headers in ({"Content-Type": "text/csv"}, {}):
-        assert client.post("/", content=b"a\0" + b"[" * 500, headers=headers).json() == 502
+    return app
+
+
+def test_what_is_not_json_is_let_alone():
+    """Brackets in other bodies mean nothing, nor does what follows a NUL, which no parser of JSON reads past."""
+    client, _ = hardened(sizes(), RequestLimits())
+    for media_type in ("text/csv", "application/octet-stream", "image/png", None):
+        headers = {} if media_type is None else {"Content-Type": media_type}
+        for content in (b"a\0" + b"[" * 500, b"[123\0" + b"[" * 500, b"\0\0\0\x18ftyp" + b"[" * 500):
+            assert client.post("/", content=content, headers=headers).json() == len(content)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be", "utf-32-le"])
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_other_encodings_without_a_type(encoding: str, size: int):
+    """What begins like JSON in another encoding is refused where no type says what it is, and let alone where one does."""
+    body = (" " + "[" * 100).encode(encoding)
+    client, _ = hardened(sizes(), RequestLimits())
+
+    def pieces() -> Any:
+        return (body[at : at + size] for at in range(0, len(body), size))
+
+    assert "UTF-8" in assert_problem(client.post("/", content=pieces()), 400)["detail"]
+    binary = {"Content-Type": "application/octet-stream"}
+    assert client.post("/", content=pieces(), headers=binary).json() == len(body)
+    text = "caf\u00e9 [".encode(encoding)
+    assert client.post("/", content=text).json() == len(text)
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/octet-stream", "image/png", "*/*", ""])
+@pytest.mark.parametrize("path", ["/raw", "/flat", "/deep"])
+def test_another_type_hides_no_json(media_type: str, path: str):
+    """`request.json()` asks for no type: what begins like JSON is measured, with the limits of the route."""
+    depth = {"/raw": 64, "/flat": 1, "/deep": 200}[path]
+    client, headers = client_of(), {"Content-Type": media_type}
+    content = b"[" * (400 if path == "/deep" else 100_000)  # it takes 500 elements
+    answer = client.post(path, content=content, headers=headers)
+    assert assert_problem(answer, 400)["max_json_depth"] == depth
+    inside = b"[" * depth + b"]" * depth
+    assert client.post(path, content=inside, headers=headers).json() == "list"
+
+
+@pytest.mark.parametrize(
+    "media_type", ["multipart/form-data; boundary=b", "application/x-www-form-urlencoded"]
+)
+def test_form_types_hide_no_json_where_a_route_has_limits(media_type: str):
+    """A route with `json_limits` reads JSON: what begins like it is measured, also where it is said to be a form."""
+    client, headers = client_of(max_json_depth=10), {"Content-Type": media_type}
+    answer = client.post("/flat", content=b"[" * 100_000, headers=headers)
+    assert assert_problem(answer, 400)["max_json_depth"] == 1
+    answer = client.post("/flat", content=("[" * 100).encode("utf-16"), headers=headers)
+    assert "UTF-8" in assert_problem(answer, 400)["detail"]
+    assert client.post("/flat", content=b"[1]", headers=headers).json() == "list"
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_names_that_are_no_numbers(constant: str):
+    """Python's parser takes them, JSON has none: 400. In a string they are text, and 1e999 is a number."""
+    client = client_of()
+    for size in (1, 3, 1000):
+        body = b'{"NaN, Infinity": ["a\\"NaN", %s]}' % constant.encode()
+        pieces = [body[at : at + size] for at in range(0, len(body), size)]
+        # Declared, and small enough not to be measured; and in pieces.
+        for content in (b"[%s]" % constant.encode(), iter(pieces)):
+            answer = client.post("/raw", content=content, headers=JSON)
+            assert assert_problem(answer, 400)["detail"] == "NaN and Infinity are no JSON."
+        for harmless in (b'"NaN"', b'"yIN\\"NaN"', b"1e999"):
+            body = b'{"NaN, Infinity": ["a\\"NaN", %s]}' % harmless
+            pieces = [body[at : at + size] for at in range(0, len(body), size)]
+            assert client.post("/raw", content=iter(pieces), headers=JSON).json() == "dict"
+            assert client.post("/raw", content=b"[%s]" % harmless, headers=JSON).json() == "list"
+    text = {"Content-Type": "text/plain"}
+    assert client.post("/raw", content=b"[%s]" % constant.encode(), headers=text).json() == "list"
+
+
+def test_refusal_of_another_encoding_says_so():
+    """However small the body is."""
+    for text in ("[1]", "[" + "1," * 100 + "1]"):
+        answer = client_of().post("/any", content=text.encode("utf-16"), headers=JSON)
+        assert assert_problem(answer, 400)["detail"].startswith("The body is not UTF-8")
+
+
+def test_small_body_in_pieces():
+    """It is looked at as a whole, whoever reads it in whatever pieces."""
+    refusals = Refusals()
+    watcher = SmallJSONWatcher(refusals)
+    watcher({"type": "http.request", "body": b"[Na", "more_body": True})
+    with pytest.raises(Problem, match="400"):
+        watcher({"type": "http.request", "body": b"N]", "more_body": False})
+    assert refusals.counts["json"] == 1
 
 
 def test_route_with_limits_of_its_own():
@@ -265,15 +352,25 @@ def test_route_alone_has_its_limits():
 def test_refusal_is_repeated_to_who_catches_it():
     """An application that catches the refusal and reads on gets it again, whatever comes; it is counted once."""
     refusals = Refusals()
-    watcher = JSONWatcher(JSONLimits(2, 10, 10), refusals, is_sure=True)
+    watcher = JSONWatcher(JSONLimits(2, 10, 10), refusals)
     for body in (b"[[[", b"]]]", b""):
         with pytest.raises(Problem, match="400"):
             watcher({"type": "http.request", "body": body, "more_body": True})
     assert refusals.counts["json"] == 1
 
 
-@pytest.mark.parametrize("limits", [{}, {"max_depth": 0}, {"max_elements": -1}])
-def test_impossible_route_limits(limits: dict[str, int]):
-    """A limit that nothing can meet, or no limit at all, does not start."""
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        {"max_depth": 0},
+        {"max_elements": -1},
+        {"max_depth": "1"},
+        {"max_elements": 1e6},
+        {"max_depth": True},
+    ],
+)
+def test_impossible_route_limits(limits: dict[str, Any]):
+    """A limit that nothing can meet, that is no whole number, or no limit at all, does not start."""
     with pytest.raises(SettingsError, match="json_limits"):
         json_limits(**limits)

@@ -169,6 +169,7 @@ class RouteRule(Protocol):
 
     Attributes:
         responses: OpenAPI Response Objects by status, added to the routes that declare the rule.
+        replaces_outer: optional, False where it is absent: of several rules of this type the nearest to the route holds alone.
     """
 
     responses: Mapping[str, Mapping[str, object]]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from prodkit.core.problems import MEDIA_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from prodkit.core.features import Kit
+    from prodkit.core.features import Kit, RouteRule
     from prodkit.core.routes import Operation
 
 __all__ = ["document_problems", "operations_of", "problem_response"]
@@ -105,13 +105,25 @@ def document_problems(document: dict[str, Any], kit: Kit) -> None:
     for item, operation in operations_of(document, kit):
         path_item = document["paths"][operation.path]
         has_body = not any(item is path_item.get(method) for method in ("get", "head"))
-        for rule in operation.rules:
+        for rule in _in_force(operation.rules):
             for status, response in rule.responses.items():
                 if has_body or status not in _ABOUT_BODIES:
                     item["responses"].setdefault(status, response)
     if "HTTPValidationError" not in str(document["paths"]):
         schemas.pop("HTTPValidationError", None)
         schemas.pop("ValidationError", None)
+
+
+def _in_force(rules: Sequence[RouteRule]) -> list[RouteRule]:
+    """*rules*, outermost first, without those in whose place a nearer one of their type holds (`replaces_outer`)."""
+    found = []
+    for position, rule in enumerate(rules, start=1):
+        nearer = (
+            {type(other) for other in rules[position:]} if getattr(rule, "replaces_outer", False) else set()
+        )
+        if type(rule) not in nearer:
+            found.append(rule)
+    return found
 
 
 def _is_fastapis(response: dict[str, Any] | None) -> bool:

@@ -21,6 +21,7 @@ from prodkit.request_limits.limiter import Limiter
 from prodkit.request_limits.own_limits import RouteFormLimits, RouteJSONLimits, form_limits, json_limits
 from prodkit.request_limits.refusals import Refusals
 from prodkit.request_limits.settings import METHODS, RequestLimitsSettings
+from prodkit.request_limits.watching import json_limits_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +104,8 @@ class RequestLimits:
             max_form_part_header_bytes=max_form_part_header_bytes,
         )
         self._refusals = Refusals()
-        self.provides: Sequence[object] = (self._refusals,)
+        # The limits of JSON too: rules of routes change some of them, and keep the others.
+        self.provides: Sequence[object] = (self._refusals, json_limits_of(self.settings))
 
     @classmethod
     def from_settings(cls, section: RequestLimitsSettings) -> RequestLimits:

@@ -1,5 +1,7 @@
 """Limits on the body: the one in force, one of a single route, and what a request declares.
 
+Of several declarations, of routers and of the route, the one nearest to the route holds.
+
 Source: RFC 9110, 8.6 (Content-Length) and 15.5.14 (413).
 """
 
@@ -13,16 +15,17 @@ from prodkit.core.context import CurrentContext  # noqa: TC001 - FastAPI resolve
 from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.openapi import problem_response
 from prodkit.core.problems import Problem
+from prodkit.request_limits.nearest import is_overridden, nearest
 from prodkit.request_limits.refusals import closing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from prodkit.core.context import RequestContext
-    from prodkit.core.features import Guard, RouteRule
+    from prodkit.core.features import Guard
     from prodkit.core.routes import RouteTable
 
-__all__ = ["RouteBodyLimit", "body_limit", "body_limit_guard", "check_declared"]
+__all__ = ["RouteBodyLimit", "body_limit", "body_limit_guard", "check_declared", "is_whole"]
 
 # 10**18 bytes are an exabyte; longer numbers are not parsed, since that would take time quadratic in their length.
 _MAX_LENGTH_DIGITS: Final = 18
@@ -30,6 +33,8 @@ _MAX_LENGTH_DIGITS: Final = 18
 
 class RouteBodyLimit:
     """A route's own limit on its body, larger or smaller than the application's; declared with `body_limit`."""
+
+    replaces_outer: Final = True  # see `nearest`, and what is documented
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -42,6 +47,8 @@ class RouteBodyLimit:
         Raises:
             Problem: 413 where the declared size is above it.
         """
+        if is_overridden(self, context):
+            return
         _check_length(context, self.limit)
         context.max_body_bytes = self.limit
 
@@ -55,17 +62,25 @@ def body_limit(limit: int) -> Any:  # Any: what Depends() returns is not for the
 
     It is in force before the body is read, also for what the request declares, and stands in the OpenAPI document. It
     needs an application hardened with `install` or `harden`: a stand-alone pipeline does not know the routes. Where
-    `FastAPI(max_body_size=)` or a router's is smaller, that one holds.
+    `FastAPI(max_body_size=)` or a router's is smaller, that one holds. Where a router or the application declares a
+    `body_limit` too, the one nearest to the route holds, whether it is larger or smaller.
 
     Raises:
-        SettingsError: the limit is negative.
+        SettingsError: the limit is not a whole number, or negative.
     """
+    setting = f"body_limit({limit!r})"
+    if not is_whole(limit):
+        cure = "Give bytes as an int, such as 10_000_000."
+        raise SettingsError([SettingsFault(setting, "this is not a whole number of bytes.", cure)])
     if limit < 0:
-        fault = SettingsFault(
-            f"body_limit({limit})", "a body cannot have a negative size.", "Give bytes, 0 or more."
-        )
+        fault = SettingsFault(setting, "a body cannot have a negative size.", "Give bytes, 0 or more.")
         raise SettingsError([fault])
     return Depends(RouteBodyLimit(limit))
+
+
+def is_whole(value: object) -> bool:
+    """Whether *value* can be a number of bytes or of things: `1e6` is a float, and `True` no number that anybody means."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def body_limit_guard(limit: int) -> Guard:
@@ -116,11 +131,7 @@ def check_declared(context: RequestContext, limit: int, routes: RouteTable | Non
     if declared is None or declared <= limit or context.scope is None or context.scope["type"] != "http":
         return
     # Only an oversized request is matched twice.
-    own = None if routes is None else _own_limit(routes.rules_at(context.scope))
+    own = None if routes is None else nearest(routes.rules_at(context.scope), RouteBodyLimit)
     if own is None:
         raise _too_large(context, limit)
     own.enforce(context)
-
-
-def _own_limit(rules: Iterable[RouteRule]) -> RouteBodyLimit | None:
-    return next((rule for rule in rules if isinstance(rule, RouteBodyLimit)), None)

@@ -7,28 +7,32 @@ Platform 1.0, 7.1, Accept-Patch of RFC 5789, 3.1.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from fastapi import Depends
 
-from prodkit.core.context import CurrentContext  # noqa: TC001 - FastAPI resolves it at run time
+from prodkit.core.context import CURRENT, CurrentContext
 from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.openapi import problem_response
 from prodkit.core.problems import Problem
+from prodkit.request_limits.nearest import is_overridden
 from prodkit.request_limits.refusals import refusals_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from prodkit.core.asgi import Message
     from prodkit.core.context import RequestContext
 
 __all__ = [
     "MediaRanges",
     "RouteContentTypes",
+    "UnannouncedBody",
     "content_types",
     "fault_of_range",
     "has_body",
     "is_json",
+    "may_have_body",
     "media_type_of",
 ]
 
@@ -58,15 +62,52 @@ def is_json(media_type: str) -> bool:
 def has_body(context: RequestContext) -> bool:
     """Whether the request announces a body that is not empty (RFC 9112, 6).
 
-    One of HTTP/2 and later need not announce it, and is taken to have one where it names its type.
+    One of HTTP/2 and later need not announce it, and is taken to have one where it says of what kind it is.
     """
     headers = context.headers
     if b"transfer-encoding" in headers:
         return True
     if b"content-length" in headers:
         return bool(headers[b"content-length"].strip(b"0"))
+    return _frames_bodies(context) and (b"content-type" in headers or b"content-encoding" in headers)
+
+
+def may_have_body(context: RequestContext) -> bool:
+    """Whether a body may come, announced or not: what is surely without one says so (RFC 9113, 8.1: END_STREAM)."""
+    return has_body(context) or (_frames_bodies(context) and b"content-length" not in context.headers)
+
+
+def _frames_bodies(context: RequestContext) -> bool:
     version: str = (context.scope or {}).get("http_version", "1.1")
-    return not version.startswith("1") and b"content-type" in headers
+    return not version.startswith("1")
+
+
+class UnannouncedBody:
+    """Refuses a body that nothing announced, at its first byte: until then the request may well have none.
+
+    Args:
+        refuse: raises the `Problem` for the context it is given; is not asked for an empty body.
+    """
+
+    def __init__(self, refuse: Callable[[RequestContext], object]) -> None:
+        self._refuse = refuse
+        self._problem: Problem | None = None
+
+    def __call__(self, message: Message) -> None:
+        """Look at one `http.request` message.
+
+        Raises:
+            Problem: what `refuse` raises, and again on each further message.
+        """
+        if self._problem is not None:
+            raise self._problem
+        context = CURRENT.get()  # not held: the context holds this
+        if context is not None and message.get("body"):
+            try:
+                self._refuse(context)
+            except Problem as problem:
+                self._problem = problem
+                raise
 
 
 def fault_of_range(media_range: str) -> str | None:
@@ -107,22 +148,37 @@ class MediaRanges:
 class RouteContentTypes:
     """A route's own media types, in place of the application's; declared with `content_types`."""
 
+    replaces_outer: Final = True  # see `nearest`, and what is documented
+
     def __init__(self, ranges: Sequence[str]) -> None:
         self.ranges = MediaRanges(ranges)
         text = f"The media type of the body is none of: {self.ranges.text}."
         self.responses: Mapping[str, Mapping[str, object]] = {"415": problem_response(text)}
 
     def enforce(self, context: RequestContext) -> None:
-        """Refuse a body of another type, before it is read.
+        """Refuse a body of another type, before it is read; one that nothing announced at its first byte.
 
         Raises:
             Problem: 415.
         """
-        if has_body(context) and media_type_of(context) not in self.ranges:
-            refusals = refusals_of(context)
-            if refusals is not None:
-                refusals.counts["content_type"] += 1
-            raise self.ranges.refusal(context)
+        if is_overridden(self, context):
+            return
+        if has_body(context):
+            if media_type_of(context) not in self.ranges:
+                self._refuse(context)
+        elif may_have_body(context):
+            context.watch_body(UnannouncedBody(self._refuse))
+
+    def _refuse(self, context: RequestContext) -> NoReturn:
+        """Count the refusal and raise it.
+
+        Raises:
+            Problem: 415, always.
+        """
+        refusals = refusals_of(context)
+        if refusals is not None:
+            refusals.counts["content_type"] += 1
+        raise self.ranges.refusal(context)
 
     async def __call__(self, context: CurrentContext) -> None:
         """As a dependency: for a route that never asked for its body."""
@@ -133,16 +189,17 @@ def content_types(*ranges: str) -> Any:  # Any: what Depends() returns is not fo
     """A dependency: this route takes bodies of these media types only, in place of the application's `content_types`.
 
     A body without a type is refused too; a request without a body is not. It is decided before the body is read, and
-    stands in the OpenAPI document.
+    stands in the OpenAPI document. Where a router or the application declares some too, those nearest to the route hold
+    alone.
 
     Raises:
         SettingsError: there is none, or one is not a media type.
     """
-    faults = [
-        SettingsFault(f"content_types({media_range!r})", *fault.split(" | ", 1))
-        for media_range in ranges
-        if (fault := fault_of_range(media_range)) is not None
-    ]
+    faults = []
+    for media_range in ranges:
+        message, _, cure = (fault_of_range(media_range) or "").partition(" | ")
+        if message:
+            faults.append(SettingsFault(f"content_types({media_range!r})", f"this {message}.", cure))
     if not ranges:
         faults = [SettingsFault("content_types()", "no body could be sent.", "Name a media type.")]
     if faults:

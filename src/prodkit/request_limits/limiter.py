@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import re
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from prodkit.core.context import CURRENT
 from prodkit.core.problems import Problem
 from prodkit.request_limits.bodies import check_declared
-from prodkit.request_limits.content_types import MediaRanges, RouteContentTypes, has_body, media_type_of
+from prodkit.request_limits.content_types import (
+    MediaRanges,
+    RouteContentTypes,
+    UnannouncedBody,
+    has_body,
+    media_type_of,
+)
 from prodkit.request_limits.decompression import Decompressing, Decompressor, encodings_of
+from prodkit.request_limits.nearest import nearest
 from prodkit.request_limits.refusals import CLOSE, closing
 from prodkit.request_limits.watching import form_limits_of, json_limits_of, watch_content
 
@@ -194,16 +201,49 @@ class Limiter:
             # An ordinary number within the limit needs no look at routes; nine digits are quickly parsed.
             if length[9:] or not length.isdigit() or int(length) > self._max_body:
                 self._check_length(context)
-        if not has_body(context):
+        elif scope.get("http_version", "1.1").startswith("1"):
+            return  # without either of them there is no body (RFC 9112, 6.3)
+        if has_body(context):
+            self._check_announced(context, scope)
+        elif b"content-length" in headers:  # of nothing
             return
+        elif self._content_types is not None or scope["method"] in self._without_body:
+            context.watch_body(UnannouncedBody(self._check_unannounced))
+        watch_content(context, self._json, self._form, self._refusals, self._smallest_json)
+
+    def _check_announced(self, context: RequestContext, scope: Scope) -> None:
         if scope["method"] in self._without_body:
-            detail = f"A {scope['method']} request has no body here."
-            self._refuse("body", 400, detail, headers=closing(context))
-        if b"content-encoding" in headers:
+            self._refuse_body(context)
+        if b"content-encoding" in context.headers:
             self._check_encoding(context)
         if self._content_types is not None and media_type_of(context) not in self._content_types:
-            self._check_content_type(context, scope, self._content_types)
-        watch_content(context, self._json, self._form, self._refusals, self._smallest_json)
+            own = self._own_content_types(context)
+            if own is None:
+                self._refuse_content_type(context, self._content_types)
+            own.enforce(context)
+
+    def _check_unannounced(self, context: RequestContext) -> None:
+        """Refuse a body, of no type, that came without a word: in HTTP/2 and later it may."""
+        if (context.scope or {}).get("method") in self._without_body:
+            self._refuse_body(context)
+        if self._content_types is not None:
+            own = self._own_content_types(context)
+            self._refuse_content_type(context, self._content_types if own is None else own.ranges)
+
+    def _refuse_body(self, context: RequestContext) -> NoReturn:
+        detail = f"A {(context.scope or {})['method']} request has no body here."
+        self._refuse("body", 400, detail, headers=closing(context))
+
+    def _own_content_types(self, context: RequestContext) -> RouteContentTypes | None:
+        """The media types of the route that would take the request, or took it; None where it has none of its own."""
+        routes, scope = self._kit.routes, context.scope
+        if routes is None or scope is None:
+            return None
+        return nearest(routes.rules(scope) or routes.rules_at(scope), RouteContentTypes)
+
+    def _refuse_content_type(self, context: RequestContext, ranges: MediaRanges) -> NoReturn:
+        self._refusals.counts["content_type"] += 1
+        raise ranges.refusal(context)
 
     def _check_framing(self, context: RequestContext, scope: Scope) -> None:
         """Refuse a body whose end two readers may see at different places; let an unread one end its connection.
@@ -238,16 +278,6 @@ class Limiter:
             detail = "A body with this Content-Encoding is not taken."
             self._refuse("content_encoding", 415, detail, headers=self._accept_encoding)
         context.put(Decompressing(Decompressor(encodings[0], self._max_ratio), self._refusals))
-
-    def _check_content_type(self, context: RequestContext, scope: Scope, ranges: MediaRanges) -> None:
-        """Refuse it, unless the route that would take the request has media types of its own."""
-        if self._kit.routes is not None:
-            for rule in self._kit.routes.rules_at(scope):
-                if isinstance(rule, RouteContentTypes):
-                    rule.enforce(context)
-                    return
-        self._refusals.counts["content_type"] += 1
-        raise ranges.refusal(context)
 
 
 def _keep_open_when_read(message: Message) -> None:

@@ -1,6 +1,7 @@
 """Limits of a single route on the shape of its bodies: `json_limits` and `form_limits`.
 
-They are in force before the body is read, in place of the application's, and may be larger or smaller.
+They are in force before the body is read, in place of the application's, and may be larger or smaller. Of several, of
+routers and of the route, the one nearest to the route holds alone.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from fastapi import Depends
 from prodkit.core.context import CurrentContext  # noqa: TC001 - FastAPI resolves it at run time
 from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.openapi import problem_response
-from prodkit.request_limits.content_types import has_body
+from prodkit.request_limits.bodies import is_whole
+from prodkit.request_limits.content_types import may_have_body, media_type_of
 from prodkit.request_limits.form_scanning import FormLimits
 from prodkit.request_limits.json_scanning import JSONLimits
+from prodkit.request_limits.json_sniffing import JSONSniffer
+from prodkit.request_limits.nearest import is_overridden
 from prodkit.request_limits.refusals import refusals_of
-from prodkit.request_limits.watching import FormWatcher, JSONWatcher, watch_content
+from prodkit.request_limits.watching import FormWatcher, JSONWatcher, is_form, watch_form, watch_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RouteFormLimits", "RouteJSONLimits", "form_limits", "json_limits"]
 
-# Where nobody watches yet, either the body is too small for the application's limits or there are none.
+# Where the application has no limits.
 _UNBOUNDED: Final = 10**9
 _ANY_JSON: Final = JSONLimits(_UNBOUNDED, _UNBOUNDED, _UNBOUNDED)
 _ANY_FORM: Final = FormLimits(_UNBOUNDED, _UNBOUNDED, _UNBOUNDED, _UNBOUNDED)
@@ -34,6 +38,8 @@ _ANY_FORM: Final = FormLimits(_UNBOUNDED, _UNBOUNDED, _UNBOUNDED, _UNBOUNDED)
 
 class RouteJSONLimits:
     """A route's own limits on JSON; declared with `json_limits`."""
+
+    replaces_outer: Final = True  # see `nearest`, and what is documented
 
     def __init__(self, changes: Mapping[str, int]) -> None:
         self._changes: dict[str, Any] = dict(changes)  # Any: what `replace` takes, by name
@@ -44,13 +50,17 @@ class RouteJSONLimits:
         }
 
     def enforce(self, context: RequestContext) -> None:
-        """Put the limits in force for *context*, before its body is read."""
+        """Put the limits in force for *context*, before its body is read; what is no form is JSON, whatever it says."""
+        if is_overridden(self, context) or not may_have_body(context):
+            return
         watcher = context.get(JSONWatcher)
-        if watcher is None and has_body(context):
-            watch_content(context, _ANY_JSON, _ANY_FORM, refusals_of(context))
-            watcher = context.get(JSONWatcher)
-        if watcher is not None:
-            watcher.limit(lambda limits: replace(limits, **self._changes))
+        is_json = not is_form(media_type_of(context))
+        if watcher is None:
+            of_application = context.provided(JSONLimits)
+            limits = of_application[-1] if of_application else _ANY_JSON
+            sniffer = None if is_json else JSONSniffer(refuses_wide=True)
+            watcher = watch_json(context, limits, refusals_of(context), sniffer)
+        watcher.limit(lambda limits: replace(limits, **self._changes), is_json=is_json)
 
     async def __call__(self, context: CurrentContext) -> None:
         """As a dependency: for a route that never asked for its body."""
@@ -60,6 +70,8 @@ class RouteJSONLimits:
 class RouteFormLimits:
     """A route's own limits on forms; declared with `form_limits`."""
 
+    replaces_outer: Final = True  # see `nearest`, and what is documented
+
     def __init__(self, changes: Mapping[str, int]) -> None:
         self._changes: dict[str, Any] = dict(changes)  # Any: what `replace` takes, by name
         self.responses: Mapping[str, Mapping[str, object]] = {
@@ -67,11 +79,14 @@ class RouteFormLimits:
         }
 
     def enforce(self, context: RequestContext) -> None:
-        """Put the limits in force for *context*, before its body is read."""
-        watcher = context.get(FormWatcher)
-        if watcher is None and has_body(context):
-            watch_content(context, _ANY_JSON, _ANY_FORM, refusals_of(context))
-            watcher = context.get(FormWatcher)
+        """Put the limits in force for *context*, before its body is read.
+
+        Raises:
+            Problem: 400 where Content-Type cannot be read at a bounded cost.
+        """
+        if is_overridden(self, context) or not is_form(media_type_of(context)) or not may_have_body(context):
+            return
+        watcher = context.get(FormWatcher) or watch_form(context, _ANY_FORM, refusals_of(context))
         if watcher is not None:
             watcher.limit(lambda limits: replace(limits, **self._changes))
 
@@ -89,10 +104,12 @@ def json_limits(
 ) -> Any:  # Any: what Depends() returns is not for the reader of a signature
     """A dependency: this route's JSON may be so deep and so large, in place of the application's limits.
 
-    What is left out stays as it is for the application; see `RequestLimitsSettings` for what each one means.
+    What is left out stays as it is for the application; see `RequestLimitsSettings` for what each one means. Every body of
+    the route is taken for JSON, whatever its media type, since `request.json()` does so too; only a form is let alone
+    unless it begins like JSON. Where a router or the application declares one too, the one nearest to the route holds alone.
 
     Raises:
-        SettingsError: nothing is given, or a limit below 1.
+        SettingsError: nothing is given, or a limit is no whole number or below 1.
     """
     given = {
         "depth": max_depth,
@@ -113,10 +130,11 @@ def form_limits(
     """A dependency: this route's forms may have so many fields and files, in place of the application's limits.
 
     What is left out stays as it is for the application. Starlette's own limits stay in force: for more than 1000 fields
-    or files, or a field of more than 1 MiB, the route needs FastAPI's `form_limits=` too.
+    or files, or a field of more than 1 MiB, the route needs FastAPI's `form_limits=` too. Where a router or the application
+    declares one too, the one nearest to the route holds alone.
 
     Raises:
-        SettingsError: nothing is given, or a negative limit.
+        SettingsError: nothing is given, or a limit is no whole number or negative.
     """
     given = {
         "fields": max_fields,
@@ -129,11 +147,13 @@ def form_limits(
 
 def _checked(name: str, given: Mapping[str, int | None], lowest: int) -> dict[str, int]:
     changes = {limit: value for limit, value in given.items() if value is not None}
-    faults = [
-        SettingsFault(f"{name}(max_{limit}={value})", "nothing could be sent.", f"Give {lowest} or more.")
-        for limit, value in changes.items()
-        if value < lowest
-    ]
+    faults = []
+    for limit, value in changes.items():
+        setting = f"{name}(max_{limit}={value!r})"
+        if not is_whole(value):
+            faults.append(SettingsFault(setting, "this is not a whole number.", "Give an int, such as 1000."))
+        elif value < lowest:
+            faults.append(SettingsFault(setting, "nothing could be sent.", f"Give {lowest} or more."))
     if not changes:
         faults = [SettingsFault(f"{name}()", "it limits nothing.", "Give at least one limit.")]
     if faults:
