@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,7 @@ from prodkit.installation import kit_of
 from prodkit.serving.answers import last_answer, refusing
 from prodkit.serving.connections import Connections
 from prodkit.serving.lingering import LingeringTransport
+from prodkit.serving.upgrades import fault_of, is_begun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +92,23 @@ class BoundedProtocol(asyncio.Protocol):
         self.bounds.connections.closed(self)
         super().connection_lost(exc)
 
+    def hand_over(self, target: bytes, headers: list[tuple[bytes, bytes]], begin: Callable[[], None]) -> None:
+        """Let a WebSocket *begin* with this head, where one can."""
+        connections = self.bounds.connections
+        fault = fault_of(target, headers)
+        if fault is None:
+            begin()
+            protocol = self.transport.get_protocol()
+            if is_begun(protocol):
+                connections.upgraded(self)
+                return
+            # Nobody would ever end it, and at a shutdown it would raise: it is ours again.
+            self.server_state.connections.discard(protocol)
+            self.server_state.connections.add(self)
+            self.transport.set_protocol(self)
+            fault = "The request for a WebSocket cannot be read."
+        connections.end(self, "malformed", 400, fault)
+
     def has_begun(self) -> bool:
         """See `Connection`."""
         raise NotImplementedError
@@ -150,13 +168,13 @@ class _BoundedHttpTools(BoundedProtocol):
         # The read in which it begins may hold the end of a body as well: that read alone is never too much.
         self.head_bytes = self.head_bytes + size if self.head_bytes else min(size, most)
         if self.head_bytes > most and not self.bounds.connections.is_upgraded(self):
-            self._end("head_size", 431, f"Request line and headers are longer than {most} bytes.")
+            self.end_in_turn("head_size", 431, f"Request line and headers are longer than {most} bytes.")
 
     def bound_pipeline(self) -> None:
         """Forget requests that are too many; the last one that is left says so."""
         while len(self.pipeline) > _MAX_PIPELINED:
             self.pipeline.popleft()  # the latest
-        self._end("pipelining", 429, "Too many requests were sent without waiting for answers.")
+        self.end_in_turn("pipelining", 429, "Too many requests were sent without waiting for answers.")
 
     def on_chunk_header(self) -> None:
         """Forget the fields that follow: they are trailers, and uvicorn would append them to the headers.
@@ -173,7 +191,8 @@ class _BoundedHttpTools(BoundedProtocol):
         self.cycle, _ = self.pipeline[0]
         self.pipeline[0] = (self.cycle, refusing(status, detail, type_base=self.bounds.type_base))
 
-    def _end(self, policy: str, status: int, detail: str) -> None:
+    def end_in_turn(self, policy: str, status: int, detail: str) -> None:
+        """Refuse what breaks *policy*, behind the answers to what came before."""
         if not self.transport.is_closing():
             self.bounds.connections.end(self, policy, status, detail)
 
@@ -216,8 +235,22 @@ def _with_httptools() -> type[BoundedProtocol]:
                 self.bound_pipeline()
 
         def handle_websocket_upgrade(self) -> None:
-            self.bounds.connections.upgraded(self)
-            super().handle_websocket_upgrade()
+            """Not for what cannot be read."""
+            self.hand_over(self.url, self.scope["headers"], super().handle_websocket_upgrade)
+
+        def _should_upgrade(self) -> bool:
+            """Not behind a request under way: what a WebSocket sends would come in the middle of its answer."""
+            cycle = self.cycle
+            if cycle is not None and (cycle.scope is self.scope or not cycle.response_complete):
+                return False
+            return super()._should_upgrade()
+
+        def _unsupported_upgrade_warning(self) -> None:
+            """The parser has seen an upgrade that is none of ours: a request like others, but for those in a row."""
+            if self.pipeline and self._get_upgrade() == b"websocket":
+                self.end_in_turn("pipelining", 400, "A WebSocket cannot begin behind other requests.")
+            else:
+                super()._unsupported_upgrade_warning()
 
     return BoundedHttpTools
 
@@ -231,8 +264,14 @@ def _with_h11() -> type[BoundedProtocol]:
         """h11 bounds a head itself, and is fed one pipelined request at a time."""
 
         def handle_websocket_upgrade(self, event: h11.Request) -> None:
-            self.bounds.connections.upgraded(self)
-            super().handle_websocket_upgrade(event)
+            """Not for what cannot be read."""
+            begin = partial(super().handle_websocket_upgrade, event)
+            self.hand_over(event.target, self.headers, begin)
+
+        def shutdown(self) -> None:
+            """Nothing where the end has come already: h11, which was not told of it, could raise."""
+            if not self.transport.is_closing():
+                super().shutdown()
 
         def has_begun(self) -> bool:
             return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
