@@ -228,8 +228,9 @@ class Connections:
         latest: Cycle | None = connection.cycle
         if watched.is_upgraded or (latest is not None and not latest.response_complete):
             return False
-        if connection.timeout_keep_alive_task is not None:
-            return True  # idle, with a timer of the server's own
+        if connection.timeout_keep_alive_task is not None and not connection.has_begun():
+            # Idle, with a timer of the server's own. It is also set behind an answer before which the next head began.
+            return True
         if watched.after is not latest:
             watched.since, watched.after = now, latest
         elif now - watched.since >= self._head_seconds and not transport.is_closing():
