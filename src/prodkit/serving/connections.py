@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prodkit.serving.limits import ConnectionLimits
+    from prodkit.serving.lingering import LingeringTransport
 
 __all__ = ["Connection", "Connections"]
 
@@ -59,7 +60,7 @@ class Connection(Protocol):
         cycle: the latest request, a `Cycle`, also when it is answered; None before the first.
     """
 
-    transport: asyncio.Transport
+    transport: LingeringTransport
     client: tuple[str, int] | None
     timeout_keep_alive_task: asyncio.TimerHandle | None
     cycle: Any  # each implementation has its own class
@@ -97,7 +98,7 @@ class _Watched:
     """
 
     address: str | None
-    transport: asyncio.Transport
+    transport: LingeringTransport
     since: float
     is_encrypted: bool
     after: Cycle | None = None
@@ -222,7 +223,7 @@ class Connections:
                 return False
         else:
             watched.write = None
-            if transport.is_closing():
+            if transport.is_gone():
                 self.closed(connection)
                 return False
         latest: Cycle | None = connection.cycle

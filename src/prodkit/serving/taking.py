@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     import asyncio
 
+    from prodkit.serving.lingering import LingeringTransport
+
 __all__ = ["Taking", "forget_unsent", "taking"]
 
 # struct tcp_info begins with 8 bytes, 24 u32 and 2 u64. Source: Linux, include/uapi/linux/tcp.h, unchanged since 4.6.
@@ -29,7 +31,7 @@ class Taking(NamedTuple):
     unsent: int
 
 
-def taking(transport: asyncio.BaseTransport) -> Taking | None:
+def taking(transport: asyncio.BaseTransport | LingeringTransport) -> Taking | None:
     """What the client takes; None where nobody can tell: on a Unix socket, on a closed one, and beside Linux.
 
     The buffer of the transport does not tell it. The kernel takes from there in lumps of up to megabytes, so a client that
@@ -47,7 +49,7 @@ def taking(transport: asyncio.BaseTransport) -> Taking | None:
     return Taking._make(_WORDS.unpack(known)) if len(known) == _WORDS.size else None
 
 
-def forget_unsent(transport: asyncio.BaseTransport) -> None:
+def forget_unsent(transport: asyncio.BaseTransport | LingeringTransport) -> None:
     """Make the close that follows a reset, so that the kernel does not keep offering what nobody takes."""
     connection = transport.get_extra_info("socket")
     if connection is not None:
