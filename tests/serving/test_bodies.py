@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from prodkit.serving import protocols
 from tests.serving.harness import HEAD, PARSERS, FakeServer, hello, settle, stuck
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -148,6 +149,22 @@ class TestWaiting:
         written = client.transport.written
         assert (written.count(b"HTTP/1.1"), written.count(b"HTTP/1.1 400")) == (2, 1)
         assert server.counts() == {"malformed": 1}
+
+    async def test_who_sends_on_behind_a_refusal_is_cut(self, monkeypatch):
+        """Throwing away costs little, but not nothing; the request under way ends as when its client leaves."""
+        monkeypatch.setattr(protocols, "_MAX_UNHEARD_BYTES", 1_000_000)
+        server = FakeServer(Polling())
+        client = server.connect()
+        client.send(HEAD * 2 + b"\x00garbage\r\n\r\n")
+        for _ in range(10):
+            client.send(b"x" * 100_000)
+        assert client.is_open()
+        client.send(b"x")
+        assert not client.is_open()
+        assert client.protocol.running.disconnected
+        for task in server.state.tasks:
+            task.cancel()
+        await settle()
 
     async def test_a_body_of_ordinary_size_may_wait(self, parser):
         """It is answered in its turn."""

@@ -89,6 +89,15 @@ class TestUnreadable:
         await settle()
 
 
+async def test_one_that_was_refused_by_the_library_makes_room(parser):
+    """Nobody tells of its end; whoever comes next is not turned away for it."""
+    server = FakeServer(stuck, parser, max_connections=1)
+    client = server.connect()
+    client.send(UPGRADE.replace(b"Version: 13", b"Version: 12"))
+    assert not client.is_open()
+    assert server.connect().is_open()
+
+
 class TestOrder:
     async def test_behind_a_request_under_way_it_is_refused_in_turn(self):
         """Its own bytes never come before the answer that somebody waits for."""

@@ -264,9 +264,11 @@ class Connections:
         return False
 
     def _make_room(self) -> bool:
-        """End the oldest connection that has no request under way; False when there is none."""
+        """End the oldest connection that has no request under way; False when there is none, and nobody has gone either."""
         if not self._reusable and self._now() - self._swept_at >= _OVERFLOW_SWEEP_SECONDS:
             self.sweep()
+            if len(self._open) < self.limits.max_connections:
+                return True  # a WebSocket has ended, which nobody tells
         while self._reusable:
             connection = self._reusable.popleft()
             watched = self._open.get(connection)

@@ -32,6 +32,8 @@ _MAX_PIPELINED: Final = 100
 # Bodies of requests that wait, together: uvicorn reads on whenever the request under way asks for more.
 _MAX_WAITING_BYTES: Final = 256 * 1024
 _TOO_MUCH_WAITS: Final = "Too much was sent without waiting for answers."
+# Behind the last request that is answered: enough for what is under way on a fast line.
+_MAX_UNHEARD_BYTES: Final = 64 * 1024 * 1024
 # What a chunk may cost beside its bytes: its length, twice the end of a line, and a little more.
 _BYTES_PER_CHUNK: Final = 16
 
@@ -158,13 +160,21 @@ _NOWHERE: Final = _Nowhere()
 
 
 class _Deaf:
-    """A parser that is told things and makes nothing of them."""
+    """A parser that makes nothing of what it is told.
+
+    Args:
+        give_up: called when that is more than anybody sends who waits for answers.
+    """
+
+    def __init__(self, give_up: Callable[[], None]) -> None:
+        self._left = _MAX_UNHEARD_BYTES
+        self._give_up = give_up
 
     def feed_data(self, data: bytes) -> None:
         """Forget *data*."""
-
-
-_DEAF: Final = _Deaf()
+        self._left -= len(data)
+        if self._left < 0:
+            self._give_up()
 
 
 class _BoundedHttpTools(BoundedProtocol):
@@ -190,12 +200,21 @@ class _BoundedHttpTools(BoundedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every request: uvicorn tells the latest only, and what is sent for another would never end."""
+        self.leave_all()
+        super().connection_lost(exc)
+
+    def give_up(self) -> None:
+        """End the connection, whatever waits."""
+        self.leave_all()
+        self.transport.end()
+
+    def leave_all(self) -> None:
+        """Tell the request under way and those behind it that their client is gone."""
         for cycle in (self.running, *(waiting for waiting, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
         self.pipeline.clear()
-        super().connection_lost(exc)
 
     def has_begun(self) -> bool:
         return self.head_bytes > 0
@@ -249,12 +268,12 @@ class _BoundedHttpTools(BoundedProtocol):
         self.cycle.body = bytearray()
         self.scope = self.cycle.scope
         self.head_bytes = 0
-        self.parser = _DEAF
+        self.parser = _Deaf(self.give_up)
         self.pipeline[0] = (self.cycle, refusing(status, detail, type_base=self.bounds.type_base))
 
     def end_in_turn(self, policy: str, status: int, detail: str) -> None:
         """Refuse what breaks *policy*, behind the answers to what came before."""
-        if self.parser is not _DEAF and not self.transport.is_closing():
+        if not (isinstance(self.parser, _Deaf) or self.transport.is_closing()):
             self.bounds.connections.end(self, policy, status, detail)
 
 
