@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from typing import Any
 
 import pytest
 
-from prodkit.serving import protocols
-from tests.serving.harness import HEAD, PARSERS, FakeServer, hello, settle, stuck
+from prodkit.serving import forgetting
+from tests.serving.harness import HEAD, PARSERS, FakeServer, hello, real_server, settle, stuck
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -152,7 +154,7 @@ class TestWaiting:
 
     async def test_who_sends_on_behind_a_refusal_is_cut(self, monkeypatch):
         """Throwing away costs little, but not nothing; the request under way ends as when its client leaves."""
-        monkeypatch.setattr(protocols, "_MAX_UNHEARD_BYTES", 1_000_000)
+        monkeypatch.setattr(forgetting, "_MAX_UNHEARD_BYTES", 1_000_000)
         server = FakeServer(Polling())
         client = server.connect()
         client.send(HEAD * 2 + b"\x00garbage\r\n\r\n")
@@ -221,3 +223,28 @@ class TestDisconnects:
         for task in server.state.tasks:
             task.cancel()
         await settle()
+
+
+@pytest.mark.process
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="that a client is gone whose bytes are not read is told by Linux only"
+)
+async def test_a_request_that_only_listens_is_told_behind_another_that_came_later(parser):
+    """uvicorn stops reading at the second, and so would never see the end; whoever writes nothing would wait for ever."""
+    begun, told = asyncio.Event(), asyncio.Event()
+
+    async def listening(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        await receive()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        told.set()
+
+    async with real_server(listening, parser, head_seconds=0.5) as port:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(HEAD)
+            await begun.wait()
+            client.sendall(HEAD)
+            await asyncio.sleep(0.1)
+            assert not told.is_set()
+        await asyncio.wait_for(told.wait(), 2)

@@ -68,6 +68,9 @@ class Connection(Protocol):
     def has_begun(self) -> bool:
         """Whether something of the next request has arrived."""
 
+    def look_for_end(self) -> None:
+        """Notice that the client is gone, where nothing is read because requests wait."""
+
     def refuse(self, status: int, detail: str) -> None:
         """Answer *status* where that cannot be taken for something else, and close."""
 
@@ -227,7 +230,10 @@ class Connections:
                 self.closed(connection)
                 return False
         latest: Cycle | None = connection.cycle
-        if watched.is_upgraded or (latest is not None and not latest.response_complete):
+        is_under_way = latest is not None and not latest.response_complete
+        if is_under_way:
+            connection.look_for_end()
+        if watched.is_upgraded or is_under_way:
             return False
         if connection.timeout_keep_alive_task is not None and not connection.has_begun():
             # Idle, with a timer of the server's own. It is also set behind an answer before which the next head began.

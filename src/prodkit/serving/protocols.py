@@ -12,7 +12,9 @@ from prodkit.core.problems import TYPE_BASE
 from prodkit.installation import kit_of
 from prodkit.serving.answers import last_answer, refusing
 from prodkit.serving.connections import Connections
+from prodkit.serving.forgetting import NOWHERE, Deaf
 from prodkit.serving.lingering import LingeringTransport
+from prodkit.serving.taking import has_ended
 from prodkit.serving.upgrades import fault_of, is_begun
 
 if TYPE_CHECKING:
@@ -32,8 +34,6 @@ _MAX_PIPELINED: Final = 100
 # Bodies of requests that wait, together: uvicorn reads on whenever the request under way asks for more.
 _MAX_WAITING_BYTES: Final = 256 * 1024
 _TOO_MUCH_WAITS: Final = "Too much was sent without waiting for answers."
-# Behind the last request that is answered: enough for what is under way on a fast line.
-_MAX_UNHEARD_BYTES: Final = 64 * 1024 * 1024
 # What a chunk may cost beside its bytes: its length, twice the end of a line, and a little more.
 _BYTES_PER_CHUNK: Final = 16
 
@@ -80,7 +80,7 @@ class BoundedProtocol(asyncio.Protocol):
 
     Attributes:
         bounds: set by the factory, right after the constructor.
-        loop, transport, client, cycle, scope, server_state: as uvicorn keeps them.
+        loop, transport, client, cycle, scope, flow, server_state: as uvicorn keeps them.
     """
 
     bounds: Server
@@ -90,7 +90,8 @@ class BoundedProtocol(asyncio.Protocol):
     timeout_keep_alive_task: asyncio.TimerHandle | None
     cycle: Any  # of the implementation's own class
     scope: Any  # a TypedDict of uvicorn
-    server_state: Any  # uvicorn is an extra
+    flow: Any  # of uvicorn, an extra
+    server_state: Any  # of uvicorn
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count it in, or refuse it."""
@@ -123,6 +124,15 @@ class BoundedProtocol(asyncio.Protocol):
         """See `Connection`."""
         raise NotImplementedError
 
+    def has_waiting(self) -> bool:
+        """Whether requests wait behind the one under way."""
+        raise NotImplementedError
+
+    def look_for_end(self) -> None:
+        """See `Connection`. What is left to be read is read, its end with it; then uvicorn takes its course."""
+        if self.flow.read_paused and self.has_waiting() and has_ended(self.transport):
+            self.flow.resume_reading()
+
     def refuse(self, status: int, detail: str) -> None:
         """See `Connection`."""
         if self.transport.is_closing():
@@ -147,34 +157,6 @@ class BoundedProtocol(asyncio.Protocol):
     def send_400_response(self, msg: str) -> None:
         """In place of uvicorn's, which writes plain text, also into the middle of a response."""
         self.bounds.connections.end(self, "malformed", 400, msg)
-
-
-class _Nowhere(list[tuple[bytes, bytes]]):
-    """A list that keeps nothing."""
-
-    def append(self, pair: tuple[bytes, bytes], /) -> None:
-        """Forget *pair*."""
-
-
-_NOWHERE: Final = _Nowhere()
-
-
-class _Deaf:
-    """A parser that makes nothing of what it is told.
-
-    Args:
-        give_up: called when that is more than anybody sends who waits for answers.
-    """
-
-    def __init__(self, give_up: Callable[[], None]) -> None:
-        self._left = _MAX_UNHEARD_BYTES
-        self._give_up = give_up
-
-    def feed_data(self, data: bytes) -> None:
-        """Forget *data*."""
-        self._left -= len(data)
-        if self._left < 0:
-            self._give_up()
 
 
 class _BoundedHttpTools(BoundedProtocol):
@@ -219,6 +201,9 @@ class _BoundedHttpTools(BoundedProtocol):
     def has_begun(self) -> bool:
         return self.head_bytes > 0
 
+    def has_waiting(self) -> bool:
+        return bool(self.pipeline)
+
     def head_goes_on(self, size: int) -> None:
         """Count *size* more bytes, of which the last belong to a head."""
         most = self.bounds.max_head_bytes
@@ -256,7 +241,7 @@ class _BoundedHttpTools(BoundedProtocol):
 
         The request has been admitted by then, and a trailer could say who sends it. Source: RFC 9110, 6.5.1.
         """
-        self.headers = _NOWHERE
+        self.headers = NOWHERE
 
     def refuse(self, status: int, detail: str) -> None:
         if not self.pipeline:
@@ -268,12 +253,12 @@ class _BoundedHttpTools(BoundedProtocol):
         self.cycle.body = bytearray()
         self.scope = self.cycle.scope
         self.head_bytes = 0
-        self.parser = _Deaf(self.give_up)
+        self.parser = Deaf(self.give_up)
         self.pipeline[0] = (self.cycle, refusing(status, detail, type_base=self.bounds.type_base))
 
     def end_in_turn(self, policy: str, status: int, detail: str) -> None:
         """Refuse what breaks *policy*, behind the answers to what came before."""
-        if not (isinstance(self.parser, _Deaf) or self.transport.is_closing()):
+        if not (isinstance(self.parser, Deaf) or self.transport.is_closing()):
             self.bounds.connections.end(self, policy, status, detail)
 
 
@@ -362,7 +347,7 @@ def _with_h11() -> type[BoundedProtocol]:
             super().data_received(data)
             if (
                 self.flow.read_paused
-                and self.conn.their_state is h11.DONE
+                and self.has_waiting()
                 and len(self.conn.trailing_data[0]) > _MAX_WAITING_BYTES
             ):
                 self.bounds.connections.end(self, "pipelining", 413, _TOO_MUCH_WAITS)
@@ -376,6 +361,9 @@ def _with_h11() -> type[BoundedProtocol]:
             """Nothing where the end has come already: h11, which was not told of it, could raise."""
             if not self.transport.is_closing():
                 super().shutdown()
+
+        def has_waiting(self) -> bool:
+            return self.conn.their_state is h11.DONE
 
         def has_begun(self) -> bool:
             return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
