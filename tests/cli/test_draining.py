@@ -128,10 +128,12 @@ def test_what_a_second_signal_means(is_worker, after, second, is_cut):
 
 def arguments_of(**given: float | None) -> argparse.Namespace:
     """What the command line leaves at its defaults, and what is *given*."""
-    defaults = {"host": "h", "port": 1, "uds": None, "workers": 1, "keep_alive": 65}
+    defaults = {"host": "h", "port": 1, "uds": None, "root_path": None, "workers": 1, "keep_alive": 65}
     limits = {
         "head_timeout": 10.0,
         "write_timeout": 60.0,
+        "ws_max_size": 1024 * 1024,
+        "ws_compression": False,
         "max_connections": None,
         "max_connections_per_address": None,
     }

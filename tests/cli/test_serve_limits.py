@@ -86,6 +86,7 @@ def test_more_than_fits_is_warned_of(options, monkeypatch, capsys):
         ["--head-timeout", "inf"],
         ["--write-timeout", "-1"],
         ["--max-connections", "0"],
+        ["--ws-max-size", "0"],
         ["--max-connections-per-address", "none"],
     ],
 )
@@ -93,6 +94,15 @@ def test_impossible_limits_are_usage_errors(words, capsys):
     """Exit code 2, naming the option."""
     assert main(["serve", "nothing_here:app", *words]) == 2
     assert words[0] in capsys.readouterr().err
+
+
+def test_websocket_messages_are_small_and_plain(options):
+    """A little that is sent must not become much in memory, unless somebody asks for it."""
+    config = serving._config(serving.Worker("limited_shop:app", 0), options())
+    assert (config.ws_max_size, config.ws_per_message_deflate) == (1024 * 1024, False)
+    given = options("--ws-max-size", "5000", "--ws-compression")
+    config = serving._config(serving.Worker("limited_shop:app", 0), given)
+    assert (config.ws_max_size, config.ws_per_message_deflate) == (5000, True)
 
 
 def test_prefix_reaches_the_server(options):

@@ -111,6 +111,9 @@ class FakeTransport(asyncio.Transport):
         """As with TLS: there is no half of a connection to be closed. Those that can are in `test_lingering`."""
         return False
 
+    def get_protocol(self) -> Any:
+        return self.protocol
+
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
 
@@ -166,6 +169,7 @@ class FakeServer:
         transport = FakeTransport(None if host is None else (host, 40000))
         if tls:
             transport.extra["sslcontext"] = object()
+        transport.protocol = protocol
         protocol.connection_made(transport)
         return Client(protocol, transport)
 
@@ -207,15 +211,24 @@ def certificate(folder: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def real_server(
-    application: Application, parser: str = "auto", *, certificate: Path | None = None, **limits: Any
+    application: Application,
+    parser: str = "auto",
+    *,
+    certificate: Path | None = None,
+    ws: str = "auto",
+    **limits: Any,
 ) -> AsyncIterator[int]:
-    """A port on which *application* is served in this process, with TLS when there is a *certificate*."""
+    """A port on which *application* is served in this process, with TLS when there is a *certificate*.
+
+    Its end is that of `uvicorn.Server.serve`: what a shutdown raises fails the test.
+    """
     config = uvicorn.Config(
         application,
         port=0,
         http=BoundedHTTP(parser=parser, **limits),  # type: ignore[arg-type] # called as the class it stands for
         log_config=None,
         lifespan="off",
+        ws=ws,  # type: ignore[arg-type] # of parametrized tests
         server_header=False,
         proxy_headers=False,
         ssl_certfile=certificate,

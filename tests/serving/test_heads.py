@@ -88,6 +88,19 @@ class TestHeads:
         server.loop.advance(3)
         assert (client.is_open(), client.status()) == (False, 408)
 
+    async def test_a_head_that_begins_before_the_answer_has_its_time_from_there(self, parser):
+        """The server sets its timer for idle connections behind each answer, though this one is not idle."""
+        server = FakeServer(hello, parser, head_seconds=10)
+        client = server.connect()
+        client.send(HEAD + b"GET / HT")
+        await settle()
+        assert client.status() == 200
+        server.loop.advance(9)
+        assert client.is_open()
+        server.loop.advance(3)
+        assert (client.is_open(), client.status()) == (False, 408)
+        assert server.counts() == {"head_time": 1}
+
     async def test_empty_lines_are_no_head(self, parser):
         """Parsers skip them, and they are bytes that uvicorn's own timer is forgotten for."""
         server = FakeServer(hello, parser, head_seconds=10)

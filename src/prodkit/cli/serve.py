@@ -25,6 +25,8 @@ _LAME_DUCK_SECONDS: Final = 5.0
 _SHUTDOWN_SECONDS: Final = 25.0
 # Load balancers keep idle connections for 60 s. Whoever closes first may close just as the other one sends.
 _KEEP_ALIVE_SECONDS: Final = 65
+# More than a message for people has, and what a client may make one worker hold for each that it sends.
+_WS_MAX_SIZE: Final = 1024 * 1024
 # Files that a process has open beside its connections: stores, logs, libraries.
 _OTHER_FILES: Final = 128
 _LIMITS: Final = ConnectionLimits()
@@ -87,6 +89,18 @@ def register(commands: Commands, shared: argparse.ArgumentParser) -> None:
         type=_count,
         default=_KEEP_ALIVE_SECONDS,
         help="how long an idle connection stays open; more than the load balancer's own (65)",
+    )
+    parser.add_argument(
+        "--ws-max-size",
+        metavar="BYTES",
+        type=_count,
+        default=_WS_MAX_SIZE,
+        help="largest WebSocket message, inflated; then the close code 1009 (1048576)",
+    )
+    parser.add_argument(
+        "--ws-compression",
+        action="store_true",
+        help="let WebSocket messages be compressed: a thousand times what was sent is then inflated (off)",
     )
     _add_limits(parser)
     parser.set_defaults(run=run)
@@ -160,6 +174,8 @@ def _options(arguments: argparse.Namespace, application: Any) -> ServeOptions:  
             max_connections=arguments.max_connections or min(_LIMITS.max_connections, connections_that_fit()),
             max_connections_per_address=arguments.max_connections_per_address,
         ),
+        ws_max_size=arguments.ws_max_size,
+        ws_compression=arguments.ws_compression,
         is_hardened=kit is not None,
         has_metrics_directory=settings is not None and settings.metrics.directory is not None,
     )

@@ -54,6 +54,8 @@ class ServeOptions:
         shutdown_seconds: how long a stop may take in all, the lame duck included, before requests are cancelled.
         keep_alive_seconds: how long an idle connection stays open.
         http: the server's protocol, with the limits of connections.
+        ws_max_size: the largest WebSocket message, in bytes, when it is inflated.
+        ws_compression: whether messages may be compressed.
         is_hardened: whether prodkit is installed; what is not keeps uvicorn's own log.
         has_metrics_directory: whether the operator has named one.
     """
@@ -67,6 +69,8 @@ class ServeOptions:
     shutdown_seconds: float
     keep_alive_seconds: int
     http: BoundedHTTP
+    ws_max_size: int
+    ws_compression: bool
     is_hardened: bool
     has_metrics_directory: bool
 
@@ -186,6 +190,9 @@ def _config(factory: Any, options: ServeOptions) -> Config:  # Any: uvicorn call
         timeout_keep_alive=options.keep_alive_seconds,
         timeout_graceful_shutdown=max(1, round(graceful)),
         http=options.http,  # type: ignore[arg-type] # called as the class it stands for
+        # uvicorn's own 16 MiB are some 16 KiB on the wire, and many such messages come in one read.
+        ws_max_size=options.ws_max_size,
+        ws_per_message_deflate=options.ws_compression,
         h11_max_incomplete_event_size=options.http.limits.max_head_bytes,
         # `logs` owns logging, and writes one line a request.
         log_config=None if options.is_hardened else uvicorn.config.LOGGING_CONFIG,

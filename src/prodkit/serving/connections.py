@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prodkit.serving.limits import ConnectionLimits
+    from prodkit.serving.lingering import LingeringTransport
 
 __all__ = ["Connection", "Connections"]
 
@@ -59,13 +60,16 @@ class Connection(Protocol):
         cycle: the latest request, a `Cycle`, also when it is answered; None before the first.
     """
 
-    transport: asyncio.Transport
+    transport: LingeringTransport
     client: tuple[str, int] | None
     timeout_keep_alive_task: asyncio.TimerHandle | None
     cycle: Any  # each implementation has its own class
 
     def has_begun(self) -> bool:
         """Whether something of the next request has arrived."""
+
+    def look_for_end(self) -> None:
+        """Notice that the client is gone, where nothing is read because requests wait."""
 
     def refuse(self, status: int, detail: str) -> None:
         """Answer *status* where that cannot be taken for something else, and close."""
@@ -97,7 +101,7 @@ class _Watched:
     """
 
     address: str | None
-    transport: asyncio.Transport
+    transport: LingeringTransport
     since: float
     is_encrypted: bool
     after: Cycle | None = None
@@ -222,14 +226,18 @@ class Connections:
                 return False
         else:
             watched.write = None
-            if transport.is_closing():
+            if transport.is_gone():
                 self.closed(connection)
                 return False
         latest: Cycle | None = connection.cycle
-        if watched.is_upgraded or (latest is not None and not latest.response_complete):
+        is_under_way = latest is not None and not latest.response_complete
+        if is_under_way:
+            connection.look_for_end()
+        if watched.is_upgraded or is_under_way:
             return False
-        if connection.timeout_keep_alive_task is not None:
-            return True  # idle, with a timer of the server's own
+        if connection.timeout_keep_alive_task is not None and not connection.has_begun():
+            # Idle, with a timer of the server's own. It is also set behind an answer before which the next head began.
+            return True
         if watched.after is not latest:
             watched.since, watched.after = now, latest
         elif now - watched.since >= self._head_seconds and not transport.is_closing():
@@ -262,9 +270,11 @@ class Connections:
         return False
 
     def _make_room(self) -> bool:
-        """End the oldest connection that has no request under way; False when there is none."""
+        """End the oldest connection that has no request under way; False when there is none, and nobody has gone either."""
         if not self._reusable and self._now() - self._swept_at >= _OVERFLOW_SWEEP_SECONDS:
             self.sweep()
+            if len(self._open) < self.limits.max_connections:
+                return True  # a WebSocket has ended, which nobody tells
         while self._reusable:
             connection = self._reusable.popleft()
             watched = self._open.get(connection)

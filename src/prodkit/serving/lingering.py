@@ -2,7 +2,8 @@
 
 A socket that is closed while bytes of its client lie unread is reset, and a reset throws away what the client has not read yet:
 of a 413 a proxy then makes a 502 of its own. So our side is ended first, what still comes is thrown away, and the connection is
-closed when the client has seen the end, or after a moment.
+closed when the client has seen the end, or a moment after the last of the answer has left our hands. Until then the bound on slow
+readers rules, as with every answer.
 
 Source: RFC 9112, 9.6 (tear-down).
 """
@@ -51,6 +52,11 @@ class LingeringTransport:
         """Whether nothing can be sent any more."""
         return self._is_lingering or self._below.is_closing()
 
+    def is_gone(self) -> bool:
+        """Whether it is closed, and at most waits for what is written to be taken; one that lingers is not gone yet."""
+        gone: bool = self._below.is_closing()
+        return gone
+
     def close(self) -> None:
         """Close; where a request is answered whose body is still on its way, not before its client could read that."""
         below, cycle = self._below, self._protocol.cycle
@@ -60,19 +66,24 @@ class LingeringTransport:
                 below.close()
             return
         self._is_lingering = True
-        below.set_protocol(_Discarding(self._protocol, below))
+        discarding = _Discarding(self._protocol, below)
+        below.set_protocol(discarding)
+        # From here on it tells when nothing waits any more, in place of when there is room for more.
+        below.set_write_buffer_limits(high=0)
+        if not below.get_write_buffer_size():
+            discarding.resume_writing()
         below.resume_reading()
         below.write_eof()
 
 
 class _Discarding(asyncio.Protocol):
-    """Takes what still comes, for a moment."""
+    """Takes what still comes, until a moment after all is written."""
 
     def __init__(self, protocol: BoundedProtocol, transport: asyncio.Transport) -> None:
         self._protocol = protocol
         self._transport = transport
         self._left = _MOST_BYTES
-        self._timer = protocol.loop.call_later(_LINGER_SECONDS, transport.abort)
+        self._timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Throw *data* away."""
@@ -84,9 +95,12 @@ class _Discarding(asyncio.Protocol):
         """Nobody writes."""
 
     def resume_writing(self) -> None:
-        """Nobody writes."""
+        """All is written: the moment begins."""
+        if self._timer is None:
+            self._timer = self._protocol.loop.call_later(_LINGER_SECONDS, self._transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whose connection it was."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._protocol.connection_lost(exc)
