@@ -6,7 +6,7 @@ at the entries four times a second while there are any: what is over before the 
 Who is late is answered by the watchdog itself, at once: the application may be in a thread, which nothing can stop, or may need
 its time to clean up. What it sends afterwards goes nowhere. Then its task is cancelled, once, so that the cleaning up is not
 cancelled as well; but not while a thread of its works, since the thread would go on and its place in the pool would be given to
-the next one.
+the next one. What comes behind a thread may be the cleaning up already, and has its time to end by itself.
 
 Source: RFC 9110, 15.5.9 (408) and 15.6.5 (504); RFC 6455, 7.4.1 (1001).
 """
@@ -60,6 +60,7 @@ class _Seen:
         was_missed: whether its task was looked for in vain.
         cancelled_at: when its task was cancelled, or None.
         is_awaited: whether the end of a thread will be told.
+        spared_until: not to be cancelled before, once a thread of its has ended; 0 until then.
         is_told: whether the log knows that it does not end.
     """
 
@@ -71,6 +72,7 @@ class _Seen:
         "moved",
         "moved_at",
         "next_at",
+        "spared_until",
         "waited",
         "was_missed",
     )
@@ -84,6 +86,7 @@ class _Seen:
         self.was_missed = False
         self.cancelled_at: float | None = None
         self.is_awaited = False
+        self.spared_until = 0.0
         self.is_told = False
 
 
@@ -199,7 +202,7 @@ class Deadlines:
             if now < seen.next_at:
                 continue
             if exchange.is_over:
-                self._press(self._tasks.get(exchange), seen, now)
+                self._press(exchange, self._tasks.get(exchange), seen, now)
             elif exchange.ended_at is None:  # or only its background tasks are left
                 verdict = self._judge(exchange, seen, now)
                 if verdict is not None:
@@ -273,33 +276,43 @@ class Deadlines:
                         await to_server(message)
 
             self._sending[exchange] = asyncio.get_running_loop().create_task(send())
-        exchange.cut_off(now)
-        self._press(task, seen, now)
+        exchange.cut_off(now, is_answered=exchange in self._sending)
+        self._press(exchange, task, seen, now)
 
-    def _press(self, task: asyncio.Task[Any] | None, seen: _Seen, now: float) -> None:
+    def _press(
+        self, subject: Exchange | Socket, task: asyncio.Task[Any] | None, seen: _Seen, now: float
+    ) -> None:
         """Have what was answered already come to its end."""
         if task is None:
             return
         loop = task.get_loop()
         if loop is not asyncio.get_running_loop():
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._press, task, seen, now)
+                loop.call_soon_threadsafe(self._press, subject, task, seen, now)
         elif seen.cancelled_at is None:
-            if not works_in_thread(task):
+            if works_in_thread(task):
+                if not seen.is_awaited and (waiter := getattr(task, "_fut_waiter", None)) is not None:
+                    seen.is_awaited = True
+                    waiter.add_done_callback(lambda _: self._thread_ended(subject, task, seen))
+            # Who has sent all it had cleans up, or is in its background tasks, which have their own time.
+            elif now >= seen.spared_until and not (isinstance(subject, Exchange) and subject.is_through):
                 seen.cancelled_at = now
                 task.cancel("its time is over")
-            elif not seen.is_awaited and (waiter := getattr(task, "_fut_waiter", None)) is not None:
-                seen.is_awaited = True
-                waiter.add_done_callback(lambda _: self._press_again(task, seen))
         elif not seen.is_told and now - seen.cancelled_at > self._limits.cleanup_seconds:
             seen.is_told = True
             LOGGER.warning("a handler whose time is over does not end: %s", task.get_coro())
 
-    def _press_again(self, task: asyncio.Task[Any], seen: _Seen) -> None:
-        """The thread has ended: what comes behind it, as a handler behind its dependency, ends where it first waits."""
+    def _thread_ended(self, subject: Exchange | Socket, task: asyncio.Task[Any], seen: _Seen) -> None:
+        """What comes behind a thread may be the `finally` that gives a connection back: it is left to end by itself first.
+
+        Once: a generator that works in one thread after the other ends where it next waits.
+        """
         seen.is_awaited = False
-        if task in self._tasks.values():
-            self._press(task, seen, self._monotonic())
+        now = self._monotonic()
+        if not seen.spared_until:
+            seen.spared_until = now + self._limits.cleanup_seconds  # a sweep sees to it
+        elif task in self._tasks.values():
+            self._press(subject, task, seen, now)
 
     # --------------------------------------------------------------------------------------------------- sockets
 
@@ -313,7 +326,7 @@ class Deadlines:
         if socket.is_over:
             # It was told that the client is gone, and has as long as a handler to see it.
             if now - seen.moved_at > self._limits.cleanup_seconds:
-                self._press(task, seen, now)
+                self._press(socket, task, seen, now)
             return
         limits = self._limits_of(context)
         if context.status is None:

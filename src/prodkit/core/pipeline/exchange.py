@@ -50,9 +50,11 @@ class Exchange(RequestContext):
     __slots__ = (
         "_counted_from",
         "_from_server",
+        "_is_answered",
         "_is_over",
         "_is_reading",
         "_is_streaming",
+        "_is_through",
         "_is_whole",
         "_monotonic",
         "_static",
@@ -65,7 +67,9 @@ class Exchange(RequestContext):
     _static: Static
     _is_streaming: bool
     _counted_from: float
+    _is_answered: bool
     _is_over: bool
+    _is_through: bool
     _is_reading: bool
     _is_whole: bool
 
@@ -87,9 +91,20 @@ class Exchange(RequestContext):
         """Whether the application waits for a body that is not complete."""
         return getattr(self, "_is_reading", False)
 
-    def cut_off(self, at: float) -> None:
+    @property
+    def is_answered(self) -> bool:
+        """Whether the watchdog has answered in the application's place, with a response that is complete."""
+        return getattr(self, "_is_answered", False)
+
+    @property
+    def is_through(self) -> bool:
+        """Whether an application that is late has sent all it had, to nowhere."""
+        return getattr(self, "_is_through", False)
+
+    def cut_off(self, at: float, *, is_answered: bool = False) -> None:
         """Let nothing more of the application through. What was sent is what counts, and it ended *at* that moment."""
         self._is_over = True
+        self._is_answered = is_answered
         self._to_server = self._nowhere
         if self.ended_at is None and self.status is not None:
             self.ended_at = at
@@ -111,6 +126,7 @@ class Exchange(RequestContext):
         """Where the messages of an application go whose client has been answered."""
         if message["type"] == "http.response.body":
             self.bytes_sent -= len(message.get("body", b""))  # it was counted on its way here
+            self._is_through = not message.get("more_body", False)
 
     @property
     def deadline(self) -> float | None:
