@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 from prodkit.core.features import Sample
 from prodkit.core.pipeline.exchange import Exchange
-from prodkit.core.pipeline.tasks import tasks_of, works_in_thread
+from prodkit.core.pipeline.tasks import tasks_of, waits_in, works_in_thread
 from prodkit.core.problems import Problem, problem_answer
 
 if TYPE_CHECKING:
@@ -146,8 +146,18 @@ class Deadlines:
         if seen is not None and seen.cancelled_at is not None and task is not None:
             task.uncancel()
         if sending is not None:
-            await asyncio.shield(sending)
+            await self._sent(sending)
         return task is not None and task.cancelling() > 0
+
+    async def _sent(self, sending: asyncio.Task[None]) -> None:
+        """Wait for what we send ourselves; not for ever, since the client may have stopped to read."""
+        try:
+            await asyncio.wait([sending], timeout=self._limits.cleanup_seconds)
+        finally:
+            if not sending.done():
+                sending.cancel()
+        if sending.done() and not sending.cancelled():
+            sending.result()
 
     def samples(self) -> Iterable[Sample]:
         """What was too late, by limit; and what was answered and still runs, most often in a thread."""
@@ -203,7 +213,7 @@ class Deadlines:
                 continue
             if exchange.is_over:
                 self._press(exchange, self._tasks.get(exchange), seen, now)
-            elif exchange.ended_at is None:  # or only its background tasks are left
+            else:
                 verdict = self._judge(exchange, seen, now)
                 if verdict is not None:
                     late[exchange] = verdict
@@ -212,6 +222,12 @@ class Deadlines:
 
     def _judge(self, exchange: Exchange, seen: _Seen, now: float) -> Verdict | None:
         limits = self._limits_of(exchange)
+        if exchange.ended_at is not None:
+            # Its background tasks are left, or a client that does not read keeps the server: its task will tell which.
+            idle = limits.idle_seconds
+            is_due = now - exchange.ended_at >= idle
+            seen.next_at = now + idle / _LOOKS_WHILE_IDLE if is_due else exchange.ended_at + idle
+            return (504, "idle") if is_due else None
         elapsed, seen.looked_at = now - seen.looked_at, now
         if exchange.is_reading:
             seen.waited += elapsed
@@ -233,6 +249,8 @@ class Deadlines:
         found = tasks_of(late, [loop for loop in self._loops if not loop.is_closed()])
         for exchange, verdict in late.items():
             task = found.get(exchange)
+            if exchange.ended_at is not None and (task is None or not waits_in(task, exchange._to_server)):
+                continue
             loop = here if task is None else task.get_loop()
             if loop is not here:
                 loop.call_soon_threadsafe(self._expire, exchange, task, now, *verdict)
@@ -251,6 +269,7 @@ class Deadlines:
         if exchange not in self.requests or exchange.is_over:  # it ended on the way to its event loop
             return
         seen = self._seen.setdefault(exchange, _Seen(exchange.started_at))
+        seen.next_at = 0.0
         if task is not None:
             self._tasks[exchange] = task
         self._counts[policy] += 1
@@ -321,7 +340,7 @@ class Deadlines:
         seen = self._seen.get(socket)
         if seen is None:
             seen = self._seen[socket] = _Seen(context.started_at)
-        if now < seen.next_at or (context.ended_at is not None and not socket.is_over):
+        if now < seen.next_at:
             return
         if socket.is_over:
             # It was told that the client is gone, and has as long as a handler to see it.
@@ -329,7 +348,12 @@ class Deadlines:
                 self._press(socket, task, seen, now)
             return
         limits = self._limits_of(context)
-        if context.status is None:
+        if context.ended_at is not None:
+            idle = limits.websocket_idle_seconds
+            if now - context.ended_at < idle or not waits_in(task, socket.to_server):
+                return
+            policy = "websocket"
+        elif context.status is None:
             if now - context.started_at < limits.handler_seconds:
                 return
             policy = "handler"
@@ -339,7 +363,9 @@ class Deadlines:
             return
         self._counts[policy] += 1
         seen.moved_at, seen.next_at = now, now
-        self._sending[socket] = asyncio.get_running_loop().create_task(socket.expire())
+        self._sending[socket] = asyncio.get_running_loop().create_task(
+            socket.expire(self._limits.cleanup_seconds)
+        )
 
 
 def _has_rested(seen: _Seen, moved: int, now: float, idle_seconds: float) -> bool:

@@ -109,6 +109,12 @@ class Exchange(RequestContext):
         if self.ended_at is None and self.status is not None:
             self.ended_at = at
 
+    async def _send_last(self, message: Message) -> None:
+        """The end of a stream, which is one when the server has taken it: until then it may wait for a client that does not read."""
+        await self._to_server(message)
+        if self.ended_at is None:
+            self.ended_at = self._monotonic()
+
     def _replace_body(self, body: bytes) -> None:
         """Have *body* sent in place of the one that the application is about to send."""
         to_server, rest = self._to_server, [body]
@@ -189,8 +195,10 @@ class Exchange(RequestContext):
             if "more_body" in message and message["more_body"]:  # noqa: RUF019 - get() is a call
                 self._is_streaming = True
             elif self.ended_at is None:
+                if self._is_streaming:
+                    return self._send_last(message)
                 # A body in one piece goes out with its start: one reading of the clock serves for both.
-                self.ended_at = self._monotonic() if self._is_streaming else self.first_byte_at
+                self.ended_at = self.first_byte_at
         elif kind == "http.response.start":
             status = message["status"]
             # A list in all but raw ASGI applications, which may give any iterable.

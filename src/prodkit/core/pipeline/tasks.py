@@ -1,4 +1,6 @@
-"""What a task is doing, as its chain of coroutines tells: which request it serves, and whether a thread works for it."""
+"""What a task is doing, as its chain of coroutines tells: which request it serves, and whether a thread or its
+client keeps it waiting.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
     from prodkit.core.pipeline.exchange import Exchange
 
-__all__ = ["recognise", "tasks_of", "works_in_thread"]
+__all__ = ["recognise", "tasks_of", "waits_in", "works_in_thread"]
 
 _MOST_STEPS: Final = 1000
 _IN_WORKER_THREAD: Final = "run_sync_in_worker_thread"  # anyio's; a test holds us to it
@@ -56,6 +58,15 @@ def works_in_thread(task: asyncio.Task[Any]) -> bool:
         code = getattr(step, "cr_code", None) or getattr(step, "ag_code", None) or step.gi_code
         name = code.co_name
     return name == _IN_WORKER_THREAD
+
+
+def waits_in(task: asyncio.Task[Any], function: object) -> bool:
+    """Whether *task* is inside of a call of *function*: of a server's `send`, which waits for a client that does not read.
+
+    Of compiled servers that cannot be told, and so it is not said.
+    """
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return code is not None and any(getattr(step, "cr_code", None) is code for step in _steps(task))
 
 
 def _steps(task: asyncio.Task[Any]) -> Iterator[Any]:
