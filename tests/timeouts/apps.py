@@ -20,7 +20,9 @@ from tests.support.asgi import http_scope
 SHORT = 0.2
 
 
-async def ask(app: Any, path: str, method: str = "GET", receive: Any = None) -> list[dict[str, Any]]:
+async def ask(
+    app: Any, path: str, method: str = "GET", receive: Any = None, **scope: Any
+) -> list[dict[str, Any]]:
     """What *app* sends; the body is empty unless *receive* says otherwise."""
     sent = []
     asked = 0
@@ -35,7 +37,7 @@ async def ask(app: Any, path: str, method: str = "GET", receive: Any = None) -> 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await app(http_scope(path, method), receive or nothing, send)
+    await app(http_scope(path, method, **scope), receive or nothing, send)
     return sent
 
 

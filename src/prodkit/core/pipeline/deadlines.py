@@ -21,6 +21,7 @@ from weakref import WeakSet
 
 from prodkit.core.features import Sample
 from prodkit.core.pipeline.exchange import Exchange
+from prodkit.core.pipeline.seen import LOOKS_WHILE_IDLE, Seen, has_rested
 from prodkit.core.pipeline.tasks import tasks_of, waits_in, works_in_thread
 from prodkit.core.problems import Problem, problem_answer
 
@@ -41,53 +42,11 @@ Verdict = tuple[int, str]
 LOGGER = logging.getLogger("prodkit")
 
 SWEEP_SECONDS: Final = 0.25
-_LOOKS_WHILE_IDLE: Final = 8
 
 _TEXTS: Final = {
     408: "The request body did not arrive in time.",
     504: "The handler did not answer in time.",
 }
-
-
-class _Seen:
-    """What the sweeps know about one request or socket.
-
-    Attributes:
-        looked_at: monotonic seconds of the latest look.
-        next_at: not to be looked at before.
-        waited: seconds spent waiting for its body.
-        moved, moved_at: how much had been sent and received, and when that last changed.
-        was_missed: whether its task was looked for in vain.
-        cancelled_at: when its task was cancelled, or None.
-        is_awaited: whether the end of a thread will be told.
-        spared_until: not to be cancelled before, once a thread of its has ended; 0 until then.
-        is_told: whether the log knows that it does not end.
-    """
-
-    __slots__ = (
-        "cancelled_at",
-        "is_awaited",
-        "is_told",
-        "looked_at",
-        "moved",
-        "moved_at",
-        "next_at",
-        "spared_until",
-        "waited",
-        "was_missed",
-    )
-
-    def __init__(self, started_at: float) -> None:
-        self.looked_at = started_at
-        self.next_at = started_at
-        self.waited = 0.0
-        self.moved = -1
-        self.moved_at = started_at
-        self.was_missed = False
-        self.cancelled_at: float | None = None
-        self.is_awaited = False
-        self.spared_until = 0.0
-        self.is_told = False
 
 
 class Deadlines:
@@ -109,7 +68,7 @@ class Deadlines:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._limits = limits
         self._monotonic = kit.clock.monotonic
-        self._seen: dict[Exchange | Socket, _Seen] = {}
+        self._seen: dict[Exchange | Socket, Seen] = {}
         self._tasks: dict[Exchange, asyncio.Task[Any]] = {}  # of who is over and has not ended
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._sending: dict[Exchange | Socket, asyncio.Task[None]] = {}
@@ -121,7 +80,7 @@ class Deadlines:
         self.loop = loop = asyncio.get_running_loop()
         if loop not in self._loops:
             self._loops.add(loop)
-            loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+            self._sweep_later(loop)
 
     def begin(self, socket: Socket) -> None:
         """Watch over *socket* from now on, until `ended`."""
@@ -173,22 +132,32 @@ class Deadlines:
         text = "Handlers that still run after their client was told that they took too long."
         yield Sample("prodkit_timeouts_overdue_handlers", {}, overdue, "gauge", text)
 
+    @classmethod
+    def of(cls, kit: Kit) -> Deadlines | None:
+        """The one of *kit*, whose middleware may be built more than once; None where nothing is limited."""
+        if kit.time_limits is None:
+            return None
+        return next(iter(kit.all(cls)), None) or cls(kit, kit.time_limits)
+
     # -------------------------------------------------------------------------------------------------- sweeping
 
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _sweep_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(SWEEP_SECONDS, self._sweep, loop, self._monotonic() + SWEEP_SECONDS)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop, due_at: float) -> None:
         if not self.requests and not self.sockets:
             self._seen.clear()
             self._loops.discard(loop)
             self.loop = None  # the next request wakes us
             return
         now = self._monotonic()
-        loop.call_later(SWEEP_SECONDS, self._sweep, loop)
+        self._sweep_later(loop)
         self._seen = {
             subject: seen
             for subject, seen in list(self._seen.items())
             if subject in self.requests or subject in self.sockets
         }
-        self._look_at(list(self.requests), now)
+        self._look_at(list(self.requests), now, max(0.0, now - due_at))
         for socket, task in list(self.sockets.items()):
             its = task.get_loop()
             if its is loop:
@@ -203,41 +172,46 @@ class Deadlines:
                 seen.next_at = 0.0
             self._look_at([exchange], self._monotonic())
 
-    def _look_at(self, exchanges: Iterable[Exchange], now: float) -> None:
+    def _look_at(self, exchanges: Iterable[Exchange], now: float, blocked: float = 0.0) -> None:
         late: dict[Exchange, Verdict] = {}
         for exchange in exchanges:
             seen = self._seen.get(exchange)
             if seen is None:
-                seen = self._seen[exchange] = _Seen(exchange.started_at)
+                seen = self._seen[exchange] = Seen(exchange.started_at)
             if now < seen.next_at:
                 continue
             if exchange.is_over:
                 self._press(exchange, self._tasks.get(exchange), seen, now)
             else:
-                verdict = self._judge(exchange, seen, now)
+                verdict = self._judge(exchange, seen, now, blocked)
                 if verdict is not None:
                     late[exchange] = verdict
         if late:
             self._end(late, now)
 
-    def _judge(self, exchange: Exchange, seen: _Seen, now: float) -> Verdict | None:
+    def _judge(self, exchange: Exchange, seen: Seen, now: float, blocked: float) -> Verdict | None:
         limits = self._limits_of(exchange)
         if exchange.ended_at is not None:
             # Its background tasks are left, or a client that does not read keeps the server: its task will tell which.
             idle = limits.idle_seconds
             is_due = now - exchange.ended_at >= idle
-            seen.next_at = now + idle / _LOOKS_WHILE_IDLE if is_due else exchange.ended_at + idle
+            seen.next_at = now + idle / LOOKS_WHILE_IDLE if is_due else exchange.ended_at + idle
             return (504, "idle") if is_due else None
         elapsed, seen.looked_at = now - seen.looked_at, now
         if exchange.is_reading:
-            seen.waited += elapsed
+            # What a look finds stands for the time since the look before: not for that in which the event loop was blocked,
+            # and nobody could take what the client had sent; nor for more than a sweep, since streams are looked at rarely.
+            seen.waited += min(max(0.0, elapsed - blocked), SWEEP_SECONDS)
             is_late = limits.late_body(seen.waited, exchange.bytes_received, exchange.max_body_bytes)
             return (408, "body") if is_late else None
         if exchange.status is None:
             deadline = exchange.deadline
             return (504, "handler") if deadline is not None and now >= deadline else None
         moved = exchange.bytes_sent + exchange.bytes_received
-        return (504, "idle") if _has_rested(seen, moved, now, limits.idle_seconds) else None
+        is_idle = has_rested(seen, moved, now, limits.idle_seconds)
+        if exchange.may_read_on:
+            seen.next_at = now  # what it waits for its body is counted sweep by sweep
+        return (504, "idle") if is_idle else None
 
     def _limits_of(self, context: RequestContext) -> TimeLimits:
         rare = context._rare
@@ -268,7 +242,7 @@ class Deadlines:
     ) -> None:
         if exchange not in self.requests or exchange.is_over:  # it ended on the way to its event loop
             return
-        seen = self._seen.setdefault(exchange, _Seen(exchange.started_at))
+        seen = self._seen.setdefault(exchange, Seen(exchange.started_at))
         seen.next_at = 0.0
         if task is not None:
             self._tasks[exchange] = task
@@ -299,7 +273,7 @@ class Deadlines:
         self._press(exchange, task, seen, now)
 
     def _press(
-        self, subject: Exchange | Socket, task: asyncio.Task[Any] | None, seen: _Seen, now: float
+        self, subject: Exchange | Socket, task: asyncio.Task[Any] | None, seen: Seen, now: float
     ) -> None:
         """Have what was answered already come to its end."""
         if task is None:
@@ -321,7 +295,7 @@ class Deadlines:
             seen.is_told = True
             LOGGER.warning("a handler whose time is over does not end: %s", task.get_coro())
 
-    def _thread_ended(self, subject: Exchange | Socket, task: asyncio.Task[Any], seen: _Seen) -> None:
+    def _thread_ended(self, subject: Exchange | Socket, task: asyncio.Task[Any], seen: Seen) -> None:
         """What comes behind a thread may be the `finally` that gives a connection back: it is left to end by itself first.
 
         Once: a generator that works in one thread after the other ends where it next waits.
@@ -339,7 +313,7 @@ class Deadlines:
         context = socket.context
         seen = self._seen.get(socket)
         if seen is None:
-            seen = self._seen[socket] = _Seen(context.started_at)
+            seen = self._seen[socket] = Seen(context.started_at)
         if now < seen.next_at:
             return
         if socket.is_over:
@@ -357,7 +331,7 @@ class Deadlines:
             if now - context.started_at < limits.handler_seconds:
                 return
             policy = "handler"
-        elif _has_rested(seen, socket.moved, now, limits.websocket_idle_seconds):
+        elif has_rested(seen, socket.moved, now, limits.websocket_idle_seconds):
             policy = "websocket"
         else:
             return
@@ -366,18 +340,6 @@ class Deadlines:
         self._sending[socket] = asyncio.get_running_loop().create_task(
             socket.expire(self._limits.cleanup_seconds)
         )
-
-
-def _has_rested(seen: _Seen, moved: int, now: float, idle_seconds: float) -> bool:
-    """Whether nothing has moved for *idle_seconds*; if not, sets when to look again."""
-    if moved != seen.moved:
-        seen.moved, seen.moved_at = moved, now
-    elif now - seen.moved_at >= idle_seconds:
-        seen.next_at = now
-        return True
-    # Thousands of streams need not be looked at in every sweep.
-    seen.next_at = min(now + idle_seconds / _LOOKS_WHILE_IDLE, seen.moved_at + idle_seconds)
-    return False
 
 
 def _is_http_1(scope: Any) -> bool:

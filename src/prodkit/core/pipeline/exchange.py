@@ -92,6 +92,11 @@ class Exchange(RequestContext):
         return getattr(self, "_is_reading", False)
 
     @property
+    def may_read_on(self) -> bool:
+        """Whether the application has read a part of a body, of which more may come."""
+        return not getattr(self, "_is_whole", not hasattr(self, "_is_reading"))
+
+    @property
     def is_answered(self) -> bool:
         """Whether the watchdog has answered in the application's place, with a response that is complete."""
         return getattr(self, "_is_answered", False)
