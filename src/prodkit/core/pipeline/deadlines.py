@@ -22,7 +22,7 @@ from weakref import WeakSet
 from prodkit.core.features import Sample
 from prodkit.core.pipeline.exchange import Exchange
 from prodkit.core.pipeline.seen import LOOKS_WHILE_IDLE, Seen, has_rested
-from prodkit.core.pipeline.tasks import tasks_of, waits_in, works_in_thread
+from prodkit.core.pipeline.tasks import stream_of, tasks_of, waits_in, works_in_thread
 from prodkit.core.problems import Problem, problem_answer
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ LOGGER = logging.getLogger("prodkit")
 
 SWEEP_SECONDS: Final = 0.25
 
+_REASON: Final = "its time is over"
 _TEXTS: Final = {
     408: "The request body did not arrive in time.",
     504: "The handler did not answer in time.",
@@ -289,11 +290,23 @@ class Deadlines:
                     waiter.add_done_callback(lambda _: self._thread_ended(subject, task, seen))
             # Who has sent all it had cleans up, or is in its background tasks, which have their own time.
             elif now >= seen.spared_until and not (isinstance(subject, Exchange) and subject.is_through):
-                seen.cancelled_at = now
-                task.cancel("its time is over")
+                self._cancel(task, seen, now)
         elif not seen.is_told and now - seen.cancelled_at > self._limits.cleanup_seconds:
             seen.is_told = True
             LOGGER.warning("a handler whose time is over does not end: %s", task.get_coro())
+
+    def _cancel(self, task: asyncio.Task[Any], seen: Seen, now: float) -> None:
+        """Cancel *task*, after the one that a stream of Starlette's has beside it, which its group would cancel at each `await`."""
+        stream = None if seen.is_stream_cancelled else stream_of(task)
+        if stream is None or works_in_thread(
+            stream
+        ):  # anyio shields what waits for a thread, from its own cancelling only
+            seen.cancelled_at = now
+            task.cancel(_REASON)
+        else:
+            seen.is_stream_cancelled = True
+            seen.spared_until = now + self._limits.cleanup_seconds
+            stream.cancel(_REASON)
 
     def _thread_ended(self, subject: Exchange | Socket, task: asyncio.Task[Any], seen: Seen) -> None:
         """What comes behind a thread may be the `finally` that gives a connection back: it is left to end by itself first.

@@ -20,13 +20,15 @@ class Seen:
         was_missed: whether its task was looked for in vain.
         cancelled_at: when its task was cancelled, or None.
         is_awaited: whether the end of a thread will be told.
-        spared_until: not to be cancelled before, once a thread of its has ended; 0 until then.
+        is_stream_cancelled: whether the task of its stream was cancelled, which comes before its own.
+        spared_until: not to be cancelled before, once a thread of its has ended, or its stream was cancelled; 0 until then.
         is_told: whether the log knows that it does not end.
     """
 
     __slots__ = (
         "cancelled_at",
         "is_awaited",
+        "is_stream_cancelled",
         "is_told",
         "looked_at",
         "moved",
@@ -46,6 +48,7 @@ class Seen:
         self.was_missed = False
         self.cancelled_at: float | None = None
         self.is_awaited = False
+        self.is_stream_cancelled = False
         self.spared_until = 0.0
         self.is_told = False
 

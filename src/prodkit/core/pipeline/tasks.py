@@ -8,15 +8,19 @@ import asyncio
 import gc
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.responses import StreamingResponse
+
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
     from prodkit.core.pipeline.exchange import Exchange
 
-__all__ = ["recognise", "tasks_of", "waits_in", "works_in_thread"]
+__all__ = ["recognise", "stream_of", "tasks_of", "waits_in", "works_in_thread"]
 
 _MOST_STEPS: Final = 1000
 _IN_WORKER_THREAD: Final = "run_sync_in_worker_thread"  # anyio's; a test holds us to it
+
+_SENDS_STREAM: Final = StreamingResponse.stream_response.__name__
 
 
 def tasks_of(
@@ -58,6 +62,30 @@ def works_in_thread(task: asyncio.Task[Any]) -> bool:
         code = getattr(step, "cr_code", None) or getattr(step, "ag_code", None) or step.gi_code
         name = code.co_name
     return name == _IN_WORKER_THREAD
+
+
+def stream_of(task: asyncio.Task[Any]) -> asyncio.Task[Any] | None:
+    """The task in which Starlette sends the pieces of the stream that *task* answers with, where that is another one.
+
+    It is where the server does not raise for a client that left (ASGI HTTP before 2.4), so that somebody has to listen for it.
+    """
+    response = None
+    for step in _steps(task):
+        if (
+            getattr(step, "cr_code", None) is StreamingResponse.__call__.__code__
+            and step.cr_frame is not None
+        ):
+            response = step.cr_frame.f_locals.get("self")
+    if response is None:
+        return None
+    for other in asyncio.all_tasks(task.get_loop()) - {task}:
+        for step in _steps(other):
+            frame = getattr(step, "cr_frame", None)
+            if frame is not None and frame.f_code.co_name == _SENDS_STREAM:
+                if frame.f_locals.get("self") is response:
+                    return other
+                break
+    return None
 
 
 def waits_in(task: asyncio.Task[Any], function: object) -> bool:
