@@ -15,8 +15,30 @@ from prodkit import harden
 from prodkit.core.events import BackgroundFailed, RequestFinished
 from prodkit.core.features import Kit, Parts
 from prodkit.timeouts import Timeouts, timeout
+from tests.support.asgi import http_scope
 
 SHORT = 0.2
+
+
+async def ask(
+    app: Any, path: str, method: str = "GET", receive: Any = None, **scope: Any
+) -> list[dict[str, Any]]:
+    """What *app* sends; the body is empty unless *receive* says otherwise."""
+    sent = []
+    asked = 0
+
+    async def nothing() -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await app(http_scope(path, method, **scope), receive or nothing, send)
+    return sent
 
 
 class Ends:
@@ -79,6 +101,11 @@ class Slow:
             told.append("thread done")
             return 1
 
+        @app.get("/late-raise", dependencies=[timeout(SHORT)])
+        def late_raise() -> None:
+            time.sleep(0.5)
+            raise LookupError("late")
+
         def slow_dependency():
             time.sleep(0.6)
             told.append("entered")
@@ -89,7 +116,7 @@ class Slow:
 
         @app.get("/dependency", dependencies=[timeout(SHORT)])
         async def dependency(value: int = Depends(slow_dependency)) -> int:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(30)
             told.append("never")
             return value
 

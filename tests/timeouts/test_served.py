@@ -91,7 +91,7 @@ def test_a_thread_is_not_cancelled_and_keeps_its_place(slow, server):
 
 
 def test_a_dependency_in_a_thread_is_left_to_end(slow, server):
-    """It is entered and left, and the handler behind it ends where it first waits."""
+    """It is entered and left, and the handler behind it ends after the time that cleaning up may take."""
     answer, seconds = timed(lambda: server.get("/dependency"))
     assert status_of(answer) == 504
     assert seconds < 0.5
@@ -123,6 +123,23 @@ def test_the_connection_serves_on(slow, server):
             first += connection.recv(65536)
         connection.sendall(b"GET /quick HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert status_of(read_all(connection)) == 200
+
+
+def test_what_a_late_thread_raises_costs_the_next_request_nothing(slow, server):
+    """It is told, and not raised to the server, which would close the connection under the next request on it."""
+    with server.connect() as connection:
+        connection.sendall(b"GET /late-raise HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        first = connection.recv(65536)
+        while b"correlation_id" not in first:
+            first += connection.recv(65536)
+        connection.sendall(
+            b"GET /stream?gap=0.3&count=2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        answer = read_all(connection)
+    assert status_of(first) == 504
+    assert status_of(answer) == 200
+    assert answer.endswith(b"0\r\n\r\n")
+    wait_until(lambda: [str(error) for error in slow.ends.failed] == ["late"])
 
 
 def test_background_tasks_are_left_alone(slow, server):

@@ -26,23 +26,9 @@ from prodkit.core.time_limits import TimeLimits
 from prodkit.settings import Settings
 from prodkit.timeouts import Timeouts, TimeoutsSettings, timeout
 from tests.support.asgi import http_scope
-from tests.timeouts.apps import Slow
+from tests.timeouts.apps import Slow, ask
 
 SHORT = 0.15
-
-
-async def ask(app: Any, path: str, method: str = "GET", receive: Any = None) -> list[dict[str, Any]]:
-    """What *app* sends; the body is empty unless *receive* says otherwise."""
-    sent = []
-
-    async def nothing() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    await app(http_scope(path, method), receive or nothing, send)
-    return sent
 
 
 # ------------------------------------------------------------------------------------------------------ limits

@@ -85,7 +85,7 @@ class Pipeline:
         self.failures = Failures(kit)
         self._observers = kit.observers_of(RequestFinished)
         self._monotonic = kit.clock.monotonic
-        self.deadlines = None if kit.time_limits is None else Deadlines(kit, kit.time_limits)
+        self.deadlines = Deadlines.of(kit)
 
     async def __call__(  # noqa: C901, PLR0912, PLR0915 - in one frame: every part of it split off is a call on every request
         self, scope: Scope, receive: Receive, send: Send

@@ -56,9 +56,11 @@ class Exchange(RequestContext):
     __slots__ = (
         "_counted_from",
         "_from_server",
+        "_is_answered",
         "_is_over",
         "_is_reading",
         "_is_streaming",
+        "_is_through",
         "_is_whole",
         "_monotonic",
         "_static",
@@ -71,7 +73,9 @@ class Exchange(RequestContext):
     _static: Static
     _is_streaming: bool
     _counted_from: float
+    _is_answered: bool
     _is_over: bool
+    _is_through: bool
     _is_reading: bool
     _is_whole: bool
 
@@ -93,12 +97,34 @@ class Exchange(RequestContext):
         """Whether the application waits for a body that is not complete."""
         return getattr(self, "_is_reading", False)
 
-    def cut_off(self, at: float) -> None:
+    @property
+    def may_read_on(self) -> bool:
+        """Whether the application has read a part of a body, of which more may come."""
+        return not getattr(self, "_is_whole", not hasattr(self, "_is_reading"))
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the watchdog has answered in the application's place, with a response that is complete."""
+        return getattr(self, "_is_answered", False)
+
+    @property
+    def is_through(self) -> bool:
+        """Whether an application that is late has sent all it had, to nowhere."""
+        return getattr(self, "_is_through", False)
+
+    def cut_off(self, at: float, *, is_answered: bool = False) -> None:
         """Let nothing more of the application through. What was sent is what counts, and it ended *at* that moment."""
         self._is_over = True
+        self._is_answered = is_answered
         self._to_server = self._nowhere
         if self.ended_at is None and self.status is not None:
             self.ended_at = at
+
+    async def _send_last(self, message: Message) -> None:
+        """The end of a stream, which is one when the server has taken it: until then it may wait for a client that does not read."""
+        await self._to_server(message)
+        if self.ended_at is None:
+            self.ended_at = self._monotonic()
 
     def _replace_body(self, body: bytes) -> None:
         """Have *body* sent in place of the one that the application is about to send."""
@@ -117,6 +143,7 @@ class Exchange(RequestContext):
         """Where the messages of an application go whose client has been answered."""
         if message["type"] == "http.response.body":
             self.bytes_sent -= len(message.get("body", b""))  # it was counted on its way here
+            self._is_through = not message.get("more_body", False)
 
     @property
     def deadline(self) -> float | None:
@@ -179,8 +206,10 @@ class Exchange(RequestContext):
             if "more_body" in message and message["more_body"]:  # noqa: RUF019 - get() is a call
                 self._is_streaming = True
             elif self.ended_at is None:
+                if self._is_streaming:
+                    return self._send_last(message)
                 # A body in one piece goes out with its start: one reading of the clock serves for both.
-                self.ended_at = self._monotonic() if self._is_streaming else self.first_byte_at
+                self.ended_at = self.first_byte_at
         elif kind == "http.response.start":
             status = message["status"]
             # A list in all but raw ASGI applications, which may give any iterable.

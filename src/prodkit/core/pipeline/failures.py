@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from prodkit.core.events import BackgroundFailed, RequestFailed
 from prodkit.core.handlers import answer_of
+from prodkit.core.pipeline.exchange import Exchange
 from prodkit.core.problems import TEMPORARY_REDUCED_CAPACITY, Problem, problem_answer
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class Failures:
     ) -> bool:
         """Send what *error* means, if anything can still be sent; whether *error* is thereby dealt with.
 
-        An unexpected exception never is: it has to reach the server, the test client and error reporting.
+        An unexpected exception never is, as long as its request is: it has to reach the server, the test client and error
+        reporting.
         """
         cause = sole(error)
         if isinstance(cause, _LIMITER_SIGNAL) or context.error is error:
@@ -66,7 +68,8 @@ class Failures:
         # A 500 that is complete was sent by a mounted application, which then raises like any other.
         if context.ended_at is not None and ((context.status or 0) < 500 or context.outcome == "timeout"):
             context.kit.emit(BackgroundFailed(context, error))
-            return False
+            # Who was late was answered long ago. The server would close the connection, under the next request on it.
+            return isinstance(context, Exchange) and context.is_answered
         if context.status is None and isinstance(cause, HTTPException):
             if isinstance(cause, Problem) and cause.problem_type is TEMPORARY_REDUCED_CAPACITY:
                 context.outcome = "shed"

@@ -5,6 +5,7 @@ Source: ASGI WebSocket 2.5 and its Denial Response extension; close codes of RFC
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +26,7 @@ from prodkit.core.problems import Problem, problem_answer
 from prodkit.core.routes import UNMATCHED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from prodkit.core.asgi import Message, Receive, Scope, Send
     from prodkit.core.pipeline import Pipeline
@@ -92,6 +93,7 @@ class Socket:
 
     Attributes:
         context: of the socket.
+        to_server: the server's own `send`.
         moved: messages so far, in both directions.
         is_over: whether the watchdog has ended it.
     """
@@ -109,7 +111,7 @@ class Socket:
         self.context = context
         self._scope = scope
         self._receive = receive
-        self._send = send
+        self.to_server = send
         self._root_path = root_path
         self._monotonic = pipeline.kit.clock.monotonic
         self._closed = False
@@ -169,26 +171,29 @@ class Socket:
                 await self._close(refusal.code, refusal.reason)
         return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": ""}
 
-    async def send(self, message: Message) -> None:
-        """Hand *message* to the server, and note what it means.
+    def send(self, message: Message) -> Awaitable[None]:
+        """Hand *message* to the server, and note what it means; not a coroutine function, which saves a frame.
 
         Raises:
             OSError: the socket was closed for the application.
         """
+        return self._too_late() if self._closed else self._hand_on(message)
+
+    async def _too_late(self) -> None:
+        # As a server says it when the client is gone: an endpoint that only sends has to learn of it.
+        if self.is_over:
+            message_text = "the socket was closed because it took too long"
+            raise OSError(message_text)
+        if self._refused:
+            message_text = "the socket was closed for a message that was not allowed"
+            raise OSError(message_text)
+        if self.watch is not None and self.watch.is_over:
+            message_text = "the credential that the socket was opened with has ended"
+            raise OSError(message_text)
+
+    async def _hand_on(self, message: Message) -> None:
         context = self.context
         kind = message["type"]
-        if self._closed:
-            # As a server says it when the client is gone: an endpoint that only sends has to learn of it.
-            if self.is_over:
-                message_text = "the socket was closed because it took too long"
-                raise OSError(message_text)
-            if self._refused:
-                message_text = "the socket was closed for a message that was not allowed"
-                raise OSError(message_text)
-            if self.watch is not None and self.watch.is_over:
-                message_text = "the credential that the socket was opened with has ended"
-                raise OSError(message_text)
-            return
         if kind == "websocket.accept":
             context.status = 101
             context.first_byte_at = self._monotonic()
@@ -227,17 +232,22 @@ class Socket:
         if kind == "websocket.accept":
             self.watch = watch_of(context, self._close_expired)
 
-    async def expire(self) -> None:
-        """End it: refuse the handshake, or close what is open. The application learns that the client is gone."""
+    async def expire(self, seconds: float) -> None:
+        """End it: refuse the handshake, or close what is open. The application learns that the client is gone.
+
+        Before anything is sent, which a client that does not read keeps waiting: it is given up after *seconds*.
+        """
         context = self.context
-        if context.status is None:
-            answer = problem_answer(Problem(504, "The handler did not answer in time."), context)
-            with suppress(*_GONE):
-                await answer(self._scope, self.receive, self.send)
-        elif context.ended_at is None:
-            await self._close(GOING_AWAY, "idle")
         self._closed = self._refused = self.is_over = True
         context.outcome = "timeout"
+        with suppress(*_GONE):  # which TimeoutError is, too
+            async with asyncio.timeout(seconds):
+                if context.status is None:
+                    answer = problem_answer(Problem(504, "The handler did not answer in time."), context)
+                    await answer(self._scope, self.receive, self._hand_on)
+                elif context.ended_at is None:
+                    context.ended_at = self._monotonic()
+                    await self._pass_on({"type": "websocket.close", "code": GOING_AWAY, "reason": "idle"})
 
     async def _close_expired(self) -> None:
         """The credential ended while the socket was open."""
@@ -256,7 +266,7 @@ class Socket:
 
     async def _pass_on(self, message: Message) -> None:
         try:
-            await self._send(message)
+            await self.to_server(message)
         except _GONE:
             context = self.context
             context.disconnected = True
