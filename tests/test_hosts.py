@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -228,6 +229,8 @@ def test_on_a_real_server(http: str):
         ({"exempt_paths": ["healthz"]}, "entry 1 is not a path of its own"),
         ({"exempt_paths": ["/healthz", "/"]}, "entry 2 is not a path of its own"),
         ({"exempt_paths": ["/a/../b/"]}, "entry 1 is not a path of its own"),
+        ({"exempt_paths": ["/a*"]}, "entry 1 is not a path of its own"),
+        ({"exempt_paths": ["/*"]}, "entry 1 is not a path of its own"),
     ],
 )
 def test_impossible_settings_are_refused(options: dict[str, Any], fault: str):
@@ -277,3 +280,20 @@ def test_decisions_are_counted():
         ("https", "denied"): 1,
         ("https", "bypassed"): 1,
     }
+
+
+def test_star_stands_for_all_below():
+    """`/x/*` means in this setting what it means in others."""
+    for path, passes in (("/acme/token", True), ("/acme", False), ("/other", False)):
+        verdict = judged(asked(b"evil.example", path=path), allowed=OURS, exempt_paths=["/acme/*"])
+        assert (verdict is None) is passes
+
+
+def test_absolute_target_is_compared_for_known_hosts_too():
+    """A host that was allowed a moment ago does not open the way for a target that names another one."""
+    guard = HostGuard(HostsSettings(allowed=OURS), HostDecisions())
+    for raw_path, passes in ((b"/x", True), (b"http://evil.example/x", False)):
+        scope = asked(b"api.example.com", path="/x", raw_path=raw_path)
+        context = RequestContext(assemble([]), scope, 0.0)
+        with contextlib.nullcontext() if passes else pytest.raises(Problem, match="different hosts"):
+            assert guard.guard(context) is None

@@ -45,6 +45,7 @@ class Section(FeatureSettings):
         ({"single": {"originz": 1}}, "Did you mean origins?"),
         ({"single": {"zzzzzzzz": 1}}, "Remove it, or correct the name."),
         ({"single": {"max_age": -1}}, "Correct the value."),
+        ({"single": {"max_age": "1MB"}}, "Write digits, without a unit"),
     ],
 )
 def test_in_code(options: dict[str, Any], said: str):

@@ -372,3 +372,22 @@ def test_access_lines_can_be_off() -> None:
         client.get("/items/1")
         client.get("/boom")
     assert [line["event"] for line in lines_of(logs)] == ["request failed"]
+
+
+def _refuse(context: RequestContext) -> None:
+    if context.scope["path"] == "/refused":
+        raise Problem(400, "The key pk_" + "a" * 43 + " is not for this. " + "x" * 300)
+
+
+def test_refusals_say_why() -> None:
+    """The problem's name; and its detail, redacted and cut, where no code of the application has run."""
+    client, logs = logged(example(), guarding(Layer.EDGE, _refuse), format="json")
+    for path in ("/refused", "/nowhere", "/items/1"):
+        client.get(path)
+    refused, unknown, served = lines_of(logs)
+    assert (refused["problem"], refused["outcome"]) == ("bad-request", "refused")
+    assert refused["detail"].startswith("The key [redacted] is not for this. xxx")
+    assert len(refused["detail"]) <= 200
+    assert unknown["problem"] == "not-found"
+    assert "detail" not in unknown
+    assert {"problem", "detail"}.isdisjoint(served)

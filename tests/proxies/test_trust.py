@@ -246,3 +246,22 @@ def test_doubts_are_counted():
     app = FastAPI()
     kit = harden(app, Proxies.from_settings(ProxiesSettings(trusted_hops=1)))
     assert any(isinstance(part, Doubts) for part in kit.all(Doubts))
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"), [("*", "would trust everybody"), ("nginx", "names of hosts are not looked up")]
+)
+def test_entry_that_is_no_network_is_told_what_to_write(entry: str, said: str):
+    """Whoever comes from uvicorn writes a star, and from docker compose a name."""
+    with pytest.raises(SettingsError, match=said):
+        Proxies(trusted_proxies=[entry])
+
+
+def test_peer_that_was_doubted_outside_is_no_unix_socket():
+    """An application mounted in another one believes nobody whom that one has just refused to believe."""
+    headers = [(b"x-forwarded-for", f"{PROXY}:4711, garbage".encode()), (b"x-forwarded-proto", b"https")]
+    scope = http_scope("/", headers=headers, client=(PROXY, 4711))
+    resolved(scope, **BEHIND)
+    assert scope["client"] is None
+    inner = resolved(scope, trust_unix_socket=True)
+    assert (inner.client_ip, inner.scheme, inner.peer_trusted) == (None, "http", False)

@@ -251,7 +251,8 @@ class ClientAddress:
 
     def _peerless(self, context: RequestContext, scope: Scope, client: tuple[str, int] | None) -> None:
         if client is None or not client[0]:
-            if self._trust_unix_socket:
+            # An outer application that doubts its peer takes it away, too; a socket of this machine never had one.
+            if self._trust_unix_socket and scope.get(PEER_SCOPE_KEY) is None:
                 self._believe(context, scope)
             return
         # The peer is lost, so nothing can be checked against it: what the server found stands, if it is an address.
