@@ -24,6 +24,7 @@ from prodkit.stores.spending import (
     ATTRIBUTES,
     LONGEST_ATTRIBUTE,
     Account,
+    Alert,
     BudgetAsk,
     Entry,
     EntryKind,
@@ -43,6 +44,7 @@ __all__ = [
     "ATTRIBUTES",
     "LONGEST_ATTRIBUTE",
     "Account",
+    "Alert",
     "BudgetAsk",
     "BudgetResolver",
     "Entry",
@@ -156,8 +158,38 @@ class LedgerStore(Store, Protocol):
         reason: str,
         asks: Sequence[BudgetAsk] = (),
         attributes: Mapping[str, str] | None = None,
+        units: Mapping[str, int] | None = None,
     ) -> Entry:
-        """Add a `manual` entry with the id *entry*, negative for a credit, to the accounts of *asks*. Repeatable by id."""
+        """Add a `manual` entry with the id *entry*, negative for a credit, to the accounts of *asks*. Repeatable by id.
+
+        Asks of a unit are changed by what *units* say of it, which may be negative too.
+        """
+
+    async def cached(
+        self,
+        entry: str,
+        saved_nano: int,
+        *,
+        units: Mapping[str, int] | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> Entry:
+        """Note that an answer was given from a cache: a `cached` entry with the id *entry*, which costs nothing. Repeatable by id.
+
+        Args:
+            entry: unique for ever, and different from ids of holds and of manual entries.
+            saved_nano: what the answer cost when it was bought, at least 0.
+            units: nothing was delivered, so none count; they are kept as told.
+            attributes: what it is for.
+        """
+
+    async def take_alerts(self, *, lease_seconds: float, limit: int = 20) -> Sequence[Alert]:
+        """Alerts that somebody has still to hear of, the oldest first; nobody else is given them for *lease_seconds*."""
+
+    async def finish_alert(self, sequence: int, *, again_in_seconds: float | None = None) -> None:
+        """The alert was heard, or given up (None); or it is to be taken again then. Unknown ones are ignored."""
+
+    async def alerts(self, *, after: int = 0, limit: int = 100) -> Sequence[Alert]:
+        """Alerts with a sequence above *after*, in order, heard or not."""
 
     async def set_limit(self, budget: str, limit_nano: int | None) -> None:
         """Set the limit of a budget from its next admission on, in place of its policy's default; None returns to that.

@@ -1,6 +1,7 @@
 """What a ledger takes and returns: see `prodkit.stores.ledger`, which offers all of it too.
 
-Amounts are integer nano-USD (`prodkit.core.money`); times are unix seconds as floats; a budget's window is whole seconds.
+Amounts are integer nano-USD (`prodkit.core.money`), or whole units where a budget counts a unit; times are unix seconds as
+floats; a budget's window is whole seconds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ __all__ = [
     "ATTRIBUTES",
     "LONGEST_ATTRIBUTE",
     "Account",
+    "Alert",
     "BudgetAsk",
     "Entry",
     "EntryKind",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 HoldState: TypeAlias = Literal["held", "dispatched", "settled", "released", "presumed"]
-EntryKind: TypeAlias = Literal["settled", "presumed", "adjusted", "manual"]
+EntryKind: TypeAlias = Literal["settled", "presumed", "adjusted", "manual", "cached"]
 
 ATTRIBUTES = (
     "organisation",
@@ -44,8 +46,13 @@ ATTRIBUTES = (
     "run",
     "request",
     "tag",
+    "operation",
+    "price_book",
 )
-"""The names an attribute of a hold may have: what usage is grouped by, and what budgets count against."""
+"""The names an attribute of a hold may have: what usage is grouped by, and what budgets count against.
+
+`operation` is shared by all attempts of one call; `price_book` is the version of the prices it was charged by.
+"""
 
 LONGEST_ATTRIBUTE = 128
 """Characters of an attribute's value; longer ones are refused with `ValueError`. Never a credential."""
@@ -60,13 +67,20 @@ class BudgetAsk:
         window_start: unix seconds at which the window began; 0 for a budget without end.
         window_end: unix seconds at which it ends, or None.
         limit_nano: the most that may be exposed in it, unless `set_limit` says otherwise for this budget; None: counted
-            and not limited.
+            and not limited. Whole units where *unit* names one.
+        unit: what is counted: nano-USD where it is empty, else the quantity of that unit, e.g. `tokens`.
+        is_hard: whether the limit refuses. A soft one only alerts.
+        alert_percents: rising; when so many hundredths of the limit are settled, an `Alert` is written, once in each window
+            for each limit.
     """
 
     budget: str
     window_start: int
     window_end: int | None
     limit_nano: int | None
+    unit: str = ""
+    is_hard: bool = True
+    alert_percents: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +95,8 @@ class Reservation:
         attributes: what it is for; names from `ATTRIBUTES`. A drawn hold inherits those of the envelope it does not name.
         envelope: whether calls will be drawn from it; then it can only be released.
         dispatched: whether the call leaves right after: `reserve` and `dispatch` in one transaction.
+        units: the most that can be delivered of each unit. What is not named here is not held, and counted once it is settled.
+            Of an envelope, what its calls may name together; a call drawn from one that does not name a unit holds none of it.
     """
 
     id: str
@@ -90,6 +106,7 @@ class Reservation:
     attributes: Mapping[str, str] = field(default_factory=dict)
     envelope: bool = False
     dispatched: bool = False
+    units: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +124,8 @@ class Hold:
         expires_at: unix seconds at which its lease ends; of a closed hold, when it was closed.
         asks: the budgets and windows it counts in.
         attributes: what it is for.
+        units: what was reserved of each unit.
+        drawn_units: of an envelope, how much of them was moved to its calls.
     """
 
     id: str
@@ -119,6 +138,8 @@ class Hold:
     expires_at: float
     asks: tuple[BudgetAsk, ...]
     attributes: Mapping[str, str]
+    units: Mapping[str, int] = field(default_factory=dict)
+    drawn_units: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +153,7 @@ class Refusal:
         held_nano: what is held for calls under way.
         amount_nano: what was asked for.
         resets_at: unix seconds at which the next window begins, or None.
+        unit: what the numbers count: nano-USD where it is empty.
     """
 
     budget: str
@@ -140,6 +162,7 @@ class Refusal:
     held_nano: int
     amount_nano: int
     resets_at: int | None
+    unit: str = ""
 
     @property
     def can_ever_fit(self) -> bool:
@@ -179,13 +202,15 @@ class Entry:
         sequence: rising, unique within the ledger.
         hold: the hold it belongs to; of a `manual` entry, the id given.
         kind: `settled`, `presumed` (charged in full, the outcome being unknown), `adjusted` (the difference when it became
-            known; may be negative), `manual` (by a person, with a reason).
+            known; may be negative, and so may its units), `manual` (by a person, with a reason), `cached` (an answer that was
+            kept; it cost nothing).
         amount_nano: what is charged by this line.
         at: unix seconds.
         estimated: whether the amount is an estimate and not what the provider said.
         units: what was delivered, by unit, e.g. `{"sku_search": 1}`.
         attributes: of the hold.
         reason: of a `manual` entry.
+        saved_nano: of a `cached` entry, what it would have cost.
     """
 
     sequence: int
@@ -197,6 +222,7 @@ class Entry:
     units: Mapping[str, int]
     attributes: Mapping[str, str]
     reason: str = ""
+    saved_nano: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,9 +254,11 @@ class UsageRow:
         group: name to value, in the order asked; an attribute that an entry does not have is the empty string, a day is
             `2026-11-22`.
         amount_nano: the sum of its lines.
-        operations: how many different holds.
+        operations: how many different operations; a hold that names none is one of its own.
         estimated_nano: how much of the amount is estimated.
         units: the sums by unit.
+        attempts: how many different holds and entries of other kinds, so retries are seen.
+        saved_nano: what answers that were kept would have cost.
     """
 
     group: Mapping[str, str]
@@ -238,6 +266,8 @@ class UsageRow:
     operations: int
     estimated_nano: int
     units: Mapping[str, int]
+    attempts: int = 0
+    saved_nano: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,3 +281,39 @@ class Reaped:
 
     released: tuple[Hold, ...]
     presumed: tuple[Hold, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """A budget reached a part of its limit. Written with the entry that did it, in one transaction, and told until it is heard.
+
+    Attributes:
+        sequence: rising, unique within the ledger.
+        budget: its id.
+        unit: what it counts: nano-USD where it is empty.
+        window_start, window_end: of the window, as in `BudgetAsk`.
+        percent: which part was reached.
+        limit_nano: the limit it is a part of. A limit that is raised can be reached anew.
+        settled_nano: what was settled with that entry.
+        is_hard: whether the limit refuses.
+        at: unix seconds.
+        hold: whose entry it was.
+        attributes: of that entry.
+        attempts: how often it was taken by `take_alerts`.
+        is_open: whether somebody has still to hear of it.
+    """
+
+    sequence: int
+    budget: str
+    unit: str
+    window_start: int
+    window_end: int | None
+    percent: int
+    limit_nano: int
+    settled_nano: int
+    is_hard: bool
+    at: float
+    hold: str
+    attributes: Mapping[str, str]
+    attempts: int = 0
+    is_open: bool = True
