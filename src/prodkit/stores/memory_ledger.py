@@ -17,7 +17,6 @@ from prodkit.stores.accounting import Change, Charge, known, merged_attributes, 
 from prodkit.stores.ledger import LedgerConflictError
 from prodkit.stores.ledger_arguments import (
     require_amount,
-    require_asks,
     require_at_least_one,
     require_attributes,
     require_lease,
@@ -202,9 +201,7 @@ class MemoryLedger:
         if made := self._history.find_by_id("cached", entry):
             return made
         charge = Charge("cached", 0, estimated=False, units=dict(units or {}), saved_nano=saved_nano)
-        return self._history.write(
-            self._wall(), entry, charge, (), merged_attributes({}, attributes or {})
-        )
+        return self._history.write(self._wall(), entry, charge, (), merged_attributes({}, attributes or {}))
 
     async def take_alerts(self, *, lease_seconds: float, limit: int = 20) -> Sequence[Alert]:
         """See `LedgerStore.take_alerts`."""
