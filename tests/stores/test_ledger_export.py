@@ -263,7 +263,7 @@ async def test_exporting_for_ever_outlives_errors(tmp_path, ledger):
     directory = tmp_path / "exports"
     sink = JsonLinesSink(directory / "export.jsonl")
     await charge(ledger, 0, 3)
-    errors = []
+    errors: list[Exception] = []
     task = asyncio.create_task(export_for_ever(ledger, sink, every_seconds=0.01, on_error=errors.append))
     while not errors:
         await asyncio.sleep(0.01)
@@ -313,7 +313,8 @@ def test_exporters_that_are_killed_leave_a_whole_export(tmp_path, kind):
     async def look():
         clock = FakeClock()
         clock.set_wall(4e9)
-        ledger, sink = SqliteLedger(database, clock=clock), SINKS[kind](path)
+        ledger = SqliteLedger(database, clock=clock)
+        sink = JsonLinesSink(path) if kind == "jsonl" else SqliteSink(path)
         await export_entries(ledger, sink, lag_seconds=0.0, clock=clock)
         entries = await ledger.entries(limit=100_000)
         assert [line.entry for line in await sink.read(limit=100_000)] == entries
