@@ -144,6 +144,7 @@ async def test_what_is_missing_is_written_back(server, ledger, clock, sink):
     # Who did not hear the answer may ask again.
     assert (await ledger.settle("later", 15)).charged_nano == 15
     assert (await ledger.settle("late", 12, units={"tokens": 1})).charged_nano == 12
+    assert (await ledger.entries(after=11))[0].units == {"tokens": -29}
     assert (await ledger.adjust("m", -3, reason="credit", asks=[T])).sequence == 9
     assert (await ledger.cached("c", 70)).sequence == 11
     # What nobody exported: a hold that was given back holds again, and the envelope what it had passed on, until they end.
@@ -206,6 +207,24 @@ async def test_others_in_the_place_of_what_was_lost(server, ledger, clock, sink)
     with pytest.raises(StoreIncompatibleError, match="is not the one that was exported"):
         await ledger.restore(replace(line, entry=replace(line.entry, amount_nano=8)))
     assert everything(server) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "amount_nano", "seconds"), [("m", 1, 0.0), ("n", 1, 0.0), ("m", 2, 0.0), ("m", 1, 0.001)]
+)
+async def test_an_entry_is_known_by_all_of_it(server, ledger, clock, sink, name, amount_nano, seconds):
+    """The same sequence is not enough: another id, amount or moment is another entry."""
+    await ledger.adjust("m", 1, reason="r")
+    await export_entries(ledger, sink, clock=clock, lag_seconds=0.0)
+    start_with(server, {})
+    clock.advance(seconds)
+    await ledger.adjust(name, amount_nano, reason="r")
+    attempt = guarded(server, clock, sink).reserve(asked("h", 1))
+    if (name, amount_nano, seconds) == ("m", 1, 0.0):
+        assert (await attempt).state == "held"
+    else:
+        with pytest.raises(LedgerBehindError):
+            await attempt
 
 
 async def test_a_watermark_costs_no_round_trip(server, clock, sink):
