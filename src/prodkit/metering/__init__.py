@@ -186,7 +186,6 @@ class Metering:
             health_checks=[check] if shared else (),
         )
 
-
     def _alerts(self, kit: Kit, ledger: LedgerStore, resolver: BudgetResolver) -> AlertTeller:
         tally = self.meter.tally
         return AlertTeller(

@@ -126,9 +126,7 @@ class Sender:
             UndeliveredError: some did not take it.
         """
         taken = self._taken_of(notice.id)
-        missing = [
-            number for number in range(len(self._endpoints)) if number not in taken | self._gone
-        ]
+        missing = [number for number in range(len(self._endpoints)) if number not in taken | self._gone]
         body = body_of(notice)
         answers = await asyncio.gather(*(self._try(number, notice, body, taken) for number in missing))
         failed = [answer for answer in answers if answer.outcome not in ("delivered", "gone")]

@@ -127,7 +127,7 @@ def key_of(secret: str | SecretStr) -> bytes:
     if not text.startswith(_PREFIX) or not _SHORTEST_KEY_BYTES <= len(key) <= _LONGEST_KEY_BYTES:
         message = (
             "a secret of a webhook is whsec_ and 24 to 64 bytes in base64 | "
-            'Make one: python -c "import base64, secrets; print(\'whsec_\' + base64.b64encode(secrets.token_bytes(32)).decode())"'
+            "Make one: python -c \"import base64, secrets; print('whsec_' + base64.b64encode(secrets.token_bytes(32)).decode())\""
         )
         raise ValueError(message) from None
     return key
