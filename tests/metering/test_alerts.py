@@ -29,7 +29,8 @@ def lines(caplog, message="budget_threshold"):
 
 async def test_each_part_is_told_once_in_a_window(caplog):
     """To the log, to observers, to sinks and to the counts, however often the budget is spent from afterwards; the next
-    window begins anew."""
+    window begins anew.
+    """
     sink = Sink()
     bench = Bench(sink)
     told = []
@@ -273,7 +274,8 @@ class TestSlowReceivers:
 
     async def test_what_is_taken_is_bounded(self):
         """No more alerts than can be told at once, so that no lease runs out while they wait; the rest is taken as places
-        become free."""
+        become free.
+        """
         hanging = Hangs()
         bench = Bench(hanging)
         asks = [BudgetAsk(f"team:{number}", 0, None, 10, alert_percents=(50,)) for number in range(20)]

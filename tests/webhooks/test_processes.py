@@ -109,7 +109,8 @@ def test_two_processes_tell_each_part_once(tmp_path):
 
 def test_one_that_is_killed_before_it_could_say_so(tmp_path):
     """SIGKILL between a delivery and the note of it: another process delivers it again with the same id and body, once the
-    lease is over and not before; the log has its line once."""
+    lease is over and not before; the log has its line once.
+    """
     stuck = """
     async def never(self, sequence, **options):
         print("delivered", *lines, flush=True)

@@ -21,7 +21,8 @@ from prodkit.core.features import FeatureSettings, HealthCheck, Parts
 from prodkit.core.notices import NoticeSink
 from prodkit.core.owners import owner_of
 from prodkit.metering.alerts import THRESHOLD_REACHED, AlertTeller
-from prodkit.metering.envelope import Call, Envelope, EnvelopeExhaustedError
+from prodkit.metering.calls import Call
+from prodkit.metering.envelope import Envelope, EnvelopeExhaustedError
 from prodkit.metering.meter import Meter
 from prodkit.metering.pricing import Price, PriceBook, UnpricedError
 from prodkit.metering.refusals import (
