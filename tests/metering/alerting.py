@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 from prodkit.budgets import Policies, Policy
-from prodkit.budgets.policy import zone_of
 from prodkit.core.clock import FakeClock
 from prodkit.core.notices import Notice
 from prodkit.metering.alerts import AlertTeller
@@ -16,18 +15,8 @@ from prodkit.stores.ledger import BudgetAsk, Reservation
 from prodkit.stores.memory_ledger import MemoryLedger
 
 PERCENTS = (50, 80, 95, 100)
+TEAM = Policy("team", "tenant", "day", "0.000001")  # 1000 nano-USD
 WHO = {"tenant": "acme", "principal": "ann"}
-
-
-class AlertingPolicies(Policies):
-    """Policies whose every ask alerts."""
-
-    def __init__(self, *policies: Policy, percents: tuple[int, ...] = PERCENTS) -> None:
-        super().__init__(policies, zone_of("UTC"))
-        self.percents = percents
-
-    def asks(self, attributes: Any, at: float) -> tuple[BudgetAsk, ...]:
-        return tuple(replace(ask, alert_percents=self.percents) for ask in super().asks(attributes, at))
 
 
 class Sink:
@@ -72,7 +61,7 @@ class Bench:
         self, *sinks: Any, policy: Policy | None = None, chance: float = 0.0, ledger: Any = None
     ) -> None:
         self.clock = FakeClock()
-        self.policies = AlertingPolicies(policy or Policy("team", "tenant", "day", "0.000001"))
+        self.policies = Policies((policy or TEAM,), UTC)
         self.ledger = ledger or MemoryLedger(clock=self.clock)
         self.events: list[Any] = []
         self.failures: list[Any] = []

@@ -14,6 +14,7 @@ from prodkit.core.exceptions import MissingExtraError, SettingsError
 from prodkit.core.features import MetricSource
 from prodkit.core.notices import NoticeSink
 from prodkit.webhooks import WebhookEndpoint, Webhooks
+from prodkit.webhooks.sending import Sender
 from tests.support.receiver import OTHER_SECRET, SECRET
 
 URL = "https://hooks.example/canary-path?key=canary-query"
@@ -32,9 +33,9 @@ def test_on_once_an_endpoint_is_given(monkeypatch):
     """From the environment, as a sink and as a source of metrics."""
     monkeypatch.setenv("PRODKIT_WEBHOOKS__ENDPOINTS", endpoints(URL, SECRET, OTHER_SECRET))
     kit = harden(FastAPI())
-    sink = kit.one(NoticeSink)
-    assert sink is not None
-    assert sink in kit.all(MetricSource)
+    sink = kit.one(Sender)
+    assert isinstance(sink, NoticeSink)
+    assert isinstance(sink, MetricSource)
     (endpoint,) = sink._endpoints
     assert endpoint.url == URL
     assert [secret.get_secret_value() for secret in endpoint.secrets] == [SECRET, OTHER_SECRET]

@@ -17,16 +17,14 @@ import contextlib, logging
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prodkit import CurrentContext
-from prodkit.budgets import Policy
+from prodkit.budgets import Budgets, Policy
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.correlation import Correlation
 from prodkit.installation import install
 from prodkit.metering import Meter, Metering
 from prodkit.stores.sqlite_ledger import SqliteLedger
 from prodkit.webhooks import WebhookEndpoint, Webhooks
-from tests.metering.alerting import AlertingPolicies
 from tests.support.receiver import SECRET
-from tests.support.recording import Contributes
 
 path, url, ahead_seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 
@@ -56,7 +54,7 @@ async def buy(context: CurrentContext) -> None:
 
 install(
     app,
-    Contributes("budgets", provides=(AlertingPolicies(Policy("team", "tenant", "total", "0.000001")),)),
+    Budgets(policies=[Policy("team", "tenant", "total", "0.000001")]),
     Correlation(),
     Metering(store=f"sqlite:///{path}", reap_interval_seconds=0.1),
     Webhooks([WebhookEndpoint(url=url, secrets=[SECRET])]),

@@ -129,15 +129,17 @@ class TestRetryAfter:
         """With 429 and 503, where it means something; the longest of several counts."""
         late, later = Reply(status, {"retry-after": "60"}), Reply(status, {"retry-after": "120"})
         with receiving(late) as one, receiving(later) as other, receiving() as content:
+            made = sender(one.url, other.url, content.url)
             with pytest.raises(UndeliveredError) as caught:
-                await sender(one.url, other.url, content.url).deliver(NOTICE)
+                await made.deliver(NOTICE)
         assert caught.value.retry_after_seconds == 120
 
     async def test_elsewhere_it_means_nothing(self):
         """A 500 with it is a 500."""
         with receiving(Reply(500, {"retry-after": "60"})) as receiver:
+            made = sender(receiver.url)
             with pytest.raises(UndeliveredError) as caught:
-                await sender(receiver.url).deliver(NOTICE)
+                await made.deliver(NOTICE)
         assert caught.value.retry_after_seconds is None
 
     @pytest.mark.parametrize(

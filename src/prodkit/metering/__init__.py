@@ -196,7 +196,7 @@ class Metering:
             emit=kit.emit,
             counted=tally.alerted,
             given_up=tally.gave_up,
-            on_failure=self.meter.failed,
+            on_failure=self.meter.keeper.failed,
             failed=kit.failed,
             interval_seconds=self.settings.reap_interval_seconds,
         )

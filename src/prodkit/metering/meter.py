@@ -103,7 +103,7 @@ class Meter:
             lease_seconds=self._lease_seconds,
             reap_interval_seconds=self._reap_interval_seconds,
             on_reaped=self._reaped,
-            on_failure=self.failed,
+            on_failure=self._failure,
         )
         self.tally.unfinished = lambda: self.keeper.unfinished
         self.tally.price_book_age_seconds = lambda: (
@@ -233,8 +233,7 @@ class Meter:
                 )
             )
 
-    def failed(self, verb: str, error: Exception | None) -> None:
-        """Count that the ledger did not answer *verb*; *error* where it is a fault and not the store being away."""
+    def _failure(self, verb: str, error: Exception | None) -> None:
         self.tally.failed(verb)
         if error is not None and self._failed is not None:
             self._failed("ledger", error)

@@ -9,7 +9,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.features import FeatureSettings, Parts
@@ -36,18 +36,22 @@ _MOST_SECRETS: Final = 4
 
 
 class WebhookEndpoint(FeatureSettings):
-    """Where webhooks go, and what they are signed with.
-
-    Attributes:
-        url: `https://...`; `http` on a loopback address, and in development.
-        secrets: each `whsec_` and base64 of 24 to 64 bytes. More than one while one is replaced: all of them sign.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    """Where webhooks go, and what they are signed with; one of the list in `WebhooksSettings`."""
 
     # Receivers such as chats have their credential in the path.
-    url: SecretStr
-    secrets: Annotated[tuple[SecretStr, ...], Field(min_length=1, max_length=_MOST_SECRETS)]
+    url: Annotated[
+        SecretStr,
+        Field(description="`https://host/path`; http on a loopback address, and in development."),
+    ]
+    secrets: Annotated[
+        tuple[SecretStr, ...],
+        Field(
+            min_length=1,
+            max_length=_MOST_SECRETS,
+            description="Each `whsec_` and base64 of 24 to 64 bytes. More than one, four at most, while one is replaced: all of "
+            "them sign.",
+        ),
+    ]
 
     @field_validator("url")
     @classmethod
