@@ -137,6 +137,11 @@ class Keeper:
         return len(self._unfinished)
 
     @property
+    def is_crowded(self) -> bool:
+        """Whether so much waits for the ledger that nothing should be begun that has to wait too."""
+        return len(self._unfinished) >= MAX_UNFINISHED // 2
+
+    @property
     def is_running(self) -> bool:
         """Whether its task is at work on the present event loop."""
         loop = self._loop
