@@ -7,11 +7,13 @@ import contextlib
 import hashlib
 import hmac
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 SECRET = "whsec_" + base64.b64encode(b"the-first-secret-of-the-tests-01").decode()
@@ -71,8 +73,8 @@ class Receiver:
 
 
 @contextlib.contextmanager
-def receiving(*replies: Reply) -> Iterator[Receiver]:
-    """A receiver, while it runs."""
+def receiving(*replies: Reply, certificate: Path | None = None) -> Iterator[Receiver]:
+    """A receiver, while it runs; over TLS with the *certificate* and its key, if there is one."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -98,11 +100,21 @@ def receiving(*replies: Reply) -> Iterator[Receiver]:
         def log_message(self, *arguments: Any) -> None:
             """Nothing."""
 
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        block_on_close = False
+
+        def handle_error(self, request: Any, address: Any) -> None:
+            """Nothing: a client that refuses our certificate is what is tested."""
+
     stopping = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
+    server = Server(("127.0.0.1", 0), Handler)
     receiver = Receiver(server.server_address[1])
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        receiver.url = receiver.url.replace("http:", "https:")
     receiver.replies.extend(replies)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

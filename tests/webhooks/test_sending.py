@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 import threading
@@ -11,6 +12,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from prodkit.core.clock import FakeClock
@@ -30,6 +34,32 @@ def sender(*urls, secrets=(SECRET,), **options) -> Sender:
 
 def counts(made: Sender) -> dict[str, float]:
     return {sample.labels["outcome"]: sample.value for sample in made.samples() if sample.value}
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Of 127.0.0.1, by an authority of its own, with its key."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    key = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    path.write_bytes(key + made.public_bytes(serialization.Encoding.PEM))
+    return path
 
 
 async def test_a_receiver_gets_one_signed_message():
@@ -227,15 +257,21 @@ class TestBounds:
             await sender(receiver.url).deliver(NOTICE)
             assert time.monotonic() - began < 5
 
-    async def test_a_certificate_of_nobody_is_refused(self):
-        """TLS is verified: a server that cannot prove its name hears nothing."""
-        with receiving() as receiver:
-            made = sender(receiver.url.replace("http:", "https:"))
+    async def test_a_certificate_of_nobody_is_refused(self, certificate):
+        """TLS is verified: of an authority that is not known, and for another name, nothing is sent; else it is."""
+        with receiving(certificate=certificate) as receiver:
+            made = sender(receiver.url)
             with pytest.raises(UndeliveredError):
                 await made.deliver(NOTICE)
-        assert receiver.got == []
-        assert made._tls.check_hostname
-        assert made._tls.verify_mode.name == "CERT_REQUIRED"
+            assert counts(made) == {"unreachable": 1}
+            elsewhere = sender(receiver.url.replace("127.0.0.1", "localhost"))
+            elsewhere._tls.load_verify_locations(certificate)
+            with pytest.raises(UndeliveredError):
+                await elsewhere.deliver(NOTICE)
+            assert receiver.got == []
+            made._tls.load_verify_locations(certificate)
+            await made.deliver(NOTICE)
+        assert len(receiver.got) == 1
 
     async def test_proxies_of_the_environment_are_not_used(self, monkeypatch):
         """What is meant for something else leads no webhook elsewhere; the setting does."""
