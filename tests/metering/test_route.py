@@ -27,7 +27,7 @@ class Shop:
     def __init__(self, *policies, **options):
         self.ledger = FaultyLedger()
         self.app = FastAPI()
-        self.bodies = []
+        self.bodies: list[object] = []
 
         @self.app.post("/ask", dependencies=[metered("0.000004", agent="ask")])
         async def ask(request: Request, envelope: CurrentEnvelope, nano: int = 1000) -> str:

@@ -50,6 +50,10 @@ class SingleCall:
         """The hold whose lease has to be extended."""
         return [self.call.id] if self._is_extended and self.call.state == "dispatched" else []
 
+    def open_states(self) -> dict[str, int]:
+        """One dispatched, while it lasts."""
+        return {"dispatched": 1} if self.call.state == "dispatched" else {}
+
     def _account(
         self,
         call: Call,
