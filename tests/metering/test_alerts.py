@@ -243,6 +243,7 @@ class TestProcesses:
         began = time.monotonic()
         await bench.teller.aclose()
         assert time.monotonic() - began < 2
+        assert not bench.teller._telling, "nothing goes on behind the back of what stops"
         assert await bench.open_alerts() == [50]
 
     async def test_what_ends_in_that_moment_is_done(self):

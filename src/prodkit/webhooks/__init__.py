@@ -83,7 +83,6 @@ class WebhooksSettings(FeatureSettings):
         tuple[WebhookEndpoint, ...],
         Field(
             max_length=_MOST_ENDPOINTS,
-            repr=False,
             description='Where webhooks go, a JSON list: `[{"url": "https://host/path", "secrets": ["whsec_..."]}]`. A secret '
             "is whsec_ and 24 to 64 random bytes in base64, another one for each endpoint; to rotate, list the new one beside "
             "the old one until the receiver knows it. In production https only, unless the host is this machine. Needs the "

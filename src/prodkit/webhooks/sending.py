@@ -187,11 +187,11 @@ class Sender:
             "webhook-signature": sign(notice, timestamp, body, endpoint.secrets),
         }
         httpx = self._httpx
-        # The transport without the client, which writes every URL to the log, and knows redirects, cookies and netrc. A new
-        # one each time: a connection would be kept for the next alert for hours, and belongs to one event loop.
+        # The transport without the client, which writes every URL to the log, and knows redirects, cookies, netrc and the
+        # proxies of the environment. A new one each time: a connection would be kept for the next alert for hours, and
+        # belongs to one event loop.
         transport = httpx.AsyncHTTPTransport(
             verify=self._tls,
-            trust_env=False,
             proxy=None if self._proxy is None else self._proxy.get_secret_value(),
         )
         try:
