@@ -65,7 +65,7 @@ class Receiver:
         self.got: list[Received] = []
         self.replies: list[Reply] = []
 
-    def wait_for(self, is_there: Callable[[], bool], seconds: float = 20.0) -> None:
+    def wait_for(self, is_there: Callable[[], bool], seconds: float = 60.0) -> None:
         ends_at = time.monotonic() + seconds
         while not is_there():
             assert time.monotonic() < ends_at, f"only {len(self.got)} requests came in time"

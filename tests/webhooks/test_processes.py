@@ -122,7 +122,7 @@ def test_one_that_is_killed_before_it_could_say_so(tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait(timeout=10) == -signal.SIGKILL
         process.communicate()
-        early = serving(tmp_path / "app.db", receiver, 30)
+        early = serving(tmp_path / "app.db", receiver)
         time.sleep(0.5)
         tell(early, "end")
         assert (finish(early), len(receiver.got)) == ([], 1)
@@ -173,4 +173,4 @@ def test_a_slow_receiver_holds_no_request_and_no_stop(tmp_path):
         tell(process, 10)
         tell(process, "end")
         assert finish(process) == ["50"]
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 20

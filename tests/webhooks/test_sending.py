@@ -196,6 +196,7 @@ class TestRetryAfter:
         for hours, seconds in ((-1, 0), (1, 3600), (1000, 86_400)):
             value = format_datetime(now + timedelta(hours=hours), usegmt=True)
             assert retry_after_of(value, now.timestamp()) == seconds
+        assert retry_after_of("Fri, 27 Nov 2026 12:00:07 -0000", now.timestamp()) == 7
 
 
 class TestBounds:

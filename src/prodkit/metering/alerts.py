@@ -2,7 +2,8 @@
 
 The ledger writes an alert in the transaction of the entry that reached it, and leases it to the process that asks first. So no
 process is special: one that dies in between leaves its alerts to the others, and what was begun is begun again. The log and
-observers hear of an alert when it is taken for the first time; sinks at least once, with an id by which doubles are known.
+observers hear of an alert when it is taken for the first time, so at most once; sinks at least once, with an id by which
+doubles are known.
 
 Source: Standard Webhooks 1.0, "Deliverability and reliability" (the pauses between attempts).
 """
