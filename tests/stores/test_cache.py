@@ -192,11 +192,10 @@ async def test_a_file_is_bounded_and_what_has_expired_leaves_it(tmp_path):
     """Those that expire first make room; leases of the dead go too, and the counts agree with the rows at every step."""
     path, clock = tmp_path / "app.db", FakeClock()
     store = SqliteCacheStore(path, clock=clock, timeout_seconds=5.0, max_entries=5, max_bytes=100)
-    reader = None
+    await store.check()
+    reader = sqlite3.connect(path)
 
     def agrees():
-        nonlocal reader
-        reader = reader or sqlite3.connect(path)
         counted = reader.execute("SELECT entries, bytes FROM cached_answers_room").fetchone()
         rows = reader.execute(
             "SELECT count(value), coalesce(sum(length(value)), 0) FROM cached_answers"
