@@ -93,6 +93,27 @@ class CallbackFailed:
         self.error = error
 
 
+class CostSaved:
+    """An answer was given without a call, because it had been bought before or was just being bought; told by who gave it.
+
+    Attributes:
+        entry: its id in the ledger.
+        saved_nano: nano-USD that it cost when it was bought.
+        units: what was delivered then.
+        attributes: what it was for now; names of `prodkit.stores.ledger.ATTRIBUTES`.
+    """
+
+    __slots__ = ("attributes", "entry", "saved_nano", "units")
+
+    def __init__(
+        self, entry: str, saved_nano: int, *, units: Mapping[str, int], attributes: Mapping[str, str]
+    ) -> None:
+        self.entry = entry
+        self.saved_nano = saved_nano
+        self.units = units
+        self.attributes = attributes
+
+
 class CostCharged:
     """A billable call was charged, or a charge was corrected; told by the process that found out, in or out of a request.
 

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from prodkit.core.events import CostCharged
+from prodkit.core.events import CostCharged, CostSaved
 from prodkit.core.exceptions import SettingsError, SettingsFault, StoreUnavailableError
 from prodkit.core.features import FeatureSettings, HealthCheck, Parts
 from prodkit.core.owners import owner_of
+from prodkit.metering.answers import Answer, AnswerCache
 from prodkit.metering.calls import Call
 from prodkit.metering.envelope import Envelope, EnvelopeExhaustedError
 from prodkit.metering.meter import Meter
 from prodkit.metering.pricing import Price, PriceBook, UnpricedError
+from prodkit.metering.questions import Question, answer_key
+from prodkit.metering.receipts import Receipt
 from prodkit.metering.refusals import (
     BUDGET_EXCEEDS_LIMIT,
     BUDGET_EXHAUSTED,
@@ -44,6 +47,8 @@ __all__ = [
     "BUDGET_EXHAUSTED",
     "BUDGET_RESERVED",
     "REFUSAL_RESPONSES",
+    "Answer",
+    "AnswerCache",
     "Call",
     "Envelope",
     "EnvelopeExhaustedError",
@@ -53,7 +58,10 @@ __all__ = [
     "MeteringSettings",
     "Price",
     "PriceBook",
+    "Question",
+    "Receipt",
     "UnpricedError",
+    "answer_key",
     "owner_of",
     "usage_router",
 ]
@@ -173,7 +181,10 @@ class Metering:
         # Without budgets, an application that cannot write down what it spends can still do what costs nothing.
         check = HealthCheck(name="ledger", check=ledger.check, critical=resolver is not None)
         return Parts(
-            observers=[(CostCharged, self.meter.tally.observe)],
+            observers=[
+                (CostCharged, self.meter.tally.observe),
+                (CostSaved, self.meter.tally.observe_saved),
+            ],
             lifespan=lifespan,
             health_checks=[check] if shared else (),
         )

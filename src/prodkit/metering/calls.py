@@ -45,6 +45,7 @@ class Call:
         state: `dispatched`, `settled` or `presumed`.
         charged_nano: what it cost; 0 while its outcome is open.
         estimated: whether `charged_nano` is an estimate.
+        units: what was delivered; empty while that is not known.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Call:
         self.state: CallState = "dispatched"
         self.charged_nano = 0
         self.estimated = False
+        self.units: Mapping[str, int] = {}
         self._keeper = keeper
         self._account = account
         # What to count it in when it is written down after all, if the ledger was away when it left.
@@ -144,6 +146,7 @@ class Call:
             await self._keeper.do(verb)
         kind: ChargeKind = "settled" if self.state == "dispatched" else "adjusted"
         self.attributes |= learnt
+        self.units = units
         self._account(self, kind, actual_nano, units, estimated)
         self.state = "settled"
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from secrets import token_hex
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from prodkit.core.events import CostCharged
+from prodkit.core.events import CostCharged, CostSaved
 from prodkit.core.exceptions import InstallationError, StoreUnavailableError
 from prodkit.core.money import MOST_NANO, format_usd
 from prodkit.core.owners import attributes_of
 from prodkit.core.problems import Problem
 from prodkit.metering.calls import clean
 from prodkit.metering.envelope import Envelope
-from prodkit.metering.keeper import Keeper, Unfinished
+from prodkit.metering.keeper import Keeper, Unfinished, note_of
 from prodkit.metering.pricing import PriceBook
 from prodkit.metering.refusals import BUDGET_EXCEEDS_LIMIT, outcome_of, refusal_problem, unavailable
 from prodkit.metering.tally import Tally
@@ -65,7 +66,7 @@ class Meter:
         self._ledger: LedgerStore | None = None
         self._resolver: BudgetResolver | None = None
         self._keeper: Keeper | None = None
-        self._emit: Callable[[object], None] = self.tally.observe  # type: ignore[assignment] # all there is to tell yet
+        self._emit: Callable[[object], None] = self.tally.tell
         self._failed: Callable[[str, BaseException], None] | None = None
 
     def bind(
@@ -83,7 +84,7 @@ class Meter:
             ledger: where money is held.
             clock: the time of windows and leases.
             resolver: which budgets apply; without one, spending is counted and not limited.
-            emit: told each `CostCharged`.
+            emit: told each `CostCharged` and `CostSaved`.
             failed: told faults that no caller hears of.
 
         Raises:
@@ -199,6 +200,20 @@ class Meter:
         )
         keeper.watch(opened)
         return opened
+
+    def save(
+        self,
+        saved_nano: int,
+        *,
+        units: Mapping[str, int] | None = None,
+        attributes: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """As `Envelope.save`, for an answer that no envelope was opened for."""
+        saved = CostSaved(
+            f"cached_{token_hex(16)}", saved_nano, units=dict(units or {}), attributes=clean(attributes or {})
+        )
+        self.keeper.later(note_of(saved))
+        self._emit(saved)
 
     def _may_be_told(self, budget: str) -> bool:
         resolver: object = self._resolver

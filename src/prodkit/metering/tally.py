@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from prodkit.core.events import CostCharged
 from prodkit.core.features import Sample
 from prodkit.core.money import NANO_PER_USD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from prodkit.core.events import CostCharged
+    from prodkit.core.events import CostSaved
 
 __all__ = ["Tally"]
 
@@ -34,10 +35,29 @@ class Tally:
         self._units: dict[str, int] = {}
         self._decisions: dict[tuple[str, str], int] = {}
         self._failures: dict[str, int] = {}
+        self._saved: dict[tuple[str, str, str], int] = {}
+        self._answers: dict[tuple[str, str], int] = {}
         self._presumed = 0
         self._overrun_nano = 0
         self.unfinished: Callable[[], int] = lambda: 0
         self.price_book_age_seconds: Callable[[], float | None] = lambda: None
+
+    def tell(self, event: object) -> None:
+        """Count an event of either kind, where there is no pipeline that tells them apart."""
+        if isinstance(event, CostCharged):
+            self.observe(event)
+        else:
+            self.observe_saved(event)  # type: ignore[arg-type] # a meter tells of nothing else
+
+    def observe_saved(self, event: CostSaved) -> None:
+        """Count what one answer would have cost that was had without a call."""
+        attributes = event.attributes
+        named = (attributes.get("agent", ""), attributes.get("provider", ""), attributes.get("model", ""))
+        _add(self._saved, named, (OTHER, OTHER, OTHER), event.saved_nano)
+
+    def answered(self, policy: str, outcome: str) -> None:
+        """Count how one question came to its answer; *policy* is the namespace of an `AnswerCache`."""
+        _add(self._answers, (policy, outcome), (OTHER, outcome), 1)
 
     def observe(self, event: CostCharged) -> None:
         """Count one charge. A counter cannot go down: what is given back is counted by itself, as `credited`."""
@@ -73,6 +93,17 @@ class Tally:
             said = "What budgets said to reservations: admitted, exhausted, reserved, exceeds_limit."
             labels = {"policy": policy, "outcome": outcome}
             yield Sample("prodkit_budget_decisions_total", labels, count, "counter", said)
+        for (agent, provider, model), nano in self._saved.copy().items():
+            labels = {"agent": agent, "provider": provider, "model": model}
+            text = "USD that answers would have cost that were had without a call."
+            yield Sample("prodkit_cost_saved_usd_total", labels, nano / NANO_PER_USD, "counter", text)
+        for (policy, outcome), count in self._answers.copy().items():
+            text = (
+                "Questions by how they came to their answer: hit, joined, miss; overdue, unavailable and bypassed were asked "
+                "without the cache, failed have none."
+            )
+            labels = {"policy": policy, "outcome": outcome}
+            yield Sample("prodkit_cache_decisions_total", labels, count, "counter", text)
         for verb, count in self._failures.copy().items():
             text = "Verbs that the ledger did not answer in time, or refused as contradicting what it knows."
             yield Sample("prodkit_ledger_errors_total", {"verb": verb}, count, "counter", text)

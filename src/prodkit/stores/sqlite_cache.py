@@ -98,7 +98,9 @@ class SqliteCacheStore:
             return Claim("leading", lease_seconds)
 
         seen = await self._reads.run(Kind.READ, look, self._timeout_seconds)
-        return seen or await self._file.run(Kind.WRITE, lead, self._timeout_seconds)
+        if seen is not None:
+            return seen
+        return await self._file.run(Kind.WRITE, lead, self._timeout_seconds)
 
     async def fill(self, key: str, owner: str, value: bytes, *, ttl_seconds: float) -> bool:
         """See `CacheStore.fill`."""
