@@ -276,12 +276,12 @@ class AnswerCache:
             except StoreError as error:
                 self._went_away(error)
                 return await _bought(asked, "unavailable")
-            self._came_back()
             if claim.state == "leading":
                 return await self._lead(key, owner, asked)
             if claim.state == "found":
                 if kept is None:
                     return await _bought(asked, "unavailable")
+                self._came_back()
                 return _Landed("joined" if waited else "hit", kept)
             left = asked.deadline - loop.time()
             if left <= 0:
@@ -306,6 +306,8 @@ class AnswerCache:
                 await self._store.fill(key, owner, landed.kept.text, ttl_seconds=asked.ttl_seconds)
         except StoreError as error:
             self._went_away(error)
+        else:
+            self._came_back()
         return landed
 
     async def _renew(self, key: str, owner: str, ended: asyncio.Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from prodkit.core.clock import FakeClock
@@ -236,19 +237,14 @@ class CacheStoreContract:
                 "x" * 129,
                 "new\nline-",
             ):
-                for act in (
-                    lambda name=name: store.claim(name, _ANN, lease_seconds=10),
-                    lambda name=name: store.claim(_KEY, name, lease_seconds=10),
-                    lambda name=name: store.fill(name, _ANN, b"", ttl_seconds=10),
-                    lambda name=name: store.fill(_KEY, name, b"", ttl_seconds=10),
-                    lambda name=name: store.abandon(name, _ANN),
-                    lambda name=name: store.abandon(_KEY, name),
-                    lambda name=name: store.forget(name),
-                ):
-                    await _refused(act)
+                for key, owner in ((name, _ANN), (_KEY, name)):
+                    await _refused(partial(store.claim, key, owner, lease_seconds=10))
+                    await _refused(partial(store.fill, key, owner, b"", ttl_seconds=10))
+                    await _refused(partial(store.abandon, key, owner))
+                await _refused(partial(store.forget, name))
             for seconds in (0.0, -1.0, float("nan"), float("inf")):
-                await _refused(lambda seconds=seconds: store.claim(_KEY, _ANN, lease_seconds=seconds))
-                await _refused(lambda seconds=seconds: store.fill(_KEY, _ANN, b"", ttl_seconds=seconds))
+                await _refused(partial(store.claim, _KEY, _ANN, lease_seconds=seconds))
+                await _refused(partial(store.fill, _KEY, _ANN, b"", ttl_seconds=seconds))
             require((await _claim(store, _BOB)).state == "leading")
 
         self.run(scenario)
