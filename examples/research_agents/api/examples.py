@@ -33,6 +33,7 @@ def _answer(agent: str, processor: str, cost_usd: str, units: dict[str, int], **
         "usage": {
             "calls": sum(units.values()),
             "units": units,
+            "saved_usd": "0",
             "price_book": "2026-10-18",
             "estimated": False,
             "simulated": True,

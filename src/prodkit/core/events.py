@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
     from prodkit.core.context import Outcome, RequestContext
 
-__all__ = ["BackgroundFailed", "CallbackFailed", "CostCharged", "RequestFailed", "RequestFinished"]
+__all__ = [
+    "BackgroundFailed",
+    "CallbackFailed",
+    "CostCharged",
+    "CostSaved",
+    "RequestFailed",
+    "RequestFinished",
+]
 
 
 class RequestFinished:
