@@ -188,6 +188,21 @@ async def test_a_call_that_takes_longer_than_its_lease_keeps_it(two_stores):
         await store.aclose()
 
 
+async def test_what_was_forgotten_meanwhile_is_not_kept_however_long_the_call_takes(two_stores):
+    """Renewing its lease does not make it new: what the answer is about has changed since the call began."""
+    one, other = (Caller(store, lease_seconds=0.3) for store in two_stores)
+    asking = asyncio.create_task(one.ask())
+    await one.began.wait()
+    await other.cache.forget(QUESTION, principal=ANN)
+    await asyncio.sleep(0.5)
+    one.gate.set()
+    other.gate.set()
+    assert (await asking).outcome == "miss"
+    assert (await other.ask()).outcome == "miss"
+    for store in two_stores:
+        await store.aclose()
+
+
 async def test_who_waits_for_another_process_waits_no_longer_than_the_bound(two_stores):
     """Then it buys for itself, and does not put its answer in the place of the other's."""
     one, other = Caller(two_stores[0]), Caller(two_stores[1], wait_seconds=0.1)

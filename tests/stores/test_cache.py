@@ -54,6 +54,11 @@ class RenewsNothing(MemoryCacheStore):
         return claim
 
 
+class LeadsAnew(MemoryCacheStore):
+    async def extend(self, key, owner, *, lease_seconds):
+        return (await super().claim(key, owner, lease_seconds=lease_seconds)).state == "leading"
+
+
 class KeepsWhatIsLate(MemoryCacheStore):
     async def fill(self, key, owner, value, *, ttl_seconds):
         if key not in self._answers and self._monotonic() >= self._leases.get(key, ("", 0.0))[1]:
@@ -107,6 +112,7 @@ class TakesAnyKey(MemoryCacheStore):
         (LetsAllLead, "test_exactly_one_of_many_leads"),
         (LeadsForEver, "test_a_leader_that_died_is_replaced"),
         (RenewsNothing, "test_one_leads_at_a_time"),
+        (LeadsAnew, "test_a_leader_that_takes_long_keeps_its_lease"),
         (KeepsWhatIsLate, "test_a_late_answer_is_not_kept"),
         (AnybodyGivesUp, "test_a_leader_that_gives_up_is_replaced_at_once"),
         (AnybodyGivesUp, "test_a_late_answer_is_not_kept"),
@@ -251,6 +257,7 @@ async def test_a_file_that_cannot_be_used_is_unavailable(tmp_path):
     store = SqliteCacheStore(path, timeout_seconds=0.2)
     for act in (
         lambda: store.claim("answer-1", "owner-ann", lease_seconds=LEASE),
+        lambda: store.extend("answer-1", "owner-ann", lease_seconds=LEASE),
         lambda: store.fill("answer-1", "owner-ann", b"x", ttl_seconds=LEASE),
         lambda: store.abandon("answer-1", "owner-ann"),
         lambda: store.forget("answer-1"),

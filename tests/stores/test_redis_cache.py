@@ -75,6 +75,7 @@ def every_verb(store):
     """Each verb, not yet called, by its name."""
     return {
         "claim": lambda: store.claim("answer-1", "owner-bob", lease_seconds=LEASE),
+        "extend": lambda: store.extend("answer-1", "owner-bob", lease_seconds=LEASE),
         "fill": lambda: store.fill("answer-1", "owner-bob", b"x", ttl_seconds=LEASE),
         "abandon": lambda: store.abandon("answer-1", "owner-bob"),
         "forget": lambda: store.forget("answer-1"),
@@ -170,6 +171,7 @@ async def test_a_server_without_memory_changes_nothing(store, server):
 
 MEETS = {
     "claim": ("answer:answer-1", "lease:answer-1"),
+    "extend": ("lease:answer-1",),
     "fill": ("lease:answer-1", "ends", "sizes"),
     "abandon": ("lease:answer-1",),
     "forget": ("ends", "sizes"),

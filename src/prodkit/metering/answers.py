@@ -8,20 +8,16 @@ cache. A cache is no money, and nothing is refused for want of it.
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from prodkit.core.exceptions import StoreError
 from prodkit.core.money import format_usd
 from prodkit.core.owners import attributes_of
 from prodkit.core.single_flight import SingleFlight
+from prodkit.metering.leading import Asked, Landed, Leading, bought
 from prodkit.metering.meter import Meter
 from prodkit.metering.questions import answer_key
-from prodkit.metering.receipts import Kept, Receipt
 from prodkit.metering.tally import Tally
 from prodkit.stores.cache import CacheStore, require_seconds
 from prodkit.stores.memory_cache import MemoryCacheStore
@@ -29,23 +25,11 @@ from prodkit.stores.memory_cache import MemoryCacheStore
 if TYPE_CHECKING:
     from prodkit.core.features import Kit
     from prodkit.core.identity import Principal
+    from prodkit.metering.leading import Buy, Outcome
     from prodkit.metering.questions import Question, SharedBy
     from prodkit.metering.receipts import Paying
 
-__all__ = ["Answer", "AnswerCache", "Buy", "Outcome"]
-
-LOGGER = logging.getLogger("prodkit.metering")
-
-Buy: TypeAlias = Callable[[Receipt], Awaitable[Any]]  # Any: JSON, of whatever shape
-"""Makes the call, pays it through the receipt, and returns the answer as JSON."""
-
-Outcome: TypeAlias = Literal["hit", "joined", "miss", "overdue", "unavailable", "bypassed"]
-
-_FIRST_PAUSE_SECONDS: Final = 0.02
-_LONGEST_PAUSE_SECONDS: Final = 0.25
-_LONGER: Final = 1.6
-# Of a lease: one that is renewed twice before it ends survives a lost answer of the store.
-_RENEWED: Final = 1 / 3
+__all__ = ["Answer", "AnswerCache"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +59,6 @@ class Answer:
     def saved_usd(self) -> str:
         """`saved_nano` as a decimal string."""
         return format_usd(self.saved_nano)
-
-
-@dataclass(slots=True)
-class _Landed:
-    """How one flight ended: with something that can be given to others, with something that cannot, or with an error."""
-
-    outcome: Outcome
-    kept: Kept | None = None
-    value: Any = None  # where it is no JSON
-    receipt: Receipt | None = None
-    error: BaseException | None = None
-
-
-@dataclass(slots=True)
-class _Asked:
-    """One caller; `landed` is set by the flight that it leads."""
-
-    buy: Buy
-    envelope: Paying | None
-    ttl_seconds: float
-    deadline: float
-    leads: bool = False
-    landed: _Landed | None = field(default=None)
 
 
 class AnswerCache:
@@ -137,10 +98,12 @@ class AnswerCache:
         self._meter = meter
         self._tally = Tally() if meter is None else meter.tally
         self._shared_by: SharedBy = shared_by
-        self._lease_seconds = lease_seconds
+        self._leading = Leading(store, lease_seconds)
         self._wait_seconds = wait_seconds
-        self._flights: SingleFlight[_Landed] = SingleFlight()
-        self._is_away = False
+        self._flights: SingleFlight[Landed] = SingleFlight()
+        # Flights under way by key, and how often the key was forgotten meanwhile: nobody joins one that began before that.
+        self._under_way: Counter[str] = Counter()
+        self._forgotten: Counter[str] = Counter()
 
     @classmethod
     def of(cls, kit: Kit, *, namespace: str, ttl_seconds: float, **options: Any) -> AnswerCache:
@@ -186,8 +149,8 @@ class AnswerCache:
         require_seconds(ttl, "ttl_seconds")
         key = self._key(question, principal, shared_by)
         deadline = asyncio.get_running_loop().time() + self._wait_seconds
-        asked = _Asked(call, envelope, ttl, deadline)
-        landed = await (_bought(asked, "bypassed") if key is None else self._landed(key, asked))
+        asked = Asked(call, envelope, ttl, deadline)
+        landed = await (bought(asked, "bypassed") if key is None else self._landed(key, asked))
         if landed.error is not None:
             self._tally.answered(self._namespace, "failed")
             error, asked.landed = landed.error, None
@@ -206,8 +169,11 @@ class AnswerCache:
             StoreUnavailableError: the store did not answer; it may go on being given until it expires.
         """
         key = self._key(question, principal, shared_by)
-        if key is not None:
-            await self._store.forget(key)
+        if key is None:
+            return
+        if self._under_way[key]:
+            self._forgotten[key] += 1
+        await self._store.forget(key)
 
     def _key(self, question: Question, principal: Principal, shared_by: SharedBy | None) -> str | None:
         return answer_key(
@@ -217,7 +183,7 @@ class AnswerCache:
             shared_by=self._shared_by if shared_by is None else shared_by,
         )
 
-    def _answer(self, landed: _Landed, asked: _Asked, principal: Principal) -> Answer:
+    def _answer(self, landed: Landed, asked: Asked, principal: Principal) -> Answer:
         kept, receipt = landed.kept, landed.receipt
         if asked.leads and receipt is not None:
             self._tally.answered(self._namespace, landed.outcome)
@@ -237,118 +203,31 @@ class AnswerCache:
 
     # ------------------------------------------------------------------------------ within this process
 
-    async def _landed(self, key: str, asked: _Asked) -> _Landed:
+    async def _landed(self, key: str, asked: Asked) -> Landed:
         """How the flight ended that *asked* leads, or the first it joined that has an answer to give away."""
         loop = asyncio.get_running_loop()
         while loop.time() < asked.deadline:
+            flight = (key, self._forgotten[key])
             try:
                 async with asyncio.timeout_at(asked.deadline):
-                    landed = await self._flights.run(key, lambda: self._fly(key, asked))
+                    landed = await self._flights.run(flight, lambda: self._fly(key, asked))
             except TimeoutError:
                 if not asked.leads:
                     break
                 # Its own call takes long, which is its own affair: it is waited for to the end.
-                landed = asked.landed or await self._flights.run(key, lambda: self._fly(key, asked))
+                landed = asked.landed or await self._flights.run(flight, lambda: self._fly(key, asked))
             if asked.leads or landed.kept is not None:
                 return landed
-        return await _bought(asked, "overdue")
+        return await bought(asked, "overdue")
 
-    async def _fly(self, key: str, asked: _Asked) -> _Landed:
+    async def _fly(self, key: str, asked: Asked) -> Landed:
         """Get the answer for all who join. Raises nothing: an error is its caller's and not theirs."""
         asked.leads = True
-        asked.landed = await self._found_or_bought(key, asked)
-        return asked.landed
-
-    # ------------------------------------------------------------------------------ between processes
-
-    async def _found_or_bought(self, key: str, asked: _Asked) -> _Landed:
-        loop, owner = asyncio.get_running_loop(), token_hex(16)
-        pause, waited, unreadable = _FIRST_PAUSE_SECONDS, False, False
-        while True:
-            try:
-                claim = await self._store.claim(key, owner, lease_seconds=self._lease_seconds)
-                kept = None if claim.value is None else Kept.read(claim.value)
-                if claim.state == "found" and kept is None and not unreadable:
-                    # Of another release, or of nobody we know. Dropped once: who puts it back again is not fought.
-                    unreadable = True
-                    await self._store.forget(key)
-                    continue
-            except StoreError as error:
-                self._went_away(error)
-                return await _bought(asked, "unavailable")
-            if claim.state == "leading":
-                return await self._lead(key, owner, asked)
-            if claim.state == "found":
-                if kept is None:
-                    return await _bought(asked, "unavailable")
-                self._came_back()
-                return _Landed("joined" if waited else "hit", kept)
-            left = asked.deadline - loop.time()
-            if left <= 0:
-                return await _bought(asked, "overdue")
-            waited = True
-            # Spread, so that those who wait in many processes do not ask all at the same moment.
-            spread = pause * random.uniform(0.5, 1.5)  # noqa: S311  not a secret
-            await asyncio.sleep(min(spread, left, claim.seconds + _FIRST_PAUSE_SECONDS))
-            pause = min(pause * _LONGER, _LONGEST_PAUSE_SECONDS)
-
-    async def _lead(self, key: str, owner: str, asked: _Asked) -> _Landed:
-        ended = asyncio.Event()
-        renewing = asyncio.create_task(self._renew(key, owner, ended))
-        landed = await _bought(asked, "miss")
-        # Not cancelled: a claim that is on its way would lead again after all is over.
-        ended.set()
-        await renewing
+        self._under_way[key] += 1
         try:
-            if landed.kept is None or (landed.receipt is not None and not landed.receipt.is_kept):
-                await self._store.abandon(key, owner)
-            else:
-                await self._store.fill(key, owner, landed.kept.text, ttl_seconds=asked.ttl_seconds)
-        except StoreError as error:
-            self._went_away(error)
-        else:
-            self._came_back()
-        return landed
-
-    async def _renew(self, key: str, owner: str, ended: asyncio.Event) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(self._lease_seconds * _RENEWED):
-                    await ended.wait()
-            except TimeoutError:
-                pass
-            else:
-                return
-            try:
-                claim = await self._store.claim(key, owner, lease_seconds=self._lease_seconds)
-            except StoreError as error:
-                self._went_away(error)
-                continue
-            if claim.state != "leading":
-                return  # it was lost, or forgotten and led by another: what comes of the call is not kept
-
-    def _went_away(self, error: StoreError) -> None:
-        if not self._is_away:
-            self._is_away = True
-            LOGGER.warning("the cache of answers does not answer; calls are made without it: %s", error)
-
-    def _came_back(self) -> None:
-        if self._is_away:
-            self._is_away = False
-            LOGGER.info("the cache of answers answers again")
-
-
-async def _bought(asked: _Asked, outcome: Outcome) -> _Landed:
-    """Make the call of *asked*, which pays for it."""
-    asked.leads = True
-    receipt = Receipt(asked.envelope)
-    try:
-        value = await asked.buy(receipt)
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  told to whoever asked, and to nobody else
-        return _Landed(outcome, error=error, receipt=receipt)
-    kept = Kept.of(value, receipt)
-    if kept is None:
-        LOGGER.warning(
-            "an answer is no JSON, so nobody else can be given it", extra={"kind": type(value).__name__}
-        )
-    return _Landed(outcome, kept, value, receipt)
+            asked.landed = await self._leading.found_or_bought(key, asked)
+        finally:
+            self._under_way[key] -= 1
+            if not self._under_way[key]:
+                del self._under_way[key], self._forgotten[key]
+        return asked.landed

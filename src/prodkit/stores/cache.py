@@ -51,16 +51,25 @@ class CacheStore(Store, Protocol):
     async def claim(self, key: str, owner: str, *, lease_seconds: float) -> Claim:
         """Find the answer of *key*, or become the one who gets it.
 
-        A leader who claims again goes on leading, with a new lease; that is how one who takes long keeps it. An answer that
-        has expired is none. Of any number of owners who claim at once, exactly one leads.
+        A leader who claims again, because it did not hear the answer, goes on leading with a new lease. An answer that has
+        expired is none. Of any number of owners who claim at once, exactly one leads.
 
         Args:
             key: 8 to 128 of `A-Z a-z 0-9 _ -`; a digest.
             owner: likewise; a token of this attempt, made at random.
-            lease_seconds: how long it leads unless it fills, abandons or claims again before; above 0, at most 366 days.
+            lease_seconds: how long it leads unless it fills, abandons or extends before; above 0, at most 366 days.
 
         Raises:
             ValueError: an argument is not as said.
+        """
+
+    async def extend(self, key: str, owner: str, *, lease_seconds: float) -> bool:
+        """Let the lease of *owner* end in *lease_seconds* from now, if it leads; return whether it does.
+
+        That is how one who takes long keeps it: unlike `claim`, it does not lead anew what was forgotten meanwhile.
+
+        Raises:
+            ValueError: an argument is not as said at `claim`.
         """
 
     async def fill(self, key: str, owner: str, value: bytes, *, ttl_seconds: float) -> bool:

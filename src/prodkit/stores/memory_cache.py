@@ -71,6 +71,19 @@ class MemoryCacheStore:
         self._leases[key] = (owner, now + lease_seconds)
         return Claim("leading", lease_seconds)
 
+    async def extend(self, key: str, owner: str, *, lease_seconds: float) -> bool:
+        """See `CacheStore.extend`."""
+        require_key(key)
+        require_owner(owner)
+        require_seconds(lease_seconds, "lease_seconds")
+        now = self._monotonic()
+        lease = self._leases.get(key)
+        if lease is None or lease[0] != owner or now >= lease[1]:
+            return False
+        del self._leases[key]
+        self._leases[key] = (owner, now + lease_seconds)
+        return True
+
     async def fill(self, key: str, owner: str, value: bytes, *, ttl_seconds: float) -> bool:
         """See `CacheStore.fill`."""
         require_key(key)

@@ -25,6 +25,7 @@ _SIZES: Final = f"{_NAME}:sizes"
 _STANDING: Final = {_ENDS: b"zset", _SIZES: b"hash"}
 
 _CLAIM: Final = Script.load("cache_claim")
+_EXTEND: Final = Script.load("cache_extend")
 _FILL: Final = Script.load("cache_fill")
 _ABANDON: Final = Script.load("cache_abandon")
 _FORGET: Final = Script.load("cache_forget")
@@ -84,6 +85,13 @@ class RedisCacheStore:
             if state == b"found":
                 return Claim("found", seconds, value)
             return Claim("leading" if state == b"leading" else "taken", seconds)
+
+    async def extend(self, key: str, owner: str, *, lease_seconds: float) -> bool:
+        """See `CacheStore.extend`."""
+        require_key(key)
+        require_owner(owner)
+        require_seconds(lease_seconds, "lease_seconds")
+        return bool(await self._run(_EXTEND, (_LEASES + key,), owner, _milliseconds(lease_seconds)))
 
     async def fill(self, key: str, owner: str, value: bytes, *, ttl_seconds: float) -> bool:
         """See `CacheStore.fill`."""

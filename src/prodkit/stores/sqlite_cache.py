@@ -28,6 +28,8 @@ _LEASE: Final = """INSERT INTO cached_answers (key, owner, ends_at, value) VALUE
     ON CONFLICT (key) DO UPDATE SET owner = excluded.owner, ends_at = excluded.ends_at, value = NULL"""
 _FILL: Final = """UPDATE cached_answers SET owner = '', ends_at = :end, value = :value
     WHERE key = :key AND owner = :owner AND value IS NULL AND ends_at > :now"""
+_EXTEND: Final = """UPDATE cached_answers SET ends_at = :end
+    WHERE key = :key AND owner = :owner AND value IS NULL AND ends_at > :now"""
 _END: Final = "DELETE FROM cached_answers WHERE key = ? AND owner = ? AND value IS NULL"
 _SWEEP: Final = """DELETE FROM cached_answers WHERE rowid IN (
     SELECT rowid FROM cached_answers WHERE ends_at <= ? ORDER BY ends_at LIMIT ?)"""
@@ -101,6 +103,19 @@ class SqliteCacheStore:
         if seen is not None:
             return seen
         return await self._file.run(Kind.WRITE, lead, self._timeout_seconds)
+
+    async def extend(self, key: str, owner: str, *, lease_seconds: float) -> bool:
+        """See `CacheStore.extend`."""
+        require_key(key)
+        require_owner(owner)
+        require_seconds(lease_seconds, "lease_seconds")
+
+        def work(connection: sqlite3.Connection) -> bool:
+            now = self._wall()
+            values = {"key": key, "owner": owner, "now": now, "end": now + lease_seconds}
+            return connection.execute(_EXTEND, values).rowcount > 0
+
+        return await self._file.run(Kind.WRITE, work, self._timeout_seconds)
 
     async def fill(self, key: str, owner: str, value: bytes, *, ttl_seconds: float) -> bool:
         """See `CacheStore.fill`."""

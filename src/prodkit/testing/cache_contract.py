@@ -91,6 +91,32 @@ class CacheStoreContract:
 
         self.run(scenario)
 
+    def test_a_leader_that_takes_long_keeps_its_lease(self) -> None:
+        """By extending it; nobody extends what is another's, over, filled or forgotten, and nobody begins to lead by it."""
+
+        async def scenario(store: CacheStore, advance: Callable[[float], None]) -> None:
+            require(not await store.extend(_KEY, _ANN, lease_seconds=10), "nothing was extended")
+            require((await _claim(store, _ANN)).state == "leading", "extending began a lease")
+            advance(8)
+            require(await store.extend(_KEY, _ANN, lease_seconds=10))
+            require(not await store.extend(_KEY, _BOB, lease_seconds=100))
+            advance(8)
+            require((await _claim(store, _BOB)).state == "taken", "a lease was not extended")
+            advance(3)
+            require(not await store.extend(_KEY, _ANN, lease_seconds=10), "what was over was extended")
+            require((await _claim(store, _BOB)).state == "leading")
+            require(not await store.extend(_KEY, _ANN, lease_seconds=10))
+            await store.forget(_KEY)
+            require(not await store.extend(_KEY, _BOB, lease_seconds=10), "what was forgotten was extended")
+            require(not await store.fill(_KEY, _BOB, _VALUE, ttl_seconds=60))
+            await _claim(store, _ANN)
+            await store.fill(_KEY, _ANN, _VALUE, ttl_seconds=60)
+            require(not await store.extend(_KEY, _ANN, lease_seconds=1000), "an answer was extended")
+            advance(61)
+            require((await _claim(store, _BOB)).state == "leading")
+
+        self.run(scenario)
+
     def test_a_leader_that_died_is_replaced(self) -> None:
         """When its lease is over the next one who asks leads, and only that one."""
 
@@ -238,11 +264,13 @@ class CacheStoreContract:
             ):
                 for key, owner in ((name, _ANN), (_KEY, name)):
                     await _refused(partial(store.claim, key, owner, lease_seconds=10))
+                    await _refused(partial(store.extend, key, owner, lease_seconds=10))
                     await _refused(partial(store.fill, key, owner, b"", ttl_seconds=10))
                     await _refused(partial(store.abandon, key, owner))
                 await _refused(partial(store.forget, name))
             for seconds in (0.0, -1.0, float("nan"), float("inf")):
                 await _refused(partial(store.claim, _KEY, _ANN, lease_seconds=seconds))
+                await _refused(partial(store.extend, _KEY, _ANN, lease_seconds=seconds))
                 await _refused(partial(store.fill, _KEY, _ANN, b"", ttl_seconds=seconds))
             require((await _claim(store, _BOB)).state == "leading")
 
