@@ -142,11 +142,8 @@ class Keeper:
         # Weak: an envelope that nobody can close any more loses its lease, as if its process had died.
         self._watched: WeakSet[Watched] = WeakSet()
         self._unfinished: deque[Unfinished] = deque()
-<<<<<<< HEAD
         self._notes: Notes[Unfinished] = Notes(on_failure)
-=======
         self._open_holds: dict[str, int] = {}
->>>>>>> 8cafc2daa22862f9a67dd55391ecfa8b913011d5
         self._is_behind = False
         self._retry_seconds = _FIRST_RETRY_SECONDS
         self._extended_at = self._reaped_at = clock.monotonic()
