@@ -143,6 +143,16 @@ async def test_a_server_is_bounded(valkey, server):
     await store.aclose()
 
 
+@pytest.mark.parametrize("where", ["redis_server", "valkey_cluster"])
+async def test_other_servers_are_bounded_too(request, where):
+    """Redis as well as Valkey, and a cluster, where what makes room stands on the same master."""
+    store = RedisCacheStore(request.getfixturevalue(where), timeout_seconds=5.0, max_entries=2)
+    for number in range(4):
+        await put(store, f"answer-{number}", b"x" * 10, ttl_seconds=50 + number)
+    assert await kept(store, *(f"answer-{number}" for number in range(4))) == ["answer-2", "answer-3"]
+    await store.aclose()
+
+
 def test_exactly_one_of_all_processes_leads(valkey):
     """In each of twenty rounds, on one server."""
     make = """
