@@ -85,7 +85,7 @@ class Bench:
 
     def _emit(self, event: Any) -> None:
         self.events.append(event)
-        self.meter.tally.tell(event)
+        self.meter.tally.observe(event)
 
     async def open(self, amount_nano: int = 10_000, name: str = "run_1", **attributes: Any) -> Any:
         return await self.meter.open(name, amount_nano=amount_nano, attributes=WHO | attributes)

@@ -222,10 +222,7 @@ class Metering:
         # Without budgets, an application that cannot write down what it spends can still do what costs nothing.
         check = HealthCheck(name="ledger", check=ledger.check, critical=resolver is not None)
         return Parts(
-            observers=[
-                (CostCharged, self.meter.tally.observe),
-                (CostSaved, self.meter.tally.observe_saved),
-            ],
+            observers=[(event, self.meter.tally.observe) for event in (CostCharged, CostSaved)],
             lifespan=lifespan,
             health_checks=[check] if shared else (),
         )

@@ -64,7 +64,7 @@ class Meter:
         self._ledger: LedgerStore | None = None
         self._bound_admission: Admission | None = None
         self._keeper: Keeper | None = None
-        self._emit: Callable[[object], None] = self.tally.tell
+        self._emit: Callable[[object], None] = self.tally.observe  # type: ignore[assignment] # it knows all there is to tell
         self._failed: Callable[[str, BaseException], None] | None = None
 
     def bind(

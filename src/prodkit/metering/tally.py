@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from prodkit.core.events import CostCharged
+from prodkit.core.events import CostSaved
 from prodkit.core.features import Sample
 from prodkit.core.money import NANO_PER_USD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from prodkit.core.events import CostSaved
+    from prodkit.core.events import CostCharged
 
 __all__ = ["Tally"]
 
@@ -48,25 +48,15 @@ class Tally:
         self.open_holds: Callable[[], Mapping[str, int]] = dict
         self.price_book_age_seconds: Callable[[], float | None] = lambda: None
 
-    def tell(self, event: object) -> None:
-        """Count an event of either kind, where there is no pipeline that tells them apart."""
-        if isinstance(event, CostCharged):
-            self.observe(event)
-        else:
-            self.observe_saved(event)  # type: ignore[arg-type] # a meter tells of nothing else
-
-    def observe_saved(self, event: CostSaved) -> None:
-        """Count what one answer would have cost that was had without a call."""
-        attributes = event.attributes
-        named = (attributes.get("agent", ""), attributes.get("provider", ""), attributes.get("model", ""))
-        _add(self._saved, named, (OTHER, OTHER, OTHER), event.saved_nano)
-
     def answered(self, policy: str, outcome: str) -> None:
         """Count how one question came to its answer; *policy* is the namespace of an `AnswerCache`."""
         _add(self._answers, (policy, outcome), (OTHER, outcome), 1)
 
-    def observe(self, event: CostCharged) -> None:
+    def observe(self, event: CostCharged | CostSaved) -> None:
         """Count one charge. A counter cannot go down: what is given back is counted by itself, as `credited`."""
+        if isinstance(event, CostSaved):
+            self._observe_saved(event)
+            return
         attributes = event.attributes
         kind = "credited" if event.amount_nano < 0 else event.kind
         named = (attributes.get("agent", ""), attributes.get("provider", ""), attributes.get("model", ""))
@@ -80,6 +70,11 @@ class Tally:
         if event.kind == "presumed":
             self._presumed += 1
         self._overrun_nano += event.overrun_nano
+
+    def _observe_saved(self, event: CostSaved) -> None:
+        attributes = event.attributes
+        named = (attributes.get("agent", ""), attributes.get("provider", ""), attributes.get("model", ""))
+        _add(self._saved, named, (OTHER, OTHER, OTHER), event.saved_nano)
 
     def decided(self, policy: str, outcome: str) -> None:
         """Count what one budget's policy said to a reservation."""
