@@ -69,7 +69,8 @@ async def test_the_model_calls_the_tools_and_writes_the_answer(talking: Talking,
     assert body["usage"]["units"] == {
         "input_tokens": 2 * INPUT_TOKENS,
         "output_tokens": 2 * OUTPUT_TOKENS,
-        "sku_search": 1,
+        "requests": 3,
+        "search.fast": 1,
     }
     assert body["usage"]["estimated"] is False
     assert Decimal(rows["model"]["cost_usd"]) == 2 * TURN

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
     from prodkit.core.context import Outcome, RequestContext
 
-__all__ = ["BackgroundFailed", "CallbackFailed", "CostCharged", "RequestFailed", "RequestFinished"]
+__all__ = [
+    "BackgroundFailed",
+    "CallbackFailed",
+    "CostCharged",
+    "CostUnpriced",
+    "RequestFailed",
+    "RequestFinished",
+]
 
 
 class RequestFinished:
@@ -127,3 +134,16 @@ class CostCharged:
         self.units = units
         self.attributes = attributes
         self.overrun_nano = overrun_nano
+
+
+class CostUnpriced:
+    """Something has no price: it was refused before it left, or it came back and another price had to do.
+
+    Attributes:
+        provider: who was to be paid.
+    """
+
+    __slots__ = ("provider",)
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from prodkit.core.events import CostCharged
+from prodkit.core.events import CostCharged, CostUnpriced
 from prodkit.core.exceptions import SettingsError, SettingsFault, StoreUnavailableError
 from prodkit.core.features import FeatureSettings, HealthCheck, Parts
 from prodkit.core.owners import owner_of
@@ -27,6 +27,14 @@ from prodkit.metering.refusals import (
     BUDGET_EXHAUSTED,
     BUDGET_RESERVED,
     REFUSAL_RESPONSES,
+)
+from prodkit.metering.token_prices import (
+    BookTokenPrices,
+    ChainedTokenPrices,
+    FlatTokenPrices,
+    TokenPrices,
+    TokenRates,
+    TokenUse,
 )
 from prodkit.metering.usage import IsKnown, usage_router
 from prodkit.stores.ledger import BudgetResolver, LedgerStore
@@ -43,15 +51,21 @@ __all__ = [
     "BUDGET_EXHAUSTED",
     "BUDGET_RESERVED",
     "REFUSAL_RESPONSES",
+    "BookTokenPrices",
     "Call",
+    "ChainedTokenPrices",
     "Envelope",
     "EnvelopeExhaustedError",
+    "FlatTokenPrices",
     "IsKnown",
     "Meter",
     "Metering",
     "MeteringSettings",
     "Price",
     "PriceBook",
+    "TokenPrices",
+    "TokenRates",
+    "TokenUse",
     "UnpricedError",
     "owner_of",
     "usage_router",
@@ -172,7 +186,7 @@ class Metering:
         # Without budgets, an application that cannot write down what it spends can still do what costs nothing.
         check = HealthCheck(name="ledger", check=ledger.check, critical=resolver is not None)
         return Parts(
-            observers=[(CostCharged, self.meter.tally.observe)],
+            observers=[(event, self.meter.tally.observe) for event in (CostCharged, CostUnpriced)],
             lifespan=lifespan,
             health_checks=[check] if shared else (),
         )

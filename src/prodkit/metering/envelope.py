@@ -11,7 +11,7 @@ from collections import Counter
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
-from prodkit.core.events import CostCharged
+from prodkit.core.events import CostCharged, CostUnpriced
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.core.owners import bounded
 from prodkit.metering.keeper import Unfinished
@@ -221,12 +221,19 @@ class Envelope:
         """Holds whose leases have to be extended."""
         return [] if self.is_closed else [self.id, *self._open_calls]
 
-    async def call(self, estimate_nano: int, *, attributes: Mapping[str, str | None] | None = None) -> Call:
+    async def call(
+        self,
+        estimate_nano: int,
+        *,
+        attributes: Mapping[str, str | None] | None = None,
+        units: Mapping[str, int] | None = None,
+    ) -> Call:
         """Draw *estimate_nano* for one attempt of a call and note that it leaves: durable when this returns.
 
         Args:
             estimate_nano: the most it can cost, at least 0.
             attributes: what it is for, besides what the envelope says.
+            units: the most that can be delivered of each unit.
 
         Raises:
             EnvelopeExhaustedError: the envelope has less left; what that means is for the caller to decide.
@@ -242,6 +249,7 @@ class Envelope:
             lease_seconds=self._lease_seconds,
             attributes=own,
             dispatched=True,
+            units=dict(units or {}),
         )
         self._drawn_nano += estimate_nano  # before the first await: tools of one run work at the same time
         drawing = self._keeper.spawn(self._ledger.draw(self.id, reservation))
@@ -273,6 +281,10 @@ class Envelope:
         self._open_calls[call.id] = call
         self.calls += 1
         return call
+
+    def unpriced(self, provider: str) -> None:
+        """Tell that something of *provider* has no price: a counter that should stand still."""
+        self._emit(CostUnpriced(provider))
 
     def _take_back(self, reservation: Reservation) -> None:
         """Nothing left for this call; whether it was written down is not known, so its money stays drawn."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from prodkit.core.events import CostUnpriced
 from prodkit.core.features import Sample
 from prodkit.core.money import NANO_PER_USD
 
@@ -34,13 +35,17 @@ class Tally:
         self._units: dict[str, int] = {}
         self._decisions: dict[tuple[str, str], int] = {}
         self._failures: dict[str, int] = {}
+        self._unpriced: dict[str, int] = {}
         self._presumed = 0
         self._overrun_nano = 0
         self.unfinished: Callable[[], int] = lambda: 0
         self.price_book_age_seconds: Callable[[], float | None] = lambda: None
 
-    def observe(self, event: CostCharged) -> None:
+    def observe(self, event: CostCharged | CostUnpriced) -> None:
         """Count one charge. A counter cannot go down: what is given back is counted by itself, as `credited`."""
+        if isinstance(event, CostUnpriced):
+            _add(self._unpriced, event.provider, OTHER, 1)
+            return
         attributes = event.attributes
         kind = "credited" if event.amount_nano < 0 else event.kind
         named = (attributes.get("agent", ""), attributes.get("provider", ""), attributes.get("model", ""))
@@ -76,6 +81,10 @@ class Tally:
         for verb, count in self._failures.copy().items():
             text = "Verbs that the ledger did not answer in time, or refused as contradicting what it knows."
             yield Sample("prodkit_ledger_errors_total", {"verb": verb}, count, "counter", text)
+        for provider, count in self._unpriced.copy().items():
+            said = "Calls that were refused, or charged by another price, because they have none."
+            labels = {"provider": provider}
+            yield Sample("prodkit_cost_unpriced_total", labels, count, "counter", said)
         presumed = "Calls charged in full because their outcome is not known."
         yield Sample("prodkit_holds_presumed_total", {}, self._presumed, "counter", presumed)
         overrun = "USD that calls cost above what was held for them."

@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from examples.research_agents.spending import ModelTariff, Outgoing, Quote
+from prodkit.metering import FlatTokenPrices, TokenUse
+from prodkit.metering.clients import ModelTariff, Outgoing, Quote
 
 URL = "http://127.0.0.1:1/v1"
 TARIFF = ModelTariff(URL, input_usd="3", output_usd="15", most_output_tokens=100)

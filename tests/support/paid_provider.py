@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from examples.research_agents.settings import ResearchSettings
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.metering import Envelope, Meter
 from prodkit.stores.ledger import Entry, LedgerStore
 from prodkit.stores.memory_ledger import MemoryLedger
 
-__all__ = ["Books", "Provider", "Reply", "Seen", "books", "events", "provider", "settings_for"]
+__all__ = ["Books", "Provider", "Reply", "Seen", "books", "events", "provider"]
 
 
 @dataclass(frozen=True)
@@ -191,8 +190,3 @@ async def books(amount_nano: int = 1_000_000_000, ledger: LedgerStore | None = N
     finally:
         await envelope.aclose()
         await meter.aclose()
-
-
-def settings_for(url: str, **options: Any) -> ResearchSettings:
-    """Settings that lead to *url*."""
-    return ResearchSettings(parallel_api_key="key-of-the-tests", parallel_base_url=url, **options)
