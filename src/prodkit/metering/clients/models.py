@@ -137,7 +137,7 @@ class ModelTariff:
         tools = body.get("tools")
         for tool in tools if isinstance(tools, list) else ():
             kind = tool.get("type") if isinstance(tool, dict) else None
-            if kind not in _OWN_TOOLS:
+            if not isinstance(kind, str) or kind not in _OWN_TOOLS:
                 apart = f"a tool of the type {str(kind)[:24]}"
         if apart is not None:
             raise self._unpriced(apart)
@@ -262,5 +262,5 @@ def _parts_elsewhere(body: Document) -> Iterator[str]:
             content = message.get("content")
             for part in content if isinstance(content, list) else ():
                 kind = part.get("type") if isinstance(part, dict) else None
-                if kind not in _TEXT_PARTS:
+                if not isinstance(kind, str) or kind not in _TEXT_PARTS:
                     yield f"a part of the type {str(kind)[:24]}"

@@ -44,7 +44,7 @@ def use_of(usage: object) -> tuple[TokenUse, bool] | None:
     total = count_of(usage.get("total_tokens"))
     output = count_of(usage.get("completion_tokens", usage.get("output_tokens")))
     if output is None and usage.keys().isdisjoint({"completion_tokens", "output_tokens"}):
-        output = 0 if given is not None and total in {given, None} else None  # embeddings
+        output = 0 if given is not None and total == given else None  # embeddings
     if given is None or output is None:
         return None
     details = _details(usage, "prompt_tokens_details", "input_tokens_details")
@@ -86,7 +86,7 @@ def said_in(document: Document) -> Document:
 
 def is_over(document: Document) -> bool:
     """Whether nothing is generated after it: a finish reason, the chunk that only brings the usage, the end of a response."""
-    if document.get("type") in _ENDS:
+    if _word(document.get("type")) in _ENDS:
         return True
     choices = document.get("choices")
     if not isinstance(choices, list):
@@ -98,7 +98,7 @@ def is_over(document: Document) -> bool:
 
 def bytes_of_text(document: Document) -> int:
     """How many bytes of text that a model wrote stand in *document*. No token is less than one byte."""
-    if document.get("type") in _DELTAS:
+    if _word(document.get("type")) in _DELTAS:
         return _bytes(document.get("delta"))
     choices = document.get("choices")
     if isinstance(choices, list):
@@ -111,6 +111,10 @@ def count_of(value: object) -> int | None:
     """*value* as a sane number of tokens, or None."""
     sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
     return value if sane and isinstance(value, int) else None
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _bytes(value: object) -> int:
