@@ -68,12 +68,12 @@ class BillingProvider:
     Attributes:
         fates: in order.
         bills: what it would send an invoice for; what it refused is not in it.
-        drip: seconds between the bytes of a slow answer.
+        drip: seconds between the pieces of a slow answer, of 50 bytes each.
     """
 
     fates: list[Fate] = field(default_factory=list)
     bills: list[Bill] = field(default_factory=list)
-    drip: float = 0.001
+    drip: float = 0.002
 
     def __call__(self, seen: Seen) -> Reply:
         fate: Fate = self.fates.pop(0) if self.fates else "well"
@@ -159,7 +159,7 @@ class _Chat:
             return events(*said[: len(said) // 2], cut=len(_bytes(said[: len(said) // 2])) - 9)
         if fate == "cut_after_usage":
             return events(*said, cut=len(_bytes(said)))
-        return events(*said, done=True, drip=drip if fate == "slow" else 0.0)
+        return events(*said, done=True, drip=drip if fate == "slow" else 0.0, piece=50)
 
     def _chunk(self, choices: list[Any], usage: Any) -> dict[str, Any]:
         return {
@@ -210,7 +210,7 @@ class _Responses:
         said.append({"type": "response.completed", "response": self.body})
         for number, event in enumerate(said):
             event["sequence_number"] = number
-        return events(*said, drip=drip if self.bill.fate == "slow" else 0.0)
+        return events(*said, drip=drip if self.bill.fate == "slow" else 0.0, piece=50)
 
 
 def _bytes(documents: list[dict[str, Any]]) -> bytes:

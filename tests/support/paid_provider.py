@@ -28,7 +28,8 @@ class Reply:
         chunked: whether the body is framed so that a cut is noticed; else by `content-length`.
         cut: bytes of the body after which the connection is closed; None: none.
         hang: bytes of the body after which nothing more comes until the client leaves; -1: not even the head.
-        drip: seconds between the bytes of the body.
+        drip: seconds between the pieces of the body.
+        piece: bytes of one.
     """
 
     status: int | None = 200
@@ -38,6 +39,7 @@ class Reply:
     cut: int | None = None
     hang: int | None = None
     drip: float = 0.0
+    piece: int = 1
 
     @property
     def content(self) -> bytes:
@@ -111,7 +113,7 @@ class Provider:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"HTTP/1.1 {reply.status} X\r\n{lines}{framing}\r\nconnection: close\r\n\r\n".encode())
         stop = next((at for at in (reply.cut, reply.hang) if at is not None), None)
-        pieces = [content[:stop]] if not reply.drip else [bytes([one]) for one in content[:stop]]
+        pieces = [content[:stop]] if not reply.drip else _pieces(content[:stop], reply.piece)
         for piece in pieces:
             if piece:
                 writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" if reply.chunked else piece)
@@ -126,6 +128,10 @@ class Provider:
     async def _until_left(self, reader: asyncio.StreamReader) -> None:
         if await reader.read(1) == b"":
             self.left.set()
+
+
+def _pieces(content: bytes, size: int) -> list[bytes]:
+    return [content[start : start + size] for start in range(0, len(content), size)]
 
 
 @contextlib.asynccontextmanager
@@ -162,7 +168,7 @@ class Books:
     envelope: Envelope
 
     async def entries(self) -> list[Entry]:
-        return list(await self.ledger.entries())
+        return list(await self.ledger.entries(limit=100_000))
 
     async def open_calls(self) -> int:
         return sum(not hold.envelope for hold in await self.ledger.open_holds())
