@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from prodkit.metering.clients.sse import EventReader, EventTooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from typing import Any
 
     import httpx
@@ -83,15 +83,23 @@ class AnswerBody:
         account: None where nothing is to be read along.
         most_bytes: decoded; beyond it reading fails.
         pumps: where it is read on when it is abandoned; None: it is aborted then.
+        ended: told when the account has ended.
     """
 
     def __init__(
-        self, response: httpx.Response, account: Account | None, most_bytes: int, pumps: Pumps | None = None
+        self,
+        response: httpx.Response,
+        account: Account | None,
+        most_bytes: int,
+        *,
+        pumps: Pumps | None = None,
+        ended: Callable[[AnswerBody], None] | None = None,
     ) -> None:
         self._response = response
         self._account = account
         self._most_bytes = most_bytes
         self._pumps = pumps if account is not None else None
+        self._tell = ended
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._events = EventReader() if kind == "text/event-stream" else None
         self._whole = bytearray()
@@ -177,6 +185,8 @@ class AnswerBody:
                 self._read_rest(account)
                 await account.end(complete=self._complete)
         finally:
+            if self._tell is not None:
+                self._tell(self)
             await self._response.aclose()
 
     def _read_along(self, chunk: bytes) -> None:

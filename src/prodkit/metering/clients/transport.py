@@ -86,6 +86,8 @@ class MeteredTransport(AsyncBaseTransport):
         self._drains = on_abandon == "drain"
         self._closes_inner = closes_inner
         self._later: dict[str, tuple[CallLike, Charge]] = {}
+        # Not weak: an answer that was dropped without a word has to be ended by somebody.
+        self._open: set[AnswerBody] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,9 +116,11 @@ class MeteredTransport(AsyncBaseTransport):
         return self._answer(request, AnswerBody(response, account, self._most_body_bytes), response)
 
     async def aclose(self) -> None:
-        """Give up the run. What is read on is waited for, within its bounds; what was accepted and never seen to end may still
-        be billed.
+        """Give up the run. Answers that nobody has closed are abandoned; what is read on is waited for, within its bounds; what
+        was accepted and never seen to end may still be billed.
         """
+        for body in list(self._open):
+            await body.aclose()
         await self._pumps.wait()
         while self._later:
             _, (call, _) = self._later.popitem()
@@ -191,7 +195,11 @@ class MeteredTransport(AsyncBaseTransport):
                 note(accepted=True)
                 account = Settling(self._envelope, call, sending.quote, self.remember)
                 pumps = self._pumps if self._drains else None
-                return AnswerBody(response, account, self._most_body_bytes, pumps), response
+                body = AnswerBody(
+                    response, account, self._most_body_bytes, pumps=pumps, ended=self._open.discard
+                )
+                self._open.add(body)
+                return body, response
             status, headers = response.status_code, response.headers
             is_refused = refused(status, headers)
             note(accepted=not is_refused, again=is_busy(status, headers), after=headers.get("retry-after"))
