@@ -42,7 +42,7 @@ async def test_calls_at_once_do_not_race_past_the_budget() -> None:
 async def test_a_hold_is_not_cut_down_to_what_is_left() -> None:
     """#26845: a call that may cost more than is left does not leave, even if it would have turned out cheap."""
     async with scene(amount_nano=10**6) as one:
-        with pytest.raises((EnvelopeExhaustedError, openai.APIConnectionError)):
+        with pytest.raises(EnvelopeExhaustedError):
             await one.ask()
         assert (one.wire.seen, await one.entries()) == ([], [])
 
@@ -58,7 +58,7 @@ async def test_a_call_that_fits_exactly_is_let_through() -> None:
         stream = await one.client.chat.completions.create(model="m-1", messages=QUESTION, stream=True)
         await stream.close()
     async with scene(amount_nano=held - 1) as one:
-        with pytest.raises((EnvelopeExhaustedError, openai.APIConnectionError)):
+        with pytest.raises(EnvelopeExhaustedError):
             await one.client.chat.completions.create(model="m-1", messages=QUESTION, stream=True)
 
 
@@ -84,7 +84,7 @@ async def test_a_ledger_that_is_away_stops_what_costs() -> None:
 
     async with provider(Reply(body={})) as wire, books(ledger=Away()) as ours:
         client = metered_openai(ours.envelope, api_key="k", prices=FLAT, base_url=f"{wire.url}/v1")
-        with pytest.raises((Problem, openai.APIConnectionError)):
+        with pytest.raises(Problem):
             await client.chat.completions.create(model="m", messages=QUESTION)
         assert wire.seen == []
         await client.close()
@@ -170,7 +170,7 @@ async def test_parts_are_not_counted_twice(fate: Any) -> None:
 async def test_other_endpoints_are_no_way_around(path: str) -> None:
     """#38176: what has no tariff does not leave."""
     async with scene() as one:
-        with pytest.raises((UnpricedError, openai.APIConnectionError)):
+        with pytest.raises(UnpricedError):
             await one.client.post(path, cast_to=object, body={"model": "m-1"})
         assert one.wire.seen == []
 
@@ -197,7 +197,7 @@ async def test_the_sdk_does_not_repeat_what_may_be_billed() -> None:
 async def test_an_unknown_model_is_neither_free_nor_somebody_else(model: str) -> None:
     """PR #35914, #25874, #27463, headroom#3732: it is refused before anything leaves, and a counter says so."""
     async with scene() as one:
-        with pytest.raises((UnpricedError, openai.APIConnectionError)):
+        with pytest.raises(UnpricedError):
             await one.ask(model=model)
         assert (one.wire.seen, await one.entries()) == ([], [])
         assert unpriced(one.ours.meter) == {"openai": 1}
@@ -219,7 +219,7 @@ async def test_labels_of_the_unpriced_are_bounded() -> None:
     async with scene() as one:
         for number in range(300):
             one.ours.envelope.unpriced(f"p{number}")
-        with pytest.raises((UnpricedError, openai.APIConnectionError)):
+        with pytest.raises(UnpricedError):
             await one.client.post("http://127.0.0.1:1/chosen-by-a-stranger", cast_to=object)
         counted = unpriced(one.ours.meter)
         assert len(counted) <= 201
