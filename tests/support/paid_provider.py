@@ -145,7 +145,9 @@ async def provider(answer: Callable[[Seen], Reply] | Reply) -> AsyncIterator[Pro
         assert task is not None
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        await state.serve(reader, writer)
+        # asyncio's own callback asks a task that was cancelled for its exception, and logs that it has none.
+        with contextlib.suppress(asyncio.CancelledError):
+            await state.serve(reader, writer)
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     state.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

