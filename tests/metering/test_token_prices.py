@@ -30,12 +30,8 @@ GENAI = GenaiTokenPrices(now=lambda: datetime(2026, 11, 22, 12, tzinfo=UTC))
 
 
 def book(**prices: str) -> BookTokenPrices:
-    lines = [
-        Price("p", f"m.{kind}", "token", price, per=1_000_000) for kind, price in prices.items()
-    ]
-    return BookTokenPrices(
-        PriceBook(lines, version="b-1", captured=date(2026, 11, 22), source="the tests")
-    )
+    lines = [Price("p", f"m.{kind}", "token", price, per=1_000_000) for kind, price in prices.items()]
+    return BookTokenPrices(PriceBook(lines, version="b-1", captured=date(2026, 11, 22), source="the tests"))
 
 
 def test_each_token_is_in_one_line() -> None:

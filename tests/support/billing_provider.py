@@ -38,6 +38,7 @@ Fate = Literal[
 # Nano-USD for one token: input, cached input, cache write, output.
 MODELS = {"m-1": (2000, 500, 2500, 8000), "m-2": (4000, 1000, 5000, 16000)}
 OTHER = "m-2"
+REFUSALS: dict[Fate, int] = {"busy": 429, "refused": 400, "unavailable": 503}
 TEXT = "The nearest enclosing scope is meant, and the global one never is."
 WORDS = TEXT.split(" ")
 
@@ -77,12 +78,8 @@ class BillingProvider:
 
     def __call__(self, seen: Seen) -> Reply:
         fate: Fate = self.fates.pop(0) if self.fates else "well"
-        if fate == "busy":
-            return Reply(429, {"error": {"message": "busy"}}, {"retry-after": "0"})
-        if fate == "refused":
-            return Reply(400, {"error": {"message": "no"}})
-        if fate == "unavailable":
-            return Reply(503, {"error": {"message": "later"}}, {"retry-after": "0"})
+        if fate in REFUSALS:
+            return Reply(REFUSALS[fate], {"error": {"message": "no"}}, {"retry-after": "0"})
         bill = self._bill(fate, seen)
         self.bills.append(bill)
         if fate == "accepted_then_502":
@@ -183,7 +180,13 @@ class _Responses:
             "total_tokens": bill.input + bill.output,
         }
         part = {"type": "output_text", "text": TEXT, "annotations": []}
-        message = {"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": [part]}
+        message = {
+            "type": "message",
+            "id": "m",
+            "role": "assistant",
+            "status": "completed",
+            "content": [part],
+        }
         self.body: dict[str, Any] = {
             "id": "resp_1",
             "object": "response",
@@ -203,8 +206,7 @@ class _Responses:
     def stream(self, drip: float) -> Reply:
         begun = {**self.body, "status": "in_progress", "output": [], "usage": None}
         said: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
-        for word in WORDS:
-            said.append({"type": "response.output_text.delta", "delta": f"{word} "})
+        said += [{"type": "response.output_text.delta", "delta": f"{word} "} for word in WORDS]
         if self.bill.fate == "cut":
             return events(*said[: len(said) // 2], cut=len(_bytes(said[: len(said) // 2])) - 9)
         said.append({"type": "response.completed", "response": self.body})
@@ -221,9 +223,7 @@ def book_text(*models: str) -> str:
     """The prices of *models* as an operator writes them down, by the SKUs of `BookTokenPrices`."""
     lines = ['version = "house-1"', "captured = 2026-11-22", 'source = "the tests"', 'provider = "openai"']
     for model in models:
-        for kind, nano in zip(
-            ("input", "cached_input", "cache_write", "output"), MODELS[model], strict=True
-        ):
+        for kind, nano in zip(("input", "cached_input", "cache_write", "output"), MODELS[model], strict=True):
             price = f"{nano // 1000}.{nano % 1000:03}"  # nano-USD for one token, as USD for a million
             lines += ["[[price]]", f'sku = "{model}.{kind}"', 'unit = "token"', f'price_usd = "{price}"']
             lines.append("per = 1_000_000")

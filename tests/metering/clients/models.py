@@ -44,7 +44,9 @@ class Scene:
         """One more client of the same envelope."""
         return _client(self.ours, self.wire.url, **options)
 
-    async def ask(self, how: str = "chat", *, stream: bool = False, model: str = "m-1", **options: Any) -> str:
+    async def ask(
+        self, how: str = "chat", *, stream: bool = False, model: str = "m-1", **options: Any
+    ) -> str:
         """Make one call with the SDK and read its answer to the end; what was said."""
         if how == "embeddings":
             await self.client.embeddings.create(model=model, input="some words", encoding_format="float")
@@ -55,11 +57,7 @@ class Scene:
         }
         create, given = calls[how]
         answer = await create(model=model, stream=stream, **given, **options)
-        said = []
-        if stream:
-            async for piece in answer:
-                said.append(str(piece))
-        return "".join(said)
+        return "".join([str(piece) async for piece in answer]) if stream else ""
 
     async def entries(self) -> list[Entry]:
         """What the ledger says once the run is over: nothing is open, and what costs something stands there."""

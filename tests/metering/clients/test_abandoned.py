@@ -62,7 +62,8 @@ async def test_an_aborted_stream_is_charged_by_what_came(pieces: int) -> None:
 @pytest.mark.parametrize("fate", ["well", "slow", "reasoned"])
 async def test_cancelled_at_every_wait(way: Any, fate: Any) -> None:
     """At whatever await of a streamed call its task is cancelled: one line for each bill, exact where it was drained, flagged
-    and covering where it was not, and no hold stays open."""
+    and covering where it was not, and no hold stays open.
+    """
     at = 0
     async with scene(on_abandon=way, amount_nano=10**13) as one:
         while True:
@@ -129,7 +130,12 @@ async def test_an_answer_nobody_waits_for_is_drained_too() -> None:
 @pytest.mark.parametrize("bound", ["seconds", "bytes"])
 async def test_a_pump_is_bounded(bound: str) -> None:
     """A provider that never ends does not keep a task, a connection and memory for ever."""
-    endless = Reply(body=b"data: {}\n\n" * 20_000, headers={"content-type": "text/event-stream"}, chunked=True, hang=150_000)
+    endless = Reply(
+        body=b"data: {}\n\n" * 20_000,
+        headers={"content-type": "text/event-stream"},
+        chunked=True,
+        hang=150_000,
+    )
     async with provider(endless) as wire, books() as ours:
         pool = open_pool(wire.url)
         transport = MeteredTransport(

@@ -38,9 +38,7 @@ async def test_busy_is_asked_again_and_charged_once() -> None:
         assert len({entry.hold for entry in every}) == 3
 
 
-@pytest.mark.parametrize(
-    "fate", ["accepted_then_502", "accepted_then_silent", "cut", "refused"]
-)
+@pytest.mark.parametrize("fate", ["accepted_then_502", "accepted_then_silent", "cut", "refused"])
 async def test_what_may_be_billed_is_not_repeated(fate: Any) -> None:
     """Nor is what would be refused again."""
     async with scene(fate, "well") as one:

@@ -166,7 +166,9 @@ async def test_parts_are_not_counted_twice(fate: Any) -> None:
         assert entry.amount_nano == bill.nano
 
 
-@pytest.mark.parametrize("path", ["/completions", "/images/generations", "/audio/speech", "/batches", "/files"])
+@pytest.mark.parametrize(
+    "path", ["/completions", "/images/generations", "/audio/speech", "/batches", "/files"]
+)
 async def test_other_endpoints_are_no_way_around(path: str) -> None:
     """#38176: what has no tariff does not leave."""
     async with scene() as one:

@@ -18,6 +18,8 @@ from prodkit.stores.sqlite_ledger import SqliteLedger
 from tests.support.billing_provider import BillingProvider
 from tests.support.paid_provider import Seen, provider
 
+ROOT = Path(__file__).resolve().parents[3]
+
 pytestmark = [
     pytest.mark.process,
     pytest.mark.skipif(os.name != "posix", reason="SIGKILL is one of POSIX"),
@@ -56,7 +58,8 @@ asyncio.run(main())
 @pytest.mark.parametrize(("way", "pieces"), [("abort", 25), ("drain", 1)])
 async def test_a_killed_worker_loses_nothing(tmp_path: Path, way: str, pieces: int) -> None:
     """SIGKILL with four streams under way: two are settled to the token, each of the four is charged once they are overdue, and
-    what was never sent comes back."""
+    what was never sent comes back.
+    """
     theirs = BillingProvider([])
     asked = 0
 
@@ -67,7 +70,7 @@ async def test_a_killed_worker_loses_nothing(tmp_path: Path, way: str, pieces: i
         return theirs(seen)
 
     source = Path(prodkit.__path__[0]).parent
-    root = Path(__file__).resolve().parents[3]
+    root = ROOT
     path = tmp_path / "app.db"
     theirs.drip = 0.05
     async with provider(answer) as wire:

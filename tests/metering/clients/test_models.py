@@ -194,7 +194,9 @@ def test_a_running_total_of_a_cut_stream_is_the_least() -> None:
     assert charge.estimated
 
 
-@pytest.mark.parametrize("document", [{"usage": 7}, {"model": 7}, {"choices": [7]}, {"choices": 7}, {"response": 7}, {}])
+@pytest.mark.parametrize(
+    "document", [{"usage": 7}, {"model": 7}, {"choices": [7]}, {"choices": 7}, {"response": 7}, {}]
+)
 def test_nonsense_is_read_without_harm(document: Any) -> None:
     """It says nothing, and the rest still counts."""
     charge, _ = verdict_of(document, {"usage": {"prompt_tokens": 1, "completion_tokens": 1}})

@@ -50,12 +50,18 @@ async def test_each_thing_in_a_request_is_charged() -> None:
     async with asking(Reply(body={"pages_read": 2})) as (client, ours, _):
         await client.post("/v2/scans", json={"pages": ["a", "b", "c"]})
         [entry] = await ours.entries()
-        assert (entry.amount_nano, entry.units, entry.estimated) == (2 * PAGE, {"requests": 1, "page": 2}, False)
+        assert (entry.amount_nano, entry.units, entry.estimated) == (
+            2 * PAGE,
+            {"requests": 1, "page": 2},
+            False,
+        )
         told = {name: entry.attributes[name] for name in ("provider", "sku", "price_book")}
         assert told == {"provider": "scans", "sku": "page", "price_book": "scans-1"}
 
 
-@pytest.mark.parametrize("said", [{}, {"pages_read": "2"}, {"pages_read": -1}, {"pages_read": True}, {"pages_read": None}])
+@pytest.mark.parametrize(
+    "said", [{}, {"pages_read": "2"}, {"pages_read": -1}, {"pages_read": True}, {"pages_read": None}]
+)
 async def test_an_answer_that_does_not_say_is_charged_as_asked(said: Any) -> None:
     """And flagged."""
     async with asking(Reply(body=said)) as (client, ours, _):
@@ -81,7 +87,9 @@ async def test_a_fixed_price_needs_no_answer(cut: int | None, estimated: bool) -
         assert await ours.closed() == [("settled", JOB, estimated)]
 
 
-@pytest.mark.parametrize(("status", "kind", "amount"), [(429, "settled", 0), (404, "settled", 0), (500, "presumed", JOB)])
+@pytest.mark.parametrize(
+    ("status", "kind", "amount"), [(429, "settled", 0), (404, "settled", 0), (500, "presumed", JOB)]
+)
 async def test_failures_are_charged_as_everywhere(status: int, kind: str, amount: int) -> None:
     """Refused is free, unknown is presumed."""
     async with asking(Reply(status, {})) as (client, ours, _):

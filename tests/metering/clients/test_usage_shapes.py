@@ -159,8 +159,10 @@ def test_never_less_than_was_said(usage: Any) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["choices", "delta", "usage", "type", "content", "output"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["choices", "delta", "usage", "type", "content", "output"]), inner)
+    ),
     max_leaves=12,
 )
 
