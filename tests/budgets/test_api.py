@@ -80,7 +80,8 @@ def test_a_caller_sees_its_own_budgets():
         "spent_usd": "0.000004",
         "held_usd": "0",
         "remaining_usd": "0.000006",
-        "resets_at": None,
+        "hard": True,
+        **dict.fromkeys(("unit", "limit", "spent", "held", "remaining", "resets_at")),
     }
     assert own["resets_at"].endswith("T00:00:00Z")
     assert day < made.clock.wall() < day + 86_400

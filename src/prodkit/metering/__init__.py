@@ -18,10 +18,14 @@ from pydantic import Field
 from prodkit.core.events import CostCharged, CostUnpriced
 from prodkit.core.exceptions import SettingsError, SettingsFault, StoreUnavailableError
 from prodkit.core.features import FeatureSettings, HealthCheck, Parts
+from prodkit.core.notices import NoticeSink
 from prodkit.core.owners import owner_of
+from prodkit.metering.alerts import THRESHOLD_REACHED, AlertTeller
 from prodkit.metering.calls import Call
 from prodkit.metering.envelope import Envelope, EnvelopeExhaustedError
 from prodkit.metering.meter import Meter
+from prodkit.metering.operation import Operation
+from prodkit.metering.outage import OnLedgerError, ToleratesOutages
 from prodkit.metering.pricing import Price, PriceBook, UnpricedError
 from prodkit.metering.refusals import (
     BUDGET_EXCEEDS_LIMIT,
@@ -29,6 +33,8 @@ from prodkit.metering.refusals import (
     BUDGET_RESERVED,
     REFUSAL_RESPONSES,
 )
+from prodkit.metering.route import CurrentEnvelope, metered, usage_event
+from prodkit.metering.standing import Standing, degrade
 from prodkit.metering.token_prices import (
     BookTokenPrices,
     ChainedTokenPrices,
@@ -52,9 +58,11 @@ __all__ = [
     "BUDGET_EXHAUSTED",
     "BUDGET_RESERVED",
     "REFUSAL_RESPONSES",
+    "THRESHOLD_REACHED",
     "BookTokenPrices",
     "Call",
     "ChainedTokenPrices",
+    "CurrentEnvelope",
     "Envelope",
     "EnvelopeExhaustedError",
     "FlatTokenPrices",
@@ -62,13 +70,20 @@ __all__ = [
     "Meter",
     "Metering",
     "MeteringSettings",
+    "OnLedgerError",
+    "Operation",
     "Price",
     "PriceBook",
+    "Standing",
     "TokenPrices",
     "TokenRates",
     "TokenUse",
+    "ToleratesOutages",
     "UnpricedError",
+    "degrade",
+    "metered",
     "owner_of",
+    "usage_event",
     "usage_router",
 ]
 
@@ -107,9 +122,23 @@ class MeteringSettings(FeatureSettings):
         Field(
             ge=0.1,
             le=600,
-            description="How often each process looks for such money. Default 5.",
+            description="How often each process looks for such money, and for alerts of budgets to tell. Default 5.",
         ),
     ] = 5.0
+    response_headers: Annotated[
+        bool,
+        Field(
+            description="Whether callers are told what a request cost, and what is left of their own budget: X-Cost-USD, "
+            "X-Cost-Estimated, X-Budget-Scope, -Limit-USD, -Remaining-USD and -Reset. Default true.",
+        ),
+    ] = True
+    on_store_error: Annotated[
+        OnLedgerError,
+        Field(
+            description="While the ledger does not answer, and where no budget applies: `deny` begins nothing that costs money "
+            "(503), `allow` begins it and writes it down later. Budgets have an `on_store_error` of their own. Default deny.",
+        ),
+    ] = "deny"
 
 
 class Metering:
@@ -117,7 +146,7 @@ class Metering:
 
     The ledger is the one of *store*, else the `LedgerStore` that a feature provides, else this process's memory. Nothing
     runs, and no price is read, before the first envelope; only where budgets are set and the ledger is shared, what dead
-    processes held is looked for from the start.
+    processes held is looked for from the start. Where budgets are set, their alerts are told.
 
     Raises:
         SettingsError: a setting is impossible, or the price book cannot be read.
@@ -132,6 +161,8 @@ class Metering:
         price_book: Path | str | None = None,
         lease_seconds: float = 60.0,
         reap_interval_seconds: float = 5.0,
+        response_headers: bool = True,
+        on_store_error: OnLedgerError = "deny",
     ) -> None:
         self.settings = MeteringSettings.of(
             "Metering",
@@ -139,6 +170,8 @@ class Metering:
             price_book=price_book,
             lease_seconds=lease_seconds,
             reap_interval_seconds=reap_interval_seconds,
+            response_headers=response_headers,
+            on_store_error=on_store_error,
         )
         prices = None
         if self.settings.price_book is not None:
@@ -147,6 +180,8 @@ class Metering:
             prices=prices,
             lease_seconds=self.settings.lease_seconds,
             reap_interval_seconds=self.settings.reap_interval_seconds,
+            response_headers=self.settings.response_headers,
+            on_store_error=self.settings.on_store_error,
         )
         self.provides: Sequence[object] = (self.meter, self.meter.tally)
 
@@ -171,6 +206,8 @@ class Metering:
             _refuse_many_workers()
         self.meter.bind(ledger, kit.clock, resolver=resolver, emit=kit.emit, failed=kit.failed)
 
+        alerts = None if resolver is None else self._alerts(kit, ledger, resolver)
+
         @asynccontextmanager
         async def lifespan() -> AsyncIterator[None]:
             try:
@@ -178,8 +215,12 @@ class Metering:
                     await _look_at(own.ledger)
                 if resolver is not None and shared:
                     self.meter.keeper.start()
+                if alerts is not None:
+                    alerts.start()
                 yield
             finally:
+                if alerts is not None:
+                    await alerts.aclose()
                 await self.meter.aclose()
                 if own is not None:
                     await own.aclose()
@@ -190,6 +231,20 @@ class Metering:
             observers=[(event, self.meter.tally.observe) for event in (CostCharged, CostUnpriced)],
             lifespan=lifespan,
             health_checks=[check] if shared else (),
+        )
+
+    def _alerts(self, kit: Kit, ledger: LedgerStore, resolver: BudgetResolver) -> AlertTeller:
+        tally = self.meter.tally
+        return AlertTeller(
+            ledger,
+            sinks=kit.all(NoticeSink),  # type: ignore[type-abstract] # looked for by protocol
+            resolver=resolver,
+            emit=kit.emit,
+            counted=tally.alerted,
+            given_up=tally.gave_up,
+            on_failure=self.meter.keeper.failed,
+            failed=kit.failed,
+            interval_seconds=self.settings.reap_interval_seconds,
         )
 
 

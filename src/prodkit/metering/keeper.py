@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from weakref import WeakSet
@@ -92,6 +92,9 @@ class Watched(Protocol):
     def open_ids(self) -> list[str]:
         """Holds whose leases have to be extended."""
 
+    def open_states(self) -> Mapping[str, int]:
+        """How many of them are in which state."""
+
 
 class Keeper:
     """Keeps the holds of this process alive while they live, and closes those nobody keeps.
@@ -124,6 +127,7 @@ class Keeper:
         # Weak: an envelope that nobody can close any more loses its lease, as if its process had died.
         self._watched: WeakSet[Watched] = WeakSet()
         self._unfinished: deque[Unfinished] = deque()
+        self._open_holds: dict[str, int] = {}
         self._is_behind = False
         self._retry_seconds = _FIRST_RETRY_SECONDS
         self._extended_at = self._reaped_at = clock.monotonic()
@@ -135,6 +139,22 @@ class Keeper:
     def unfinished(self) -> int:
         """How many verbs the ledger has not heard yet."""
         return len(self._unfinished)
+
+    @property
+    def open_holds(self) -> dict[str, int]:
+        """How many envelopes and calls were open here at the last round; read by other threads."""
+        return self._open_holds
+
+    def _count_open(self) -> None:
+        count = Counter({"held": 0, "dispatched": 0})
+        for watched in list(self._watched):
+            count.update(watched.open_states())
+        self._open_holds = dict(count)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much waits for the ledger that nothing should be begun that has to wait too."""
+        return len(self._unfinished) >= MAX_UNFINISHED // 2
 
     @property
     def is_running(self) -> bool:
@@ -222,6 +242,7 @@ class Keeper:
     async def beat(self) -> None:
         """One round: say what was lost, extend, reap; each as far as the ledger answers."""
         now = self._monotonic()
+        self._count_open()
         await self._guarded("retry", self._finish())
         if now - self._extended_at >= self._lease_seconds / 3:
             await self._guarded("extend", self._extend(now))
