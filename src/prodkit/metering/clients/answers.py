@@ -147,8 +147,8 @@ class AnswerBody:
                     await self._waiting
                 while self._account is not None and not self._ended and self._seen < most:
                     await self._step()
-        except Exception:  # noqa: BLE001, S110  the other side failed, whoever asked is gone: it ends here, incomplete
-            pass
+        except Exception:  # noqa: BLE001  the other side failed, or took too long, and whoever asked is gone
+            self._broken = True
         finally:
             self._waiting = None
             await self._finish()
