@@ -7,8 +7,9 @@ import contextlib
 import openai
 import pytest
 
+from prodkit.metering import TokenUse
 from prodkit.metering.clients import retrying
-from tests.metering.clients.models import MOST_OUTPUT, Scene, line_of, scene
+from tests.metering.clients.models import MOST_OUTPUT, Scene, house_prices, line_of, scene
 from tests.support.billing_provider import MODELS, Bill, Fate
 
 EXACT: list[Fate] = [
@@ -133,3 +134,15 @@ async def test_a_served_model_is_priced_by_its_own_name() -> None:
 
 async def _at_once(_seconds: float) -> None:
     return None
+
+
+async def test_the_day_can_be_priced_again() -> None:
+    """From model and units alone, at the prices that its lines name: to the nano-USD, estimates included."""
+    fates = [*EXACT, "no_usage", "cut"]
+    async with scene(*fates) as one:
+        await ask_all(one, len(fates), "chat", stream=True)
+        for entry in await one.entries():
+            counts = {name: count for name, count in entry.units.items() if name != "requests"}
+            rates = house_prices().rates("openai", entry.attributes["model"])
+            assert rates.version == entry.attributes["price_book"]
+            assert rates.cost(TokenUse(**{"input_tokens": 0, **counts})) == entry.amount_nano
