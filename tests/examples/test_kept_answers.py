@@ -14,8 +14,8 @@ from examples.research_agents.upstream import KEPT, Found, Upstream, UpstreamErr
 from prodkit.core.identity import Principal
 from prodkit.metering import AnswerCache, PriceBook
 from prodkit.stores.memory_cache import MemoryCacheStore
-from tests.examples.spending.provider import Provider, Reply, Seen, books, provider, settings_for
-from tests.support.research import bearer
+from tests.support.paid_provider import Provider, Reply, Seen, books, provider
+from tests.support.research import bearer, settings_for
 
 PRICES = PriceBook.load("parallel")
 FAST = 1_000_000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import httpx
 from parallel import AsyncParallel
 
-from examples.research_agents.spending import EnvelopeLike, ParallelTariff, metered_client, open_pool
+from prodkit.metering.clients import EnvelopeLike, ParallelTariff, metered_client, open_pool
 
 from .kept import Keeping, KeptRun
 from .run import ParallelRun

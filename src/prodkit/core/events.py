@@ -19,6 +19,7 @@ __all__ = [
     "CallbackFailed",
     "CostCharged",
     "CostSaved",
+    "CostUnpriced",
     "RequestFailed",
     "RequestFinished",
 ]
@@ -156,6 +157,19 @@ class CostCharged:
         self.units = units
         self.attributes = attributes
         self.overrun_nano = overrun_nano
+
+
+class CostUnpriced:
+    """Something has no price: it was refused before it left, or it came back and another price had to do.
+
+    Attributes:
+        provider: who was to be paid.
+    """
+
+    __slots__ = ("provider",)
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
 
 
 class BudgetAlert:

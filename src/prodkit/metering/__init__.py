@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from prodkit.core.events import CostCharged, CostSaved
+from prodkit.core.events import CostCharged, CostSaved, CostUnpriced
 from prodkit.core.exceptions import SettingsError, SettingsFault, StoreUnavailableError
 from prodkit.core.features import FeatureSettings, HealthCheck, Parts
 from prodkit.core.notices import NoticeSink
@@ -38,6 +38,14 @@ from prodkit.metering.refusals import (
 )
 from prodkit.metering.route import CurrentEnvelope, metered, usage_event
 from prodkit.metering.standing import Standing, degrade
+from prodkit.metering.token_prices import (
+    BookTokenPrices,
+    ChainedTokenPrices,
+    FlatTokenPrices,
+    TokenPrices,
+    TokenRates,
+    TokenUse,
+)
 from prodkit.metering.usage import IsKnown, usage_router
 from prodkit.stores.ledger import BudgetResolver, LedgerStore
 from prodkit.stores.memory_ledger import MemoryLedger
@@ -56,10 +64,13 @@ __all__ = [
     "THRESHOLD_REACHED",
     "Answer",
     "AnswerCache",
+    "BookTokenPrices",
     "Call",
+    "ChainedTokenPrices",
     "CurrentEnvelope",
     "Envelope",
     "EnvelopeExhaustedError",
+    "FlatTokenPrices",
     "IsKnown",
     "Meter",
     "Metering",
@@ -71,6 +82,9 @@ __all__ = [
     "Question",
     "Receipt",
     "Standing",
+    "TokenPrices",
+    "TokenRates",
+    "TokenUse",
     "ToleratesOutages",
     "UnpricedError",
     "answer_key",
@@ -222,7 +236,7 @@ class Metering:
         # Without budgets, an application that cannot write down what it spends can still do what costs nothing.
         check = HealthCheck(name="ledger", check=ledger.check, critical=resolver is not None)
         return Parts(
-            observers=[(event, self.meter.tally.observe) for event in (CostCharged, CostSaved)],
+            observers=[(event, self.meter.tally.observe) for event in (CostCharged, CostSaved, CostUnpriced)],
             lifespan=lifespan,
             health_checks=[check] if shared else (),
         )

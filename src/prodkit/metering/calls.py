@@ -91,7 +91,7 @@ class Call:
 
         Args:
             actual_nano: nano-USD, at least 0.
-            units: what was delivered, e.g. `{"sku_search": 1}`.
+            units: what was delivered, e.g. `{"search.fast": 1}`.
             estimated: whether the amount is our estimate, the provider having said nothing.
             attributes: what became known by the answer, e.g. the model that really served.
 

@@ -7,7 +7,7 @@ from collections import Counter
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final, Self
 
-from prodkit.core.events import CostCharged, CostSaved
+from prodkit.core.events import CostCharged, CostSaved, CostUnpriced
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.metering.calls import Call, clean
 from prodkit.metering.keeper import Unfinished, note_of
@@ -122,6 +122,10 @@ class Spending:
         if self._shown is not None:
             self._shown()
 
+    def unpriced(self, provider: str) -> None:
+        """Tell that something of *provider* has no price: a counter that should stand still."""
+        self._emit(CostUnpriced(provider))
+
     def show_by(self, shown: Callable[[], None] | None) -> None:
         """Have *shown* called after each charge."""
         self._shown = shown
@@ -207,6 +211,10 @@ class Envelope:
     def open_states(self) -> dict[str, int]:
         """How many of them are held, and how many dispatched."""
         return {} if self.is_closed else {"held": 1, "dispatched": len(self._open_calls)}
+
+    def unpriced(self, provider: str) -> None:
+        """See `Spending.unpriced`."""
+        self.spending.unpriced(provider)
 
     def left_of(self, unit: str) -> int | None:
         """What no call was drawn from yet of *unit*; None where the envelope does not bound it."""

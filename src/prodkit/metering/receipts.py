@@ -34,6 +34,9 @@ class Paying(Protocol):
     ) -> Call:
         """See `Envelope.call`."""
 
+    def unpriced(self, provider: str) -> None:
+        """See `Envelope.unpriced`."""
+
     def save(
         self,
         saved_nano: int,
@@ -78,6 +81,11 @@ class Receipt:
         call = await self._envelope.call(estimate_nano, attributes=attributes, units=units)
         self._calls.append(call)
         return call
+
+    def unpriced(self, provider: str) -> None:
+        """As `Envelope.unpriced`."""
+        if self._envelope is not None:
+            self._envelope.unpriced(provider)
 
     def paid(
         self,

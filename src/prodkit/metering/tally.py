@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from prodkit.core.events import CostSaved
+from prodkit.core.events import CostSaved, CostUnpriced
 from prodkit.core.features import Sample
 from prodkit.core.money import NANO_PER_USD
 
@@ -40,6 +40,7 @@ class Tally:
         self._failures: dict[str, int] = {}
         self._saved: dict[tuple[str, str, str], int] = {}
         self._answers: dict[tuple[str, str], int] = {}
+        self._unpriced: dict[str, int] = {}
         self._alerts: dict[tuple[str, str], int] = {}
         self._given_up: dict[str, int] = {}
         self._presumed = 0
@@ -52,10 +53,13 @@ class Tally:
         """Count how one question came to its answer; *policy* is the namespace of an `AnswerCache`."""
         _add(self._answers, (policy, outcome), (OTHER, outcome), 1)
 
-    def observe(self, event: CostCharged | CostSaved) -> None:
+    def observe(self, event: CostCharged | CostSaved | CostUnpriced) -> None:
         """Count one charge. A counter cannot go down: what is given back is counted by itself, as `credited`."""
         if isinstance(event, CostSaved):
             self._observe_saved(event)
+            return
+        if isinstance(event, CostUnpriced):
+            _add(self._unpriced, event.provider, OTHER, 1)
             return
         attributes = event.attributes
         kind = "credited" if event.amount_nano < 0 else event.kind
@@ -128,6 +132,10 @@ class Tally:
         for verb, count in self._failures.copy().items():
             text = "Verbs that the ledger did not answer in time, or refused as contradicting what it knows."
             yield Sample("prodkit_ledger_errors_total", {"verb": verb}, count, "counter", text)
+        for provider, count in self._unpriced.copy().items():
+            said = "Calls that were refused, or charged by another price, because they have none."
+            labels = {"provider": provider}
+            yield Sample("prodkit_cost_unpriced_total", labels, count, "counter", said)
         for (policy, percent), count in self._alerts.copy().items():
             text = "Budgets that reached this part of their limit, once in each window."
             labels = {"policy": policy, "percent": percent}
