@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from examples.research_agents.spending import ParallelTariff, metered_client, open_pool
-from tests.examples.spending.asking import (
+from prodkit.metering.clients import ParallelTariff, metered_client, open_pool
+from tests.metering.clients.asking import (
     LITE,
     PRICES,
     SPEED,
@@ -17,7 +17,7 @@ from tests.examples.spending.asking import (
     client_of,
     run_of,
 )
-from tests.examples.spending.provider import Reply, books, events, provider
+from tests.support.paid_provider import Reply, books, events, provider
 
 
 @pytest.mark.parametrize("cut", [0, 1, 30, 59, 60, 61, 100, None])

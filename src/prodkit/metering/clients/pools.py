@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
-import httpx
+from prodkit.core.extras import require
+from prodkit.metering.clients.transport import MeteredTransport
 
-from .quotes import Tariff
-from .transport import EnvelopeLike, MeteredTransport
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import httpx
+
+    from prodkit.metering.clients.accounts import EnvelopeLike
+    from prodkit.metering.clients.quotes import Tariff
+    from prodkit.metering.clients.transport import OnAbandon
 
 __all__ = ["metered_client", "open_pool"]
 
 # A run holds a handful of connections; the bound keeps a burst of runs from taking all file descriptors.
-_LIMITS: Final = httpx.Limits(max_connections=512, max_keepalive_connections=64, keepalive_expiry=5.0)
+_MOST_CONNECTIONS: Final = 512
+_MOST_IDLE: Final = 64
+_IDLE_SECONDS: Final = 5.0
 _CONNECT_SECONDS: Final = 5.0
 
 
@@ -24,10 +33,19 @@ def open_pool(base_url: str, *, trust_env: bool = True) -> httpx.AsyncHTTPTransp
     Args:
         base_url: where most requests go.
         trust_env: whether a proxy that the environment names for it is used; none can reach this machine's loopback.
+
+    Raises:
+        MissingExtraError: the extra `httpx` is not installed.
     """
-    return httpx.AsyncHTTPTransport(
-        limits=_LIMITS, proxy=_proxy_for(httpx.URL(base_url)) if trust_env else None
+    require("httpx", extra="httpx", purpose="open_pool")
+    import httpx  # noqa: PLC0415  an extra
+
+    limits = httpx.Limits(
+        max_connections=_MOST_CONNECTIONS,
+        max_keepalive_connections=_MOST_IDLE,
+        keepalive_expiry=_IDLE_SECONDS,
     )
+    return httpx.AsyncHTTPTransport(limits=limits, proxy=_proxy_for(base_url) if trust_env else None)
 
 
 def metered_client(
@@ -35,8 +53,10 @@ def metered_client(
     envelope: EnvelopeLike,
     tariffs: Sequence[Tariff],
     *,
-    timeout_seconds: float,
+    timeout_seconds: float = 60.0,
     attributes: Mapping[str, str] | None = None,
+    on_abandon: OnAbandon = "abort",
+    closes_pool: bool = False,
 ) -> httpx.AsyncClient:
     """A client for one run that can do nothing but what *tariffs* have a price for. It needs no closing.
 
@@ -46,9 +66,19 @@ def metered_client(
         tariffs: asked in order.
         timeout_seconds: for each wait for a byte, not for the whole.
         attributes: noted with every call, over those of the envelope.
+        on_abandon: see `MeteredTransport`.
+        closes_pool: whether closing the client closes *pool*; then close it.
+
+    Raises:
+        MissingExtraError: the extra `httpx` is not installed.
     """
+    transport = MeteredTransport(
+        pool, envelope, tariffs, attributes=attributes, on_abandon=on_abandon, closes_inner=closes_pool
+    )
+    import httpx  # noqa: PLC0415  an extra
+
     return httpx.AsyncClient(
-        transport=MeteredTransport(pool, envelope, tariffs, attributes=attributes),
+        transport=transport,
         timeout=httpx.Timeout(timeout_seconds, connect=min(_CONNECT_SECONDS, timeout_seconds)),
         # A proxy of the environment would be a transport of its own, beside the metered one.
         trust_env=False,
@@ -57,9 +87,10 @@ def metered_client(
     )
 
 
-def _proxy_for(url: httpx.URL) -> str | None:
+def _proxy_for(url: str) -> str | None:
     """The proxy that the environment names for *url*, or None."""
-    if urllib.request.proxy_bypass(url.host):
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
         return None
     proxies = urllib.request.getproxies()
-    return proxies.get(url.scheme) or proxies.get("all")
+    return proxies.get(parts.scheme) or proxies.get("all")

@@ -1,14 +1,27 @@
-"""What a request may cost, and how its answer says what it did cost."""
+"""What a request may cost, and how its answer says what it did cost: the nouns of tariffs. Nothing here needs httpx."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
+from urllib.parse import urlsplit
 
-import httpx
-
-__all__ = ["FREE", "Charge", "Free", "Later", "Outgoing", "Quote", "Reading", "Tariff", "Watch", "refused"]
+__all__ = [
+    "FREE",
+    "Base",
+    "Charge",
+    "Document",
+    "Free",
+    "Later",
+    "Outgoing",
+    "Quote",
+    "Reading",
+    "Tariff",
+    "Watch",
+    "is_busy",
+    "refused",
+]
 
 Document: TypeAlias = Mapping[str, Any]  # Any: JSON that somebody else wrote; it is checked where it is read
 
@@ -19,15 +32,17 @@ class Charge:
 
     Attributes:
         amount_nano: nano-USD.
-        units: what was delivered, by SKU.
+        units: what was delivered, named as it is priced, so that it can be priced again; and `requests`.
         estimated: whether the other side did not say it, or not all of it.
         attributes: what became known by the answer, as names of the ledger.
+        unpriced: whether what was delivered has no price, so that another one had to do.
     """
 
     amount_nano: int
     units: Mapping[str, int] = field(default_factory=dict)
     estimated: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
+    unpriced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +78,14 @@ class Quote:
 
     Attributes:
         estimate_nano: the most it can cost.
-        attributes: provider, model and SKU, as names of the ledger.
+        units: the most it can deliver, as in `Charge`.
+        attributes: provider, model, SKU and the version of the prices, as names of the ledger.
         reading: reads its answer.
         body: the body to send instead of the given one, made with the id of the hold; None: the given one.
     """
 
     estimate_nano: int
+    units: Mapping[str, int]
     attributes: Mapping[str, str]
     reading: Reading
     body: Callable[[str], bytes] | None = None
@@ -101,13 +118,47 @@ class Outgoing:
 
     Attributes:
         method: in capitals.
-        url: complete.
+        url: complete, escaped as it is sent.
         body: decoded as JSON; None where it is no JSON object.
     """
 
     method: str
-    url: httpx.URL
+    url: str
     body: Document | None
+
+
+class Base:
+    """Where a provider is.
+
+    Args:
+        url: what the paths of its requests begin with, e.g. `https://api.example.com/v1`.
+
+    Raises:
+        ValueError: it is no http or https address.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._origin, path = _origin_of(url)
+        self._prefix = path.rstrip("/")
+
+    def path_of(self, url: str) -> str | None:
+        """The path of *url* below it, beginning with `/`; None if it is somewhere else."""
+        try:
+            origin, path = _origin_of(url)
+        except ValueError:
+            return None
+        if origin != self._origin or not path.startswith(f"{self._prefix}/"):
+            return None
+        return path.removeprefix(self._prefix)
+
+
+def _origin_of(url: str) -> tuple[tuple[str, str, int], str]:
+    parts = urlsplit(url)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    if default is None or not parts.hostname:
+        message = "not an http or https address"
+        raise ValueError(message)
+    return (parts.scheme, parts.hostname, parts.port or default), parts.path
 
 
 class Tariff(Protocol):
@@ -121,6 +172,8 @@ class Tariff(Protocol):
         """
 
 
+_TOO_MANY: Final = 429
+_UNAVAILABLE: Final = 503
 _UNKNOWN_4XX: Final = frozenset({408, 499})  # "you were too slow", said by something between us and the work
 
 
@@ -129,7 +182,16 @@ def refused(status: int, headers: Mapping[str, str]) -> bool:
 
     4xx does, but for 408 and 499. 503 does where it says when to come back: a proxy whose connection broke *after* the
     work was accepted also answers 503, without.
+
+    Args:
+        status: of the answer.
+        headers: of the answer, names in any case or in small letters.
     """
-    if status == httpx.codes.SERVICE_UNAVAILABLE:
+    if status == _UNAVAILABLE:
         return "retry-after" in headers or headers.get("x-should-retry") == "true"
-    return httpx.codes.is_client_error(status) and status not in _UNKNOWN_4XX
+    return 400 <= status < 500 and status not in _UNKNOWN_4XX
+
+
+def is_busy(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether a refusal may end by itself, so that asking again is worth something; see `refused`."""
+    return status in {_TOO_MANY, _UNAVAILABLE} and refused(status, headers)

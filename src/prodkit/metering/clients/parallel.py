@@ -8,27 +8,32 @@ Source: https://docs.parallel.ai/getting-started/pricing
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
-import httpx
-import structlog
+from prodkit.metering.clients.quotes import FREE, Base, Charge, Free, Later, Quote, Watch
+from prodkit.metering.pricing import UnpricedError
 
-from prodkit.metering import PriceBook, UnpricedError
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
-from .quotes import FREE, Charge, Document, Free, Later, Outgoing, Quote, Watch
+    from prodkit.metering.clients.quotes import Document, Outgoing
+    from prodkit.metering.pricing import PriceBook
 
-__all__ = ["ParallelTariff", "below"]
+__all__ = ["ParallelTariff"]
 
 PROVIDER: Final = "parallel"
 INCLUDED_RESULTS: Final = 10  # of a search
+REQUEST: Final = {"requests": 1}
 _CHAT_PATHS: Final = frozenset({"/chat/completions", "/v1/chat/completions", "/v1beta/chat/completions"})
 _RUN_PATH: Final = re.compile(r"/v1/tasks/runs/([A-Za-z0-9_.-]{1,200})(/result|/events|/input)?")
-_UNIT: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")  # the name of one
 _MOST_UNITS: Final = 1000  # of one request: above all that Parallel allows
 _BILLED_TASK: Final = {"completed": True, "failed": False, "cancelled": False}
-_log = structlog.get_logger("research")
+_EXTRA: Final = "search.additional_result"
+_PAGE: Final = "extract.url"
+LOGGER = logging.getLogger("prodkit.metering")
 
 
 class ParallelTariff:
@@ -41,7 +46,7 @@ class ParallelTariff:
 
     def __init__(self, prices: PriceBook, base_url: str) -> None:
         self._prices = prices
-        self._base = httpx.URL(base_url)
+        self._base = Base(base_url)
         self._by_path: dict[str, Callable[[Document], Quote]] = {
             "/v1/search": self._search,
             "/v1/extract": self._extract,
@@ -51,7 +56,7 @@ class ParallelTariff:
 
     def quote(self, request: Outgoing) -> Quote | Watch | Free | None:
         """See `Tariff.quote`."""
-        path = below(self._base, request.url)
+        path = self._base.path_of(request.url)
         if path is None:
             return None
         if request.method == "GET" and (found := _RUN_PATH.fullmatch(path)) is not None:
@@ -65,62 +70,95 @@ class ParallelTariff:
         mode = _word(body, "mode", "advanced")
         options = body.get("advanced_settings") or {}
         most = _count(options.get("max_results", INCLUDED_RESULTS) if isinstance(options, dict) else None)
-        base = self._prices.cost(PROVIDER, f"search.{mode}", 1)
-        extra = self._prices.cost(PROVIDER, "search.additional_result", 1)
-        return Quote(
-            estimate_nano=base + max(0, most - INCLUDED_RESULTS) * extra,
-            attributes=_named("search", mode),
-            # An answer that does not count the search itself still is one.
-            reading=_ByUsage(
-                {"sku_search": base, "sku_search_additional_results": extra},
-                least={"sku_search": 1},
-                expected=base + max(0, most - INCLUDED_RESULTS) * extra,
-            ),
-        )
+        sku = f"search.{mode}"
+        expected = {sku: 1, _EXTRA: max(0, most - INCLUDED_RESULTS)}
+        # The answer names the same SKU for all modes.
+        names = {"sku_search": sku, "sku_search_additional_results": _EXTRA, sku: sku, _EXTRA: _EXTRA}
+        # An answer that does not count the search itself still is one.
+        return self._by_usage("search", mode, expected, names, least={sku: 1})
 
     def _extract(self, body: Document) -> Quote:
         urls = body.get("urls")
         count = _count(len(urls) if isinstance(urls, list) else None)
-        each = self._prices.cost(PROVIDER, "extract.url", 1)
-        return Quote(
-            estimate_nano=count * each,
-            attributes=_named("extract", ""),
-            reading=_ByUsage({"sku_extract_excerpts": each}, least={}, expected=count * each),
-        )
+        return self._by_usage("extract", "", {_PAGE: count}, {"sku_extract_excerpts": _PAGE, _PAGE: _PAGE})
 
     def _task(self, body: Document) -> Quote:
         processor = _word(body, "processor")
-        sku = f"task.{processor}"
-        price = self._prices.cost(PROVIDER, sku, 1)
         metadata = body.get("metadata") or {}
         if not isinstance(metadata, dict):
             raise UnpricedError(PROVIDER, "a task whose metadata is no object")
+        charge = self._charge({f"task.{processor}": 1})
 
         def with_ledger_id(hold: str) -> bytes:
             # So that a run of unknown end can be found again on the other side.
             return json.dumps({**body, "metadata": {**metadata, "ledger_id": hold}}).encode()
 
-        return Quote(
-            estimate_nano=price,
-            attributes=_named("task", processor),
-            reading=_Task(Charge(amount_nano=price, units={sku: 1})),
-            body=with_ledger_id,
-        )
+        return self._quote("task", processor, charge, _Task(charge), body=with_ledger_id)
 
     def _chat(self, body: Document) -> Quote:
         model = _word(body, "model")
-        sku = f"chat.{model}"
-        price = self._prices.cost(PROVIDER, sku, 1)
-        return Quote(estimate_nano=price, attributes=_named("chat", model), reading=_PerRequest(sku, price))
+        charge = self._charge({f"chat.{model}": 1})
+        return self._quote("chat", model, charge, _PerRequest(charge))
+
+    def _by_usage(
+        self,
+        product: str,
+        variant: str,
+        expected: Mapping[str, int],
+        names: Mapping[str, str],
+        *,
+        least: Mapping[str, int] | None = None,
+    ) -> Quote:
+        for sku in expected:
+            self._prices.price(PROVIDER, sku)
+        charge = self._charge(expected)
+        reading = _ByUsage(names, least=least or {}, expected=charge, charge=self._charge)
+        return self._quote(product, variant, charge, reading)
+
+    def _charge(self, units: Mapping[str, int]) -> Charge:
+        amount = sum(self._prices.cost(PROVIDER, sku, count) for sku, count in units.items())
+        return Charge(
+            amount_nano=amount, units=REQUEST | {sku: count for sku, count in units.items() if count}
+        )
+
+    def _quote(
+        self,
+        product: str,
+        variant: str,
+        most: Charge,
+        reading: _ByUsage | _Task | _PerRequest,
+        body: Callable[[str], bytes] | None = None,
+    ) -> Quote:
+        named = {"provider": PROVIDER, "sku": product, "price_book": self._prices.version}
+        if variant:
+            named |= {"model": variant, "processor": variant}
+        return Quote(
+            estimate_nano=most.amount_nano, units=most.units, attributes=named, reading=reading, body=body
+        )
 
 
 class _ByUsage:
-    """Reads the list `usage` of an answer: `[{"name", "count"}]`."""
+    """Reads the list `usage` of an answer: `[{"name", "count"}]`.
 
-    def __init__(self, prices: Mapping[str, int], *, least: Mapping[str, int], expected: int) -> None:
-        self._prices = prices
+    Args:
+        names: of the other side, to the SKU of the book.
+        least: what an answer counts at the least.
+        expected: what is charged where the answer does not say, or says what nobody knows.
+        charge: prices units.
+    """
+
+    def __init__(
+        self,
+        names: Mapping[str, str],
+        *,
+        least: Mapping[str, int],
+        expected: Charge,
+        charge: Callable[[Mapping[str, int]], Charge],
+    ) -> None:
+        self._names = names
         self._least = least
         self._expected = expected
+        self._charge = charge
         self._usage: Any = None  # Any: JSON, checked in `verdict`
 
     def see(self, document: Document) -> None:
@@ -129,18 +167,18 @@ class _ByUsage:
     def verdict(self, *, complete: bool) -> Charge | None:
         if not complete:
             return None
-        units = _units(self._usage)
-        if units is not None and (unknown := sorted(units.keys() - self._prices.keys())):
+        counts = _counts(self._usage)
+        if counts is not None and (unknown := sorted(counts.keys() - self._names.keys())):
             # A sum in which something is missing would look like the whole.
-            _log.warning("usage_without_price", provider=PROVIDER, skus=[name[:64] for name in unknown[:5]])
-            # Their names are somebody else's words, and would become labels of metrics.
-            priced = {name: count for name, count in units.items() if name in self._prices}
-            return Charge(amount_nano=self._expected, units=priced, estimated=True)
-        if units is None:
-            return Charge(amount_nano=self._expected, estimated=True)
-        counted = {**self._least, **units}
-        amount = sum(self._prices[name] * count for name, count in counted.items())
-        return Charge(amount_nano=amount, units=units)
+            LOGGER.warning("usage_without_price", extra={"skus": [name[:64] for name in unknown[:5]]})
+            return replace(self._expected, estimated=True, unpriced=True)
+        if counts is None:
+            return replace(self._expected, estimated=True)
+        units: dict[str, int] = {}
+        for name, count in counts.items():
+            sku = self._names[name]
+            units[sku] = units.get(sku, 0) + count
+        return self._charge({**self._least, **units})
 
 
 class _Task:
@@ -167,30 +205,15 @@ class _Task:
 class _PerRequest:
     """Reads a chat, whose price does not depend on its length; what began to be answered was accepted."""
 
-    def __init__(self, sku: str, price: int) -> None:
-        self._sku = sku
-        self._price = price
+    def __init__(self, charge: Charge) -> None:
+        self._charge = charge
         self._failed = False
 
     def see(self, document: Document) -> None:
         self._failed = self._failed or bool(document.get("error"))
 
     def verdict(self, *, complete: bool) -> Charge:
-        estimated = self._failed or not complete
-        return Charge(amount_nano=self._price, units={self._sku: 1}, estimated=estimated)
-
-
-def below(base: httpx.URL, url: httpx.URL) -> str | None:
-    """The path of *url* under *base*, or None if it is not there."""
-    if (url.scheme, url.host, url.port) != (base.scheme, base.host, base.port):
-        return None
-    prefix = base.path.rstrip("/")
-    return url.path.removeprefix(prefix) if url.path.startswith(f"{prefix}/") else None
-
-
-def _named(product: str, variant: str) -> dict[str, str]:
-    named = {"provider": PROVIDER, "sku": product}
-    return {**named, "model": variant} if variant else named
+        return replace(self._charge, estimated=self._failed or not complete)
 
 
 def _word(body: Document, name: str, default: str | None = None) -> str:
@@ -208,19 +231,19 @@ def _count(value: object) -> int:
     return value
 
 
-def _units(usage: object) -> dict[str, int] | None:
+def _counts(usage: object) -> dict[str, int] | None:
     """The counts of a `usage` list, summed by name; None where it is missing, empty or not as documented."""
     if not isinstance(usage, list) or not usage or len(usage) > _MOST_UNITS:
         return None
-    units: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for item in usage:
         name, count = (item.get("name"), item.get("count")) if isinstance(item, dict) else (None, None)
         if not isinstance(name, str) or not isinstance(count, int) or isinstance(count, bool):
             return None
-        if not 0 <= count <= _MOST_UNITS or _UNIT.fullmatch(name) is None:
+        if not 0 <= count <= _MOST_UNITS:
             return None
-        units[name] = units.get(name, 0) + count
-    return units
+        counts[name] = counts.get(name, 0) + count
+    return counts
 
 
 def _task_outcome(document: Document) -> bool | None:

@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from examples.research_agents.spending import MeteredTransport, ParallelTariff, open_pool
 from prodkit import Problem
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.metering import EnvelopeExhaustedError, UnpricedError
+from prodkit.metering.clients import MeteredTransport, ParallelTariff, open_pool
 from prodkit.stores.memory_ledger import MemoryLedger
-from tests.examples.spending.asking import (
+from tests.metering.clients.asking import (
     FAST,
     FOUND,
     PRICES,
@@ -28,7 +28,7 @@ from tests.examples.spending.asking import (
     ask,
     client_of,
 )
-from tests.examples.spending.provider import Reply, books, events, provider
+from tests.support.paid_provider import Reply, books, events, provider
 
 
 async def test_an_answer_is_settled_by_what_it_says() -> None:
@@ -44,7 +44,7 @@ async def test_an_answer_is_settled_by_what_it_says() -> None:
         assert answer.json()["usage"] == usage
         [entry] = await ledger.entries()
         assert (entry.kind, entry.amount_nano, entry.estimated) == ("settled", FAST + 3 * 1_000_000, False)
-        assert entry.units == {"sku_search": 1, "sku_search_additional_results": 3}
+        assert entry.units == {"requests": 1, "search.fast": 1, "search.additional_result": 3}
         told = {name: entry.attributes[name] for name in ("tenant", "provider", "model", "sku")}
         assert told == {"tenant": "acme", "provider": "parallel", "model": "fast", "sku": "search"}
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from examples.research_agents.spending import ParallelTariff, metered_client, open_pool
 from prodkit.metering import PriceBook
-from tests.examples.spending.provider import Books, Provider, Reply, books, provider
+from prodkit.metering.clients import ParallelTariff, metered_client, open_pool
+from tests.support.paid_provider import Books, Provider, Reply, books, provider
 
 PRICES = PriceBook.load("parallel")
 FAST, LITE, SPEED = 1_000_000, 5_000_000, 5_000_000  # nano-USD

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from examples.research_agents.settings import ResearchSettings
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.metering import Envelope, Meter
 from prodkit.stores.ledger import Entry, LedgerStore
 from prodkit.stores.memory_ledger import MemoryLedger
 
-__all__ = ["Books", "Provider", "Reply", "Seen", "books", "events", "provider", "settings_for"]
+__all__ = ["Books", "Provider", "Reply", "Seen", "books", "events", "provider"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class Reply:
         chunked: whether the body is framed so that a cut is noticed; else by `content-length`.
         cut: bytes of the body after which the connection is closed; None: none.
         hang: bytes of the body after which nothing more comes until the client leaves; -1: not even the head.
-        drip: seconds between the bytes of the body.
+        drip: seconds between the pieces of the body.
+        piece: bytes of one.
     """
 
     status: int | None = 200
@@ -39,6 +39,7 @@ class Reply:
     cut: int | None = None
     hang: int | None = None
     drip: float = 0.0
+    piece: int = 1
 
     @property
     def content(self) -> bytes:
@@ -112,7 +113,7 @@ class Provider:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"HTTP/1.1 {reply.status} X\r\n{lines}{framing}\r\nconnection: close\r\n\r\n".encode())
         stop = next((at for at in (reply.cut, reply.hang) if at is not None), None)
-        pieces = [content[:stop]] if not reply.drip else [bytes([one]) for one in content[:stop]]
+        pieces = [content[:stop]] if not reply.drip else _pieces(content[:stop], reply.piece)
         for piece in pieces:
             if piece:
                 writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" if reply.chunked else piece)
@@ -129,6 +130,10 @@ class Provider:
             self.left.set()
 
 
+def _pieces(content: bytes, size: int) -> list[bytes]:
+    return [content[start : start + size] for start in range(0, len(content), size)]
+
+
 @contextlib.asynccontextmanager
 async def provider(answer: Callable[[Seen], Reply] | Reply) -> AsyncIterator[Provider]:
     """A provider that answers every request with *answer*, or with what it returns for the request."""
@@ -140,7 +145,9 @@ async def provider(answer: Callable[[Seen], Reply] | Reply) -> AsyncIterator[Pro
         assert task is not None
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        await state.serve(reader, writer)
+        # asyncio's own callback asks a task that was cancelled for its exception, and logs that it has none.
+        with contextlib.suppress(asyncio.CancelledError):
+            await state.serve(reader, writer)
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     state.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -163,7 +170,7 @@ class Books:
     envelope: Envelope
 
     async def entries(self) -> list[Entry]:
-        return list(await self.ledger.entries())
+        return list(await self.ledger.entries(limit=100_000))
 
     async def open_calls(self) -> int:
         return sum(not hold.envelope for hold in await self.ledger.open_holds())
@@ -191,8 +198,3 @@ async def books(amount_nano: int = 1_000_000_000, ledger: LedgerStore | None = N
     finally:
         await envelope.aclose()
         await meter.aclose()
-
-
-def settings_for(url: str, **options: Any) -> ResearchSettings:
-    """Settings that lead to *url*."""
-    return ResearchSettings(parallel_api_key="key-of-the-tests", parallel_base_url=url, **options)
