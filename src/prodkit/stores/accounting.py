@@ -7,19 +7,20 @@ machine of `prodkit.stores.ledger` stands in one place, and no store can have it
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from prodkit.stores.ledger import LedgerConflictError
-from prodkit.stores.spending import ATTRIBUTES, Hold, Refusal
+from prodkit.stores.spending import ATTRIBUTES, BudgetAsk, Hold, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from prodkit.stores.spending import BudgetAsk, EntryKind, Reservation
+    from prodkit.stores.spending import EntryKind, Reservation
 
 __all__ = [
     "Change",
     "Charge",
+    "Posting",
     "admit",
     "close_expired",
     "dispatch",
@@ -28,10 +29,12 @@ __all__ = [
     "merged_attributes",
     "new_hold",
     "overdrawn",
+    "postings",
     "presume",
+    "reached_percents",
     "recognise",
     "release",
-    "rest_nano",
+    "rest",
     "settle",
 ]
 
@@ -44,6 +47,7 @@ class Charge:
     amount_nano: int
     estimated: bool
     units: Mapping[str, int] = field(default_factory=dict)
+    saved_nano: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,48 +56,92 @@ class Change:
 
     Attributes:
         hold: as it is afterwards.
-        held_nano: what is added to what is held, negative when it is given back.
+        held: whether the rest of the hold (see `rest`) begins to count as held (1), ends to (-1), or neither.
         charge: what is added to what is settled, as an entry, or None.
     """
 
     hold: Hold
-    held_nano: int = 0
+    held: Literal[-1, 0, 1] = 0
     charge: Charge | None = None
 
 
-def rest_nano(hold: Hold) -> int:
-    """What an open hold itself holds: its amount, without what was drawn from it."""
+class Posting(NamedTuple):
+    """What is added to one account, in nano-USD or in the unit of the ask."""
+
+    ask: BudgetAsk
+    held: int
+    settled: int
+
+
+def rest(hold: Hold, unit: str) -> int:
+    """What an open hold itself holds of *unit*, or in nano-USD: what was reserved, without what was drawn from it."""
+    if unit:
+        return hold.units.get(unit, 0) - hold.drawn_units.get(unit, 0)
     return hold.amount_nano - hold.drawn_nano
 
 
+def postings(
+    asks: Iterable[BudgetAsk], charge: Charge | None, *, hold: Hold | None = None, held: int = 0
+) -> list[Posting]:
+    """What *charge*, and the rest of *hold* times *held*, add to the accounts of *asks*; those that do not change are left out."""
+    added = []
+    for ask in asks:
+        settled = 0
+        if charge is not None:
+            settled = charge.units.get(ask.unit, 0) if ask.unit else charge.amount_nano
+        holds = held * rest(hold, ask.unit) if held and hold is not None else 0
+        if holds or settled:
+            added.append(Posting(ask, holds, settled))
+    return added
+
+
 def admit(
-    ask: BudgetAsk, amount_nano: int, *, limit_nano: int | None, settled_nano: int, held_nano: int
+    ask: BudgetAsk, reservation: Reservation, *, limit_nano: int | None, settled_nano: int, held_nano: int
 ) -> Refusal | None:
-    """Why *amount_nano* does not fit into the account of *ask*, or None.
+    """Why *reservation* does not fit into the account of *ask*, or None.
 
     Args:
         ask: whose `limit_nano` counts where no limit was set.
-        amount_nano: what is to be held.
+        reservation: what is to be held. A unit that it does not name only needs that there is some left.
         limit_nano: what `set_limit` said, or None.
         settled_nano: spent in the window.
         held_nano: held in it.
     """
     if limit_nano is None:
         limit_nano = ask.limit_nano
-    if limit_nano is None or settled_nano + held_nano + amount_nano <= limit_nano:
+    amount = reservation.units.get(ask.unit, 1) if ask.unit else reservation.amount_nano
+    if limit_nano is None or not ask.is_hard or settled_nano + held_nano + amount <= limit_nano:
         return None
     return Refusal(
         budget=ask.budget,
         limit_nano=limit_nano,
         settled_nano=settled_nano,
         held_nano=held_nano,
-        amount_nano=amount_nano,
+        amount_nano=amount,
         resets_at=ask.window_end,
+        unit=ask.unit,
     )
+
+
+def reached_percents(ask: BudgetAsk, *, limit_nano: int | None, settled_nano: int) -> tuple[int, list[int]]:
+    """The limit that holds, and which of its parts that alert are reached; 0 and none where nothing limits.
+
+    Args:
+        ask: whose `limit_nano` counts where no limit was set.
+        limit_nano: what `set_limit` said, or None.
+        settled_nano: spent in the window.
+    """
+    limit = ask.limit_nano if limit_nano is None else limit_nano
+    if not limit:
+        return 0, []
+    return limit, [percent for percent in ask.alert_percents if settled_nano * 100 >= percent * limit]
 
 
 def new_hold(reservation: Reservation, now: float, envelope: Hold | None = None) -> Hold:
     """The hold that *reservation* opens, drawn from *envelope* or not."""
+    units = dict(reservation.units)
+    if envelope is not None:
+        units = {unit: quantity for unit, quantity in units.items() if unit in envelope.units}
     return Hold(
         id=reservation.id,
         parent=None if envelope is None else envelope.id,
@@ -105,6 +153,7 @@ def new_hold(reservation: Reservation, now: float, envelope: Hold | None = None)
         expires_at=now + reservation.lease_seconds,
         asks=reservation.asks if envelope is None else envelope.asks,
         attributes=merged_attributes({} if envelope is None else envelope.attributes, reservation.attributes),
+        units=units,
     )
 
 
@@ -119,15 +168,15 @@ def recognise(hold: Hold, reservation: Reservation, parent: str | None) -> Hold:
         reservation.amount_nano,
         reservation.envelope,
         parent,
-    )
+    ) and all(reservation.units.get(unit) == quantity for unit, quantity in hold.units.items())
     if not same or (reservation.dispatched and hold.state in {"held", "released"}):
         message = f"the id {hold.id} was used for another reservation"
         raise LedgerConflictError(message)
     return hold
 
 
-def draw(envelope: Hold, amount_nano: int) -> Hold | Refusal:
-    """*envelope* as it is after *amount_nano* was drawn from it, or why that is too much.
+def draw(envelope: Hold, reservation: Reservation) -> Hold | Refusal:
+    """*envelope* as it is after *reservation* was drawn from it, or why that is too much.
 
     Raises:
         LedgerConflictError: it is closed, or none.
@@ -136,17 +185,28 @@ def draw(envelope: Hold, amount_nano: int) -> Hold | Refusal:
         what = "a closed envelope" if envelope.envelope else "no envelope"
         message = f"{envelope.id} is {what}; nothing can be drawn from it"
         raise LedgerConflictError(message)
-    if amount_nano > rest_nano(envelope):
-        # What was drawn counts as spent: none of it returns to the envelope, so waiting for it would be in vain.
-        return Refusal(
-            budget=envelope.id,
-            limit_nano=envelope.amount_nano,
-            settled_nano=envelope.drawn_nano,
-            held_nano=0,
-            amount_nano=amount_nano,
-            resets_at=None,
-        )
-    return replace(envelope, drawn_nano=envelope.drawn_nano + amount_nano)
+    if reservation.amount_nano > rest(envelope, ""):
+        return _too_much(envelope, "", reservation.amount_nano)
+    drawn = dict(envelope.drawn_units)
+    for unit, quantity in reservation.units.items():
+        if unit in envelope.units:
+            if quantity > rest(envelope, unit):
+                return _too_much(envelope, unit, quantity)
+            drawn[unit] = drawn.get(unit, 0) + quantity
+    return replace(envelope, drawn_nano=envelope.drawn_nano + reservation.amount_nano, drawn_units=drawn)
+
+
+def _too_much(envelope: Hold, unit: str, amount: int) -> Refusal:
+    # What was drawn counts as spent: none of it returns to the envelope, so waiting for it would be in vain.
+    return Refusal(
+        budget=envelope.id,
+        limit_nano=envelope.units[unit] if unit else envelope.amount_nano,
+        settled_nano=envelope.drawn_units.get(unit, 0) if unit else envelope.drawn_nano,
+        held_nano=0,
+        amount_nano=amount,
+        resets_at=None,
+        unit=unit,
+    )
 
 
 def dispatch(hold: Hold) -> Change | None:
@@ -178,8 +238,10 @@ def settle(
         attributes=merged_attributes(hold.attributes, attributes),
     )
     if hold.state == "presumed":
-        return Change(settled, 0, Charge("adjusted", amount_nano - hold.charged_nano, estimated, dict(units)))
-    return Change(settled, -rest_nano(hold), Charge("settled", amount_nano, estimated, dict(units)))
+        corrected = {unit: units.get(unit, 0) - hold.units.get(unit, 0) for unit in {**hold.units, **units}}
+        learnt = {unit: difference for unit, difference in corrected.items() if difference}
+        return Change(settled, 0, Charge("adjusted", amount_nano - hold.charged_nano, estimated, learnt))
+    return Change(settled, -1, Charge("settled", amount_nano, estimated, dict(units)))
 
 
 def release(hold: Hold, now: float) -> Change | None:
@@ -188,7 +250,7 @@ def release(hold: Hold, now: float) -> Change | None:
         return None
     if hold.state != "held":
         raise _conflict(hold, "released")
-    return Change(replace(hold, state="released", expires_at=now), -rest_nano(hold))
+    return Change(replace(hold, state="released", expires_at=now), -1)
 
 
 def presume(hold: Hold, now: float) -> Change | None:
@@ -198,7 +260,7 @@ def presume(hold: Hold, now: float) -> Change | None:
     if hold.state != "dispatched":
         raise _conflict(hold, "presumed spent")
     presumed = replace(hold, state="presumed", charged_nano=hold.amount_nano, expires_at=now)
-    return Change(presumed, -rest_nano(hold), Charge("presumed", hold.amount_nano, estimated=True))
+    return Change(presumed, -1, Charge("presumed", hold.amount_nano, estimated=True, units=hold.units))
 
 
 def close_expired(hold: Hold, now: float) -> Change | None:

@@ -19,6 +19,7 @@ __all__ = [
     "require_at_least_one",
     "require_attributes",
     "require_lease",
+    "require_manual",
     "require_query",
     "require_reservation",
     "require_text",
@@ -27,6 +28,9 @@ __all__ = [
 
 _NAMES = frozenset(ATTRIBUTES)
 _MOST_GROUPS = 3
+_MOST_UNITS = 100
+_MOST_PERCENTS = 10
+_HIGHEST_PERCENT = 1000
 _DAY_SECONDS = 86_400
 
 
@@ -36,6 +40,7 @@ def require_reservation(reservation: Reservation, *, drawn: bool) -> None:
     require_amount("amount_nano", reservation.amount_nano)
     require_lease(reservation.lease_seconds)
     require_attributes(reservation.attributes)
+    require_units(reservation.units)
     require_asks(reservation.asks)
     if drawn and reservation.asks:
         message = "what is drawn counts in the budgets of its envelope; ask for none"
@@ -43,6 +48,23 @@ def require_reservation(reservation: Reservation, *, drawn: bool) -> None:
     if reservation.envelope and reservation.dispatched:
         message = "an envelope is never dispatched; the calls drawn from it are"
         raise ValueError(message)
+
+
+def require_manual(  # noqa: PLR0917  the arguments of `LedgerStore.adjust`
+    entry: str,
+    amount_nano: int,
+    reason: str,
+    asks: Sequence[BudgetAsk],
+    attributes: Mapping[str, str],
+    units: Mapping[str, int],
+) -> None:
+    """Raise `ValueError` unless a manual entry can be written with these."""
+    require_text("the id of an entry", entry)
+    require_text("a reason", reason)
+    require_amount("the amount of a manual entry", abs(amount_nano))
+    require_asks(asks)
+    require_attributes(attributes)
+    require_units(units, least=-MOST_NANO)
 
 
 def require_amount(name: str, nano: int, *, least: int = 0) -> None:
@@ -63,6 +85,9 @@ def require_asks(asks: Sequence[BudgetAsk]) -> None:
             raise ValueError(message)
         if ask.limit_nano is not None:
             require_amount("limit_nano", ask.limit_nano)
+        if ask.unit:
+            require_text("a unit", ask.unit)
+        _require_percents(ask.alert_percents)
         seen.add((ask.budget, ask.window_start))
     if len(seen) < len(asks):
         message = "two budgets of one reservation have the same id and window; it would be held twice there"
@@ -79,12 +104,23 @@ def require_attributes(attributes: Mapping[str, str]) -> None:
         _require_encodable(f"the attribute {name}", value)
 
 
-def require_units(units: Mapping[str, int]) -> None:
-    """Raise `ValueError` unless every unit has a name and a whole number of at least 0 that a double holds exactly."""
+def _require_percents(percents: Sequence[int]) -> None:
+    if len(percents) > _MOST_PERCENTS or not all(
+        _is_whole(percent) and 1 <= percent <= _HIGHEST_PERCENT for percent in percents
+    ):
+        message = f"alert at {_MOST_PERCENTS} whole percents from 1 to {_HIGHEST_PERCENT} at most, not at {percents!r}"
+        raise ValueError(message)
+
+
+def require_units(units: Mapping[str, int], *, least: int = 0) -> None:
+    """Raise `ValueError` unless every unit has a name and a whole number from *least* on that a double holds exactly."""
+    if len(units) > _MOST_UNITS:
+        message = f"{_MOST_UNITS} units are the most, not {len(units)}"
+        raise ValueError(message)
     for name, quantity in units.items():
         require_text("a unit", name)
-        if not _is_whole(quantity) or not 0 <= quantity <= MOST_NANO:
-            message = f"{name} must be a whole number from 0 to {MOST_NANO}, not {quantity!r}"
+        if not _is_whole(quantity) or not least <= quantity <= MOST_NANO:
+            message = f"{name} must be a whole number from {least} to {MOST_NANO}, not {quantity!r}"
             raise ValueError(message)
 
 

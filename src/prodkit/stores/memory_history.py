@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from prodkit.stores.accounting import Charge
-    from prodkit.stores.spending import BudgetAsk, UsageQuery
+    from prodkit.stores.spending import BudgetAsk, EntryKind, UsageQuery
 
 __all__ = ["History"]
+
+# Their ids are their callers', and recognised; those of others are of holds.
+_WITH_IDS = frozenset({"manual", "cached"})
 
 
 class History:
@@ -29,16 +32,16 @@ class History:
         self._max_entries = max_entries
         self._lines: deque[tuple[Entry, tuple[BudgetAsk, ...]]] = deque()
         self._dropped: Counter[tuple[str, int]] = Counter()
-        self._manual: dict[str, Entry] = {}
+        self._by_id: dict[tuple[EntryKind, str], Entry] = {}
         self._sequence = 0
 
     def __iter__(self) -> Iterator[Entry]:
         """The entries that are kept, in their order."""
         return (entry for entry, _ in self._lines)
 
-    def find_manual(self, entry: str) -> Entry | None:
-        """The manual entry of that id, or None."""
-        return self._manual.get(entry)
+    def find_by_id(self, kind: EntryKind, entry: str) -> Entry | None:
+        """The manual or cached entry of that id, or None."""
+        return self._by_id.get((kind, entry))
 
     def write(  # noqa: PLR0917  the fields of an entry
         self,
@@ -61,10 +64,11 @@ class History:
             units=charge.units,
             attributes=attributes,
             reason=reason,
+            saved_nano=charge.saved_nano,
         )
         self._lines.append((entry, asks))
-        if entry.kind == "manual":
-            self._manual[hold] = entry
+        if entry.kind in _WITH_IDS:
+            self._by_id[entry.kind, hold] = entry
         if len(self._lines) > self._max_entries:
             self._drop_oldest()
         return entry
@@ -72,16 +76,16 @@ class History:
     def _drop_oldest(self) -> None:
         entry, asks = self._lines.popleft()
         for ask in asks:
-            self._dropped[ask.budget, ask.window_start] += entry.amount_nano
-        if entry.kind == "manual":
-            del self._manual[entry.hold]
+            self._dropped[ask.budget, ask.window_start] += _counted(entry, ask)
+        if entry.kind in _WITH_IDS:
+            del self._by_id[entry.kind, entry.hold]
 
     def totals(self) -> Counter[tuple[str, int]]:
         """What all entries there ever were add up to, by account."""
         totals = Counter(self._dropped)
         for entry, asks in self._lines:
             for ask in asks:
-                totals[ask.budget, ask.window_start] += entry.amount_nano
+                totals[ask.budget, ask.window_start] += _counted(entry, ask)
         return totals
 
     def select(self, after: int, limit: int, where: Mapping[str, str]) -> list[Entry]:
@@ -104,6 +108,10 @@ class History:
         return rows[: query.limit]
 
 
+def _counted(entry: Entry, ask: BudgetAsk) -> int:
+    return entry.units.get(ask.unit, 0) if ask.unit else entry.amount_nano
+
+
 def _matches(entry: Entry, where: Mapping[str, str]) -> bool:
     return all(entry.attributes.get(name, "") == value for name, value in where.items())
 
@@ -118,12 +126,13 @@ def _row(
     names: Sequence[str], values: tuple[str, ...], entries: list[Entry], now_exact: set[str]
 ) -> UsageRow:
     units: Counter[str] = Counter()
-    for entry in entries:
+    bought = [entry for entry in entries if entry.kind != "cached"]
+    for entry in bought:
         units.update(entry.units)
     return UsageRow(
         group=dict(zip(names, values, strict=True)),
         amount_nano=sum(entry.amount_nano for entry in entries),
-        operations=len({entry.hold for entry in entries}),
+        operations=len({entry.attributes.get("operation") or entry.hold for entry in bought}),
         # What was presumed is no estimate any more once the provider has told.
         estimated_nano=sum(
             entry.amount_nano
@@ -131,4 +140,7 @@ def _row(
             if entry.estimated and not (entry.kind == "presumed" and entry.hold in now_exact)
         ),
         units=dict(units),
+        attempts=len({entry.hold for entry in bought}),
+        cached=len(entries) - len(bought),
+        saved_nano=sum(entry.saved_nano for entry in entries),
     )

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING
 
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.stores import accounting
-from prodkit.stores.accounting import Change, Charge, known, merged_attributes, overdrawn, rest_nano
+from prodkit.stores.accounting import Change, Charge, known, merged_attributes, overdrawn, postings, rest
 from prodkit.stores.ledger import LedgerConflictError
 from prodkit.stores.ledger_arguments import (
     require_amount,
-    require_asks,
     require_at_least_one,
     require_attributes,
     require_lease,
+    require_manual,
     require_query,
     require_reservation,
     require_text,
     require_units,
 )
+from prodkit.stores.memory_alerts import Alerts
 from prodkit.stores.memory_history import History
 from prodkit.stores.spending import Account, Hold, Reaped, Refusal
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from prodkit.core.clock import Clock
-    from prodkit.stores.spending import BudgetAsk, Entry, Reservation, UsageQuery, UsageRow
+    from prodkit.stores.accounting import Posting
+    from prodkit.stores.spending import Alert, BudgetAsk, Entry, Reservation, UsageQuery, UsageRow
 
     AccountKey: TypeAlias = tuple[str, int]
 
@@ -67,6 +69,7 @@ class MemoryLedger:
         self._open: set[str] = set()
         self._closed: deque[str] = deque()
         self._history = History(self._max_history)
+        self._alerts = Alerts(self._max_history)
         self._settled: Counter[AccountKey] = Counter()
         self._held: Counter[AccountKey] = Counter()
         self._limits: dict[str, int] = {}
@@ -82,7 +85,7 @@ class MemoryLedger:
             account = self._account(ask)
             refusal = accounting.admit(
                 ask,
-                reservation.amount_nano,
+                reservation,
                 limit_nano=account.limit_nano,
                 settled_nano=account.settled_nano,
                 held_nano=account.held_nano,
@@ -90,14 +93,14 @@ class MemoryLedger:
             if refusal is not None:
                 return refusal
         hold = accounting.new_hold(reservation, self._wall())
-        return self._make(Change(hold, hold.amount_nano))
+        return self._make(Change(hold, 1))
 
     async def draw(self, envelope: str, reservation: Reservation) -> Hold | Refusal:
         """See `LedgerStore.draw`."""
         require_reservation(reservation, drawn=True)
         if hold := self._holds.get(reservation.id):
             return accounting.recognise(hold, reservation, envelope)
-        drawn_from = accounting.draw(self._known(envelope), reservation.amount_nano)
+        drawn_from = accounting.draw(self._known(envelope), reservation)
         if isinstance(drawn_from, Refusal):
             return drawn_from
         # The accounts stay as they are: what the envelope no longer holds, its call does.
@@ -165,23 +168,57 @@ class MemoryLedger:
         reason: str,
         asks: Sequence[BudgetAsk] = (),
         attributes: Mapping[str, str] | None = None,
+        units: Mapping[str, int] | None = None,
     ) -> Entry:
         """See `LedgerStore.adjust`."""
-        require_text("the id of an entry", entry)
-        require_text("a reason", reason)
-        require_amount("the amount of a manual entry", abs(amount_nano))
-        require_asks(asks)
-        require_attributes(attributes or {})
-        if made := self._history.find_manual(entry):
+        require_manual(entry, amount_nano, reason, asks, attributes or {}, units or {})
+        if made := self._history.find_by_id("manual", entry):
             if made.amount_nano != amount_nano:
                 message = f"the id {entry} was used for another manual entry"
                 raise LedgerConflictError(message)
             return made
-        charge = Charge("manual", amount_nano, estimated=False)
-        self._post(asks, 0, amount_nano)
-        return self._history.write(
-            self._wall(), entry, charge, tuple(asks), merged_attributes({}, attributes or {}), reason
-        )
+        charge = Charge("manual", amount_nano, estimated=False, units=dict(units or {}))
+        named = merged_attributes({}, attributes or {})
+        added = postings(asks, charge)
+        self._post(added)
+        written = self._history.write(self._wall(), entry, charge, tuple(asks), named, reason)
+        self._alert(added, written)
+        return written
+
+    async def cached(
+        self,
+        entry: str,
+        saved_nano: int,
+        *,
+        units: Mapping[str, int] | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> Entry:
+        """See `LedgerStore.cached`."""
+        require_text("the id of an entry", entry)
+        require_amount("saved_nano", saved_nano)
+        require_units(units or {})
+        require_attributes(attributes or {})
+        if made := self._history.find_by_id("cached", entry):
+            return made
+        charge = Charge("cached", 0, estimated=False, units=dict(units or {}), saved_nano=saved_nano)
+        return self._history.write(self._wall(), entry, charge, (), merged_attributes({}, attributes or {}))
+
+    async def take_alerts(self, *, lease_seconds: float, limit: int = 20) -> Sequence[Alert]:
+        """See `LedgerStore.take_alerts`."""
+        require_lease(lease_seconds)
+        require_at_least_one("limit", limit)
+        return self._alerts.take(self._wall(), lease_seconds, limit)
+
+    async def finish_alert(self, sequence: int, *, again_in_seconds: float | None = None) -> None:
+        """See `LedgerStore.finish_alert`."""
+        if again_in_seconds is not None:
+            require_lease(again_in_seconds)
+        self._alerts.finish(sequence, None if again_in_seconds is None else self._wall() + again_in_seconds)
+
+    async def alerts(self, *, after: int = 0, limit: int = 100) -> Sequence[Alert]:
+        """See `LedgerStore.alerts`."""
+        require_at_least_one("limit", limit)
+        return self._alerts.select(after, limit)
 
     async def set_limit(self, budget: str, limit_nano: int | None) -> None:
         """See `LedgerStore.set_limit`."""
@@ -225,7 +262,7 @@ class MemoryLedger:
         settled, held = self._history.totals(), Counter[tuple[str, int]]()
         for name in self._open:
             for ask in self._holds[name].asks:
-                held[ask.budget, ask.window_start] += rest_nano(self._holds[name])
+                held[ask.budget, ask.window_start] += rest(self._holds[name], ask.unit)
         keys = settled.keys() | held.keys() | self._settled.keys() | self._held.keys()
         wrong = sum((settled[key], held[key]) != (self._settled[key], self._held[key]) for key in keys)
         self._settled, self._held = settled, held
@@ -261,9 +298,11 @@ class MemoryLedger:
 
     def _make(self, change: Change) -> Hold:
         hold, charge = change.hold, change.charge
-        self._post(hold.asks, change.held_nano, 0 if charge is None else charge.amount_nano)
+        added = postings(hold.asks, charge, hold=hold, held=change.held)
+        self._post(added)
         if charge is not None:
-            self._history.write(self._wall(), hold.id, charge, hold.asks, hold.attributes)
+            entry = self._history.write(self._wall(), hold.id, charge, hold.asks, hold.attributes)
+            self._alert(added, entry)
         self._holds[hold.id] = hold
         if hold.state in {"held", "dispatched"}:
             self._open.add(hold.id)
@@ -274,11 +313,21 @@ class MemoryLedger:
                 del self._holds[self._closed.popleft()]
         return hold
 
-    def _post(self, asks: Iterable[BudgetAsk], held_nano: int, settled_nano: int) -> None:
-        keys = [(ask.budget, ask.window_start) for ask in asks]
-        for key in keys:
-            if self._settled[key] + settled_nano < 0 or self._held[key] + held_nano < 0:
-                raise overdrawn(key[0])
-        for key in keys:
-            self._settled[key] += settled_nano
-            self._held[key] += held_nano
+    def _post(self, added: Iterable[Posting]) -> None:
+        for ask, held, settled in added:
+            key = (ask.budget, ask.window_start)
+            if self._settled[key] + settled < 0 or self._held[key] + held < 0:
+                raise overdrawn(ask.budget)
+        for ask, held, settled in added:
+            self._settled[ask.budget, ask.window_start] += settled
+            self._held[ask.budget, ask.window_start] += held
+
+    def _alert(self, added: Iterable[Posting], entry: Entry) -> None:
+        for ask, _, settled in added:
+            if settled > 0 and ask.alert_percents:
+                account = self._account(ask)
+                limit, percents = accounting.reached_percents(
+                    ask, limit_nano=account.limit_nano, settled_nano=account.settled_nano
+                )
+                for percent in percents:
+                    self._alerts.add(ask, percent, limit, account.settled_nano, entry)

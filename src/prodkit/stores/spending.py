@@ -254,10 +254,11 @@ class UsageRow:
         group: name to value, in the order asked; an attribute that an entry does not have is the empty string, a day is
             `2026-11-22`.
         amount_nano: the sum of its lines.
-        operations: how many different operations; a hold that names none is one of its own.
+        operations: how many different operations were paid for; a hold that names none is one of its own.
         estimated_nano: how much of the amount is estimated.
         units: the sums by unit.
-        attempts: how many different holds and entries of other kinds, so retries are seen.
+        attempts: how many different holds and manual entries; more than operations where calls were retried.
+        cached: how many answers were given from a cache. They count in nothing else of this but what was saved.
         saved_nano: what answers that were kept would have cost.
     """
 
@@ -267,6 +268,7 @@ class UsageRow:
     estimated_nano: int
     units: Mapping[str, int]
     attempts: int = 0
+    cached: int = 0
     saved_nano: int = 0
 
 

@@ -17,15 +17,16 @@ from prodkit.stores.accounting import known
 from prodkit.stores.coalescing import Coalescer
 from prodkit.stores.ledger_arguments import (
     require_amount,
-    require_asks,
     require_at_least_one,
     require_attributes,
     require_lease,
+    require_manual,
     require_query,
     require_reservation,
     require_text,
     require_units,
 )
+from prodkit.stores.sqlite_alerts import finish_alert, read_alerts, take_alerts
 from prodkit.stores.sqlite_file import Kind, SqliteFile
 from prodkit.stores.sqlite_usage import read_entries, read_usage
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from prodkit.core.clock import Clock
     from prodkit.stores.spending import (
         Account,
+        Alert,
         BudgetAsk,
         Entry,
         Hold,
@@ -150,17 +152,55 @@ class SqliteLedger:
         reason: str,
         asks: Sequence[BudgetAsk] = (),
         attributes: Mapping[str, str] | None = None,
+        units: Mapping[str, int] | None = None,
     ) -> Entry:
         """See `LedgerStore.adjust`."""
-        require_text("the id of an entry", entry)
-        require_text("a reason", reason)
-        require_amount("the amount of a manual entry", abs(amount_nano))
-        require_asks(asks)
-        require_attributes(attributes or {})
+        require_manual(entry, amount_nano, reason, asks, attributes or {}, units or {})
+        charge = accounting.Charge("manual", amount_nano, estimated=False, units=dict(units or {}))
         counted, named = tuple(asks), dict(attributes or {})
         return await self._do(
-            lambda connection, now: rows.adjust(connection, now, entry, amount_nano, reason, counted, named)
+            lambda connection, now: rows.adjust(connection, now, entry, charge, reason, counted, named)
         )
+
+    async def cached(
+        self,
+        entry: str,
+        saved_nano: int,
+        *,
+        units: Mapping[str, int] | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> Entry:
+        """See `LedgerStore.cached`."""
+        require_text("the id of an entry", entry)
+        require_amount("saved_nano", saved_nano)
+        require_units(units or {})
+        require_attributes(attributes or {})
+        charge = accounting.Charge(
+            "cached", 0, estimated=False, units=dict(units or {}), saved_nano=saved_nano
+        )
+        named = dict(attributes or {})
+        return await self._do(lambda connection, now: rows.cached(connection, now, entry, charge, named))
+
+    async def take_alerts(self, *, lease_seconds: float, limit: int = 20) -> Sequence[Alert]:
+        """See `LedgerStore.take_alerts`."""
+        require_lease(lease_seconds)
+        require_at_least_one("limit", limit)
+        return await self._do(lambda connection, now: take_alerts(connection, now, lease_seconds, limit))
+
+    async def finish_alert(self, sequence: int, *, again_in_seconds: float | None = None) -> None:
+        """See `LedgerStore.finish_alert`."""
+        if again_in_seconds is not None:
+            require_lease(again_in_seconds)
+        await self._do(
+            lambda connection, now: finish_alert(
+                connection, sequence, None if again_in_seconds is None else now + again_in_seconds
+            )
+        )
+
+    async def alerts(self, *, after: int = 0, limit: int = 100) -> Sequence[Alert]:
+        """See `LedgerStore.alerts`."""
+        require_at_least_one("limit", limit)
+        return await self._read(lambda connection: read_alerts(connection, after, limit))
 
     async def set_limit(self, budget: str, limit_nano: int | None) -> None:
         """See `LedgerStore.set_limit`."""

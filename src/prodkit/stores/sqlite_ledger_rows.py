@@ -11,18 +11,21 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from prodkit.stores import accounting
-from prodkit.stores.accounting import Change, Charge, known, overdrawn
+from prodkit.stores.accounting import Change, Charge, known, overdrawn, postings
 from prodkit.stores.ledger import LedgerConflictError
 from prodkit.stores.spending import ATTRIBUTES, Account, BudgetAsk, Entry, Hold, Reaped, Refusal
+from prodkit.stores.sqlite_alerts import write_alerts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from prodkit.stores.spending import Reservation
+    from prodkit.stores.accounting import Posting
+    from prodkit.stores.spending import EntryKind, Reservation
 
 __all__ = [
     "ENTRY_COLUMNS",
     "adjust",
+    "cached",
     "carry_out",
     "draw",
     "entry_of",
@@ -36,18 +39,30 @@ __all__ = [
     "set_limit",
 ]
 
-# The columns are the fields of a Hold, by name and in order; the last two are JSON.
+# The columns are the fields of a Hold, by name and in order; the last four are JSON.
 _HOLD_FIELDS = tuple(field.name for field in fields(Hold))
 _HOLD_COLUMNS = ", ".join(_HOLD_FIELDS)
 _SELECT_HOLD = f"SELECT {_HOLD_COLUMNS} FROM ledger_holds"  # noqa: S608  our own names
 _SAVE_HOLD = (
     f"INSERT INTO ledger_holds ({_HOLD_COLUMNS}) VALUES ({', '.join('?' * len(_HOLD_FIELDS))}) "  # noqa: S608  see above
     "ON CONFLICT (id) DO UPDATE SET state = excluded.state, drawn_nano = excluded.drawn_nano, "
-    "charged_nano = excluded.charged_nano, expires_at = excluded.expires_at, attributes = excluded.attributes"
+    "charged_nano = excluded.charged_nano, expires_at = excluded.expires_at, attributes = excluded.attributes, "
+    "drawn_units = excluded.drawn_units"
 )
 _OPEN = "state IN ('held', 'dispatched')"
 
-_PLAIN_ENTRY_COLUMNS = ("sequence", "hold", "kind", "amount_nano", "at", "estimated", "units", "reason")
+_JSON_FIELDS = 4
+_PLAIN_ENTRY_COLUMNS = (
+    "sequence",
+    "hold",
+    "kind",
+    "amount_nano",
+    "at",
+    "estimated",
+    "units",
+    "reason",
+    "saved_nano",
+)
 ENTRY_COLUMNS = ", ".join((*_PLAIN_ENTRY_COLUMNS, *ATTRIBUTES))
 """The columns that `entry_of` takes, in its order."""
 
@@ -72,12 +87,26 @@ _COUNTED = """
         {settled} AS settled_nano, {held} AS held_nano
     FROM {table}, json_each({table}.asks) AS ask
 """
+# An ask names its unit, or nothing where it counts money.
+_OF_ASK = """
+    CASE coalesce(json_extract(ask.value, '$[4]'), '') WHEN '' THEN {money} ELSE {units} END
+"""
+_OF_UNIT = """
+    coalesce((SELECT unit.value FROM json_each({table}.{column}) AS unit WHERE unit.key = json_extract(ask.value, '$[4]')), 0)
+"""
+_SETTLED = _OF_ASK.format(money="amount_nano", units=_OF_UNIT.format(table="ledger_entries", column="units"))
+_HELD = _OF_ASK.format(
+    money="amount_nano - drawn_nano",
+    units=_OF_UNIT.format(table="ledger_holds", column="units")
+    + " - "
+    + _OF_UNIT.format(table="ledger_holds", column="drawn_units"),
+)
 # What the accounts should say: every entry once, and of every open hold what it has not passed on.
 _TRUE_ACCOUNTS = (
     "SELECT budget, window_start, sum(settled_nano), sum(held_nano) FROM ("  # noqa: S608  our own words
-    + _COUNTED.format(table="ledger_entries", settled="amount_nano", held="0")
+    + _COUNTED.format(table="ledger_entries", settled=_SETTLED, held="0")
     + " UNION ALL "
-    + _COUNTED.format(table="ledger_holds", settled="0", held="amount_nano - drawn_nano")
+    + _COUNTED.format(table="ledger_holds", settled="0", held=_HELD)
     + f" WHERE {_OPEN}) GROUP BY budget, window_start"
 )
 
@@ -91,7 +120,7 @@ def reserve(connection: sqlite3.Connection, now: float, reservation: Reservation
         account = read_account(connection, ask)
         refusal = accounting.admit(
             ask,
-            reservation.amount_nano,
+            reservation,
             limit_nano=account.limit_nano,
             settled_nano=account.settled_nano,
             held_nano=account.held_nano,
@@ -99,7 +128,7 @@ def reserve(connection: sqlite3.Connection, now: float, reservation: Reservation
         if refusal is not None:
             return refusal
     hold = accounting.new_hold(reservation, now)
-    return _make(connection, now, Change(hold, hold.amount_nano))
+    return _make(connection, now, Change(hold, 1))
 
 
 def draw(
@@ -109,7 +138,7 @@ def draw(
     hold = find(connection, reservation.id)
     if hold is not None:
         return accounting.recognise(hold, reservation, envelope)
-    drawn_from = accounting.draw(known(find(connection, envelope), envelope), reservation.amount_nano)
+    drawn_from = accounting.draw(known(find(connection, envelope), envelope), reservation)
     if isinstance(drawn_from, Refusal):
         return drawn_from
     # The accounts stay as they are: what the envelope no longer holds, its call does.
@@ -141,25 +170,43 @@ def adjust(  # noqa: PLR0917  one call, from one place
     connection: sqlite3.Connection,
     now: float,
     entry: str,
-    amount_nano: int,
+    charge: Charge,
     reason: str,
     asks: tuple[BudgetAsk, ...],
     attributes: Mapping[str, str],
 ) -> Entry:
     """See `LedgerStore.adjust`."""
-    row = connection.execute(
-        f"SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE hold = ? AND kind = 'manual'",  # noqa: S608  our own names
-        (entry,),
-    ).fetchone()
-    if row is not None:
-        made = entry_of(row)
-        if made.amount_nano != amount_nano:
+    made = _find_by_id(connection, "manual", entry)
+    if made is not None:
+        if made.amount_nano != charge.amount_nano:
             message = f"the id {entry} was used for another manual entry"
             raise LedgerConflictError(message)
         return made
-    _post(connection, asks, 0, amount_nano)
-    charge = Charge("manual", amount_nano, estimated=False)
-    return _write(connection, now, entry, charge, asks, accounting.merged_attributes({}, attributes), reason)
+    added = postings(asks, charge)
+    _post(connection, added)
+    named = accounting.merged_attributes({}, attributes)
+    written = _write(connection, now, entry, charge, asks, named, reason)
+    write_alerts(connection, added, written, read_account)
+    return written
+
+
+def cached(
+    connection: sqlite3.Connection, now: float, entry: str, charge: Charge, attributes: Mapping[str, str]
+) -> Entry:
+    """See `LedgerStore.cached`."""
+    made = _find_by_id(connection, "cached", entry)
+    if made is not None:
+        return made
+    return _write(connection, now, entry, charge, (), accounting.merged_attributes({}, attributes))
+
+
+def _find_by_id(connection: sqlite3.Connection, kind: EntryKind, entry: str) -> Entry | None:
+    row = connection.execute(
+        # The kind stands in the text: only so SQLite sees that the index of that kind serves.
+        f"SELECT {ENTRY_COLUMNS} FROM ledger_entries WHERE hold = ? AND kind = '{kind}'",  # noqa: S608  our own names
+        (entry,),
+    ).fetchone()
+    return None if row is None else entry_of(row)
 
 
 def set_limit(connection: sqlite3.Connection, budget: str, limit_nano: int | None) -> None:
@@ -235,21 +282,20 @@ def entry_of(row: tuple[Any, ...]) -> Entry:  # Any: sqlite3 does not know the t
 
 def _make(connection: sqlite3.Connection, now: float, change: Change) -> Hold:
     hold, charge = change.hold, change.charge
-    _post(connection, hold.asks, change.held_nano, 0 if charge is None else charge.amount_nano)
+    added = postings(hold.asks, charge, hold=hold, held=change.held)
+    _post(connection, added)
     if charge is not None:
-        _write(connection, now, hold.id, charge, hold.asks, hold.attributes)
-    plain = [getattr(hold, name) for name in _HOLD_FIELDS[:-2]]
-    connection.execute(_SAVE_HOLD, (*plain, _asks_as_json(hold.asks), json.dumps(hold.attributes)))
+        entry = _write(connection, now, hold.id, charge, hold.asks, hold.attributes)
+        write_alerts(connection, added, entry, read_account)
+    plain = [getattr(hold, name) for name in _HOLD_FIELDS[:-_JSON_FIELDS]]
+    documents = (hold.attributes, hold.units, hold.drawn_units)
+    connection.execute(_SAVE_HOLD, (*plain, _asks_as_json(hold.asks), *map(json.dumps, documents)))
     return hold
 
 
-def _post(
-    connection: sqlite3.Connection, asks: Sequence[BudgetAsk], held_nano: int, settled_nano: int
-) -> None:
-    if not held_nano and not settled_nano:
-        return
-    for ask in asks:
-        amounts = (held_nano, settled_nano, ask.budget, ask.window_start)
+def _post(connection: sqlite3.Connection, added: Sequence[Posting]) -> None:
+    for ask, held, settled in added:
+        amounts = (held, settled, ask.budget, ask.window_start)
         try:
             if not connection.execute(_ADD_TO_ACCOUNT, amounts).rowcount:
                 connection.execute(_OPEN_ACCOUNT, amounts)
@@ -266,9 +312,10 @@ def _write(  # noqa: PLR0917  the columns of an entry
     attributes: Mapping[str, str],
     reason: str = "",
 ) -> Entry:
-    plain = (hold, charge.kind, charge.amount_nano, now, charge.estimated, json.dumps(charge.units), reason)
+    plain = (hold, charge.kind, charge.amount_nano, now, charge.estimated)
+    rest = (json.dumps(charge.units), reason, charge.saved_nano)
     named = [attributes.get(name, "") for name in ATTRIBUTES]
-    cursor = connection.execute(_INSERT_ENTRY, (None, *plain, *named, _asks_as_json(asks)))
+    cursor = connection.execute(_INSERT_ENTRY, (None, *plain, *rest, *named, _asks_as_json(asks)))
     return Entry(
         sequence=cursor.lastrowid or 0,
         hold=hold,
@@ -279,16 +326,31 @@ def _write(  # noqa: PLR0917  the columns of an entry
         units=charge.units,
         attributes=attributes,
         reason=reason,
+        saved_nano=charge.saved_nano,
     )
 
 
 def _hold_of(row: tuple[Any, ...]) -> Hold:  # Any: as entry_of
     values = dict(zip(_HOLD_FIELDS, row, strict=True))
     values["envelope"] = bool(values["envelope"])
-    values["asks"] = tuple(BudgetAsk(*ask) for ask in json.loads(values["asks"]))
-    values["attributes"] = json.loads(values["attributes"])
+    values["asks"] = tuple(_ask_of(ask) for ask in json.loads(values["asks"]))
+    for name in ("attributes", "units", "drawn_units"):
+        values[name] = json.loads(values[name])
     return Hold(**values)
 
 
+def _ask_of(values: list[Any]) -> BudgetAsk:  # Any: JSON that we wrote
+    budget, start, end, limit, *more = values
+    unit, is_hard, percents = more or ("", True, ())
+    return BudgetAsk(budget, start, end, limit, unit, is_hard, tuple(percents))
+
+
 def _asks_as_json(asks: Sequence[BudgetAsk]) -> str:
-    return json.dumps([(ask.budget, ask.window_start, ask.window_end, ask.limit_nano) for ask in asks])
+    return json.dumps([_ask_as_list(ask) for ask in asks])
+
+
+def _ask_as_list(ask: BudgetAsk) -> list[object]:
+    plain: list[object] = [ask.budget, ask.window_start, ask.window_end, ask.limit_nano]
+    if not ask.unit and ask.is_hard and not ask.alert_percents:
+        return plain
+    return [*plain, ask.unit, ask.is_hard, ask.alert_percents]

@@ -97,6 +97,23 @@ UPGRADES: Sequence[Sequence[str]] = (
             ends_us INTEGER NOT NULL, PRIMARY KEY (key, id)
         ) WITHOUT ROWID""",
     ),
+    (
+        # Units beside money, and what is shared by the attempts of one call.
+        "ALTER TABLE ledger_holds ADD COLUMN units TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE ledger_holds ADD COLUMN drawn_units TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE ledger_entries ADD COLUMN saved_nano INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE ledger_entries ADD COLUMN operation TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE ledger_entries ADD COLUMN price_book TEXT NOT NULL DEFAULT ''",
+        "CREATE UNIQUE INDEX ledger_cached_entries ON ledger_entries (hold) WHERE kind = 'cached'",
+        # Budgets of which a part was reached, once for each limit in each window; due_at is empty once somebody has heard it.
+        """CREATE TABLE ledger_alerts (sequence INTEGER PRIMARY KEY AUTOINCREMENT, budget TEXT NOT NULL, unit TEXT NOT NULL,
+            window_start INTEGER NOT NULL, window_end INTEGER, percent INTEGER NOT NULL, limit_nano INTEGER NOT NULL,
+            settled_nano INTEGER NOT NULL, is_hard INTEGER NOT NULL, at REAL NOT NULL, hold TEXT NOT NULL,
+            attributes TEXT NOT NULL, attempts INTEGER NOT NULL, due_at REAL,
+            UNIQUE (budget, window_start, percent, limit_nano)
+        )""",
+        "CREATE INDEX ledger_due_alerts ON ledger_alerts (due_at) WHERE due_at IS NOT NULL",
+    ),
 )
 """`UPGRADES[n]` leads from schema version n to n + 1. Released entries are never edited; new ones only add
 what an older release running beside the newer one can ignore."""

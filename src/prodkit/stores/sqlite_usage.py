@@ -23,6 +23,7 @@ _ESTIMATED = """
         WHERE later.hold = entry.hold AND later.kind = 'adjusted' AND NOT later.estimated
     ))
 """
+_BOUGHT = "entry.kind <> 'cached'"
 # The whole second, because SQLite rounds to the nearest millisecond, and so sometimes into tomorrow.
 _DAY = "date(CAST(entry.at AS INTEGER) + :offset, 'unixepoch')"
 
@@ -41,9 +42,15 @@ def read_usage(connection: sqlite3.Connection, query: UsageQuery) -> list[UsageR
     width = len(groups)
     group_by = f"GROUP BY {', '.join(groups)}" if groups else ""
     order_by = ", ".join([f"{width + 1} DESC", *(str(position + 1) for position in range(width))])
-    sums = (
-        "coalesce(sum(entry.amount_nano), 0), count(DISTINCT entry.hold), "
-        f"coalesce(sum(CASE WHEN {_ESTIMATED} THEN entry.amount_nano ELSE 0 END), 0)"
+    sums = ", ".join(
+        [
+            "coalesce(sum(entry.amount_nano), 0)",
+            f"count(DISTINCT CASE WHEN {_BOUGHT} THEN coalesce(nullif(entry.operation, ''), entry.hold) END)",
+            f"coalesce(sum(CASE WHEN {_ESTIMATED} THEN entry.amount_nano ELSE 0 END), 0)",
+            f"count(DISTINCT CASE WHEN {_BOUGHT} THEN entry.hold END)",
+            f"count(*) FILTER (WHERE NOT {_BOUGHT})",
+            "coalesce(sum(entry.saved_nano), 0)",
+        ]
     )
     rows = connection.execute(
         f"SELECT {', '.join([*groups, sums])} FROM ledger_entries AS entry WHERE {where} "  # noqa: S608  checked names
@@ -53,7 +60,7 @@ def read_usage(connection: sqlite3.Connection, query: UsageQuery) -> list[UsageR
     units: dict[tuple[str, ...], dict[str, int]] = {row[:width]: {} for row in rows}
     for *group, unit, quantity in connection.execute(
         f"SELECT {', '.join([*groups, 'unit.key', 'sum(unit.value)'])} "  # noqa: S608  checked names
-        f"FROM ledger_entries AS entry, json_each(entry.units) AS unit WHERE {where} "
+        f"FROM ledger_entries AS entry, json_each(entry.units) AS unit WHERE {where} AND {_BOUGHT} "
         f"GROUP BY {', '.join([*groups, 'unit.key'])}",
         values,
     ):
@@ -66,6 +73,9 @@ def read_usage(connection: sqlite3.Connection, query: UsageQuery) -> list[UsageR
             operations=row[width + 1],
             estimated_nano=row[width + 2],
             units=units[row[:width]],
+            attempts=row[width + 3],
+            cached=row[width + 4],
+            saved_nano=row[width + 5],
         )
         for row in rows
     ]
