@@ -6,7 +6,7 @@ fixed distance from UTC: a period is cut into spans in which that is the same th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,6 +20,8 @@ __all__ = ["PeriodError", "Span", "month_of", "period", "shown", "spans", "zone_
 
 _DAY: Final = timedelta(days=1)
 _DAY_SECONDS: Final = 86_400
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9999
 _MOST_DAYS: Final = 1100
 """Three years: what is worked out for each of them is some microseconds of the event loop."""
 
@@ -31,7 +33,7 @@ class PeriodError(ValueError):
         name: which of them: `from`, `to` or `timezone`.
     """
 
-    def __init__(self, name: str, message: str) -> None:
+    def __init__(self, message: str, *, name: str) -> None:
         self.name = name
         super().__init__(message)
 
@@ -53,9 +55,7 @@ class Span:
     day: str | None = None
 
 
-def period(
-    since: str | None, until: str | None, now: float, zone: tzinfo = UTC
-) -> tuple[datetime, datetime]:
+def period(since: str | None, until: str | None, now: float, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
     """From when, included, to when, not included, both in UTC.
 
     Args:
@@ -75,7 +75,7 @@ def period(
         end = _midnight(_next_month(max(this_month, begin.astimezone(zone).date())), zone)
     if end <= begin:
         message = "It is not after `from`."
-        raise PeriodError("to", message)
+        raise PeriodError(message, name="to")
     return begin, end
 
 
@@ -102,7 +102,7 @@ def zone_named(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         message = "There is no such time zone on this machine. Write a name such as Europe/Berlin."
-        raise PeriodError("timezone", message) from None
+        raise PeriodError(message, name="timezone") from None
 
 
 def spans(since: float, until: float, zone: tzinfo) -> list[Span]:
@@ -114,8 +114,10 @@ def spans(since: float, until: float, zone: tzinfo) -> list[Span]:
     if zone is UTC:
         return [Span(since, until, 0)]
     if until - since > _MOST_DAYS * _DAY_SECONDS:
-        message = f"By day of a time zone, a report is of {_MOST_DAYS} days at most; without one it may be longer."
-        raise PeriodError("from", message)
+        message = (
+            f"By day of a time zone, a report is of {_MOST_DAYS} days at most; without one it may be longer."
+        )
+        raise PeriodError(message, name="from")
     found: list[Span] = []
     start = table_at("day", 1, zone, None, since).start
     day = datetime.fromtimestamp(start, zone).date()
@@ -123,20 +125,31 @@ def spans(since: float, until: float, zone: tzinfo) -> list[Span]:
         day += _DAY
         end = first_second(day, zone)
         if end > start:  # a day that the clocks skip is empty
-            _append(found, max(since, start), min(until, end), start, end, zone)
+            _append(found, Span(max(since, start), min(until, end), *_kind_of_day(start, end, zone)))
         start = end
     return found
 
 
-def _append(found: list[Span], since: float, until: float, start: int, end: int, zone: tzinfo) -> None:
+def _kind_of_day(start: int, end: int, zone: tzinfo) -> tuple[int, str | None]:
+    """How far the day from *start* to *end* is from UTC; or 0 and its date, where that is not one thing all day."""
     offset = _offset(start, zone)
-    if end - start != _DAY_SECONDS or _offset(end - 1, zone) != offset or (start + offset) % _DAY_SECONDS:
-        day = datetime.fromtimestamp(start, zone).date().isoformat()
-        found.append(Span(since, until, 0, day))
-    elif found and found[-1].day is None and found[-1].utc_offset_seconds == offset:
-        found[-1] = Span(found[-1].since, until, offset)
+    is_plain = end - start == _DAY_SECONDS and _offset(end - 1, zone) == offset
+    if is_plain and (start + offset) % _DAY_SECONDS == 0:
+        return offset, None
+    return 0, datetime.fromtimestamp(start, zone).date().isoformat()
+
+
+def _append(found: list[Span], span: Span) -> None:
+    """Add *span*, to the one before where days are told likewise."""
+    last = found[-1] if found else None
+    if (
+        last is not None
+        and last.day is span.day is None
+        and last.utc_offset_seconds == span.utc_offset_seconds
+    ):
+        found[-1] = replace(last, until=span.until)
     else:
-        found.append(Span(since, until, offset))
+        found.append(span)
 
 
 def _offset(at: float, zone: tzinfo) -> int:
@@ -156,21 +169,15 @@ def _instant(name: str, text: str, zone: tzinfo) -> datetime:
     try:
         # A space is what a plus sign becomes in a query that was not encoded.
         moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-        if not 1970 <= moment.year < 9999:
-            message = "The year is from 1970 to 9998."
-            raise PeriodError(name, message)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC)
-        elif "T" in text:
-            moment = moment.replace(tzinfo=zone).astimezone(UTC)
-        else:
+        if moment.tzinfo is None and "T" in text:
+            moment = moment.replace(tzinfo=zone)
+        elif moment.tzinfo is None and moment.year >= _FIRST_YEAR:
             moment = _midnight(moment.date(), zone)
-    except PeriodError:
-        raise
+        moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         message = "Write an ISO 8601 date or time, e.g. 2026-11-22 or 2026-11-22T12:00:00Z."
-        raise PeriodError(name, message) from None
-    if not 1970 <= moment.year < 9999:
+        raise PeriodError(message, name=name) from None
+    if not _FIRST_YEAR <= moment.year < _LAST_YEAR:
         message = "The year is from 1970 to 9998."
-        raise PeriodError(name, message)
+        raise PeriodError(message, name=name)
     return moment

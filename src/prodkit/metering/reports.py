@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import tzinfo
 
-
     from prodkit.stores.ledger import Entry, LedgerStore
 
 __all__ = ["Report", "report", "scan"]
@@ -100,9 +99,7 @@ async def scan(
 
 
 async def _usage(ledger: LedgerStore, query: UsageQuery, span: Span) -> Sequence[UsageRow]:
-    part = replace(
-        query, since=span.since, until=span.until, utc_offset_seconds=span.utc_offset_seconds
-    )
+    part = replace(query, since=span.since, until=span.until, utc_offset_seconds=span.utc_offset_seconds)
     if span.day is None:
         return await ledger.usage(part)
     names = tuple(name for name in query.group_by if name != "day")

@@ -1,7 +1,7 @@
 """What an entry was charged for, SKU by SKU: the parts of its amount, which add up to it to the last nano-dollar.
 
-A `UnitPricer` knows what the units of some entries are sold as. `by_sku` knows those that are named as the price book names
-them, as units of Parallel are; others, such as the tokens of language models, are added to `PRICERS`.
+A `UnitPricer` knows what the units of some entries are sold as. `by_tokens` knows the tokens of language models, `by_sku` units
+that are named as the price book names them, as those of Parallel are; others are given to whatever here takes `pricers`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from prodkit.metering.pricing import Price, PriceBook
     from prodkit.stores.ledger import Entry
 
-__all__ = ["PRICERS", "Share", "Sold", "UnitPricer", "by_sku", "exact_nano", "list_nano", "shares_of", "sold_of"]
+__all__ = [
+    "PRICERS",
+    "Share",
+    "Sold",
+    "UnitPricer",
+    "by_sku",
+    "by_tokens",
+    "exact_nano",
+    "list_nano",
+    "shares_of",
+    "sold_of",
+]
 
 # What Parallel calls in its answers what its price list calls otherwise. The mode of a search is in no answer.
 _OTHER_NAMES: Final = {
@@ -29,6 +40,12 @@ _OTHER_NAMES: Final = {
     "sku_search_additional_results": "search.additional_result",
     "sku_extract_excerpts": "extract.url",
 }
+# The parts of a whole; what has no price of its own costs what the rest of its whole does.
+_TOKENS: Final = {
+    "input_tokens": ("cached_input_tokens", "cache_write_tokens"),
+    "output_tokens": ("reasoning_tokens",),
+}
+_TOKEN_UNITS: Final = frozenset({*_TOKENS, *(part for parts in _TOKENS.values() for part in parts)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +53,14 @@ class Sold:
     """Some units of an entry, as they are sold.
 
     Attributes:
+        provider: who is paid.
         unit: what the entry calls them.
         sku: what they are sold as.
         quantity: how many; negative where an entry takes back.
         price: in the book, or None where it has none.
     """
 
+    provider: str
     unit: str
     sku: str
     quantity: int
@@ -91,11 +110,36 @@ def by_sku(
     for unit, quantity in units.items():
         other = _OTHER_NAMES.get(unit, unit).format(processor=attributes.get("processor", ""))
         price = _price(prices, provider, unit) or _price(prices, provider, other)
-        sold.append(Sold(unit, unit if price is None else price.sku, quantity, price))
+        sold.append(Sold(provider, unit, unit if price is None else price.sku, quantity, price))
     return sold
 
 
-PRICERS: tuple[UnitPricer, ...] = (by_sku,)
+def by_tokens(
+    units: Mapping[str, int], attributes: Mapping[str, str], prices: PriceBook
+) -> Sequence[Sold] | None:
+    """The pricer of tokens: `<model>.input`, `.cached_input`, `.cache_write`, `.output` and `.reasoning` of the book.
+
+    Cached tokens and those written to a cache are a part of the input, reasoning a part of the output. Where a part has no
+    price of its own it is sold with its whole. `requests` beside them are counted and have no price.
+    """
+    if not _TOKEN_UNITS.issuperset(units.keys() - {"requests"}) or _TOKEN_UNITS.isdisjoint(units):
+        return None
+    provider, model = attributes.get("provider", ""), attributes.get("model", "")
+
+    def sold(unit: str, quantity: int) -> Sold:
+        sku = f"{model}.{unit.removesuffix('_tokens')}"
+        return Sold(provider, unit, sku, quantity, _price(prices, provider, sku))
+
+    found = []
+    for whole, parts in _TOKENS.items():
+        apart = [sold(part, units[part]) for part in parts if units.get(part)]
+        apart = [part for part in apart if part.price is not None]
+        rest = units.get(whole, 0) - sum(part.quantity for part in apart)
+        found += [*([sold(whole, rest)] if rest else []), *apart]
+    return found
+
+
+PRICERS: tuple[UnitPricer, ...] = (by_tokens, by_sku)
 """Asked in this order; the first that has an answer is heard."""
 
 
@@ -111,7 +155,8 @@ def sold_of(
         sold = pricer(counted, attributes, prices)
         if sold is not None:
             return sold
-    return [Sold(unit, unit, quantity, None) for unit, quantity in counted.items()]
+    provider = attributes.get("provider", "")
+    return [Sold(provider, unit, unit, quantity, None) for unit, quantity in counted.items()]
 
 
 def exact_nano(sold: Sold) -> Fraction:
@@ -121,22 +166,20 @@ def exact_nano(sold: Sold) -> Fraction:
         UnpricedError: it has no price.
     """
     if sold.price is None:
-        raise UnpricedError("", sold.sku)
+        raise UnpricedError(sold.provider, sold.sku)
     return Fraction(Decimal(sold.price.price_usd)) * sold.quantity * NANO_PER_USD / sold.price.per
 
 
 def list_nano(sold: Sequence[Sold]) -> int:
-    """What all of *sold* cost together in nano-USD, rounded up once.
+    """What all of *sold* cost together in nano-USD, each rounded up once, as they are when they are bought.
 
     Raises:
         UnpricedError: one of them has no price.
     """
-    return math.ceil(sum(map(exact_nano, sold), Fraction(0)))
+    return sum(math.ceil(exact_nano(part)) for part in sold)
 
 
-def shares_of(
-    entry: Entry, prices: PriceBook, pricers: Sequence[UnitPricer] = PRICERS
-) -> Sequence[Share]:
+def shares_of(entry: Entry, prices: PriceBook, pricers: Sequence[UnitPricer] = PRICERS) -> Sequence[Share]:
     """The parts of what *entry* was charged, one for each SKU; one alone where it cannot be told how much is for which.
 
     Where the book explains the amount, each part is its price; else the parts are in proportion to the prices, and the last
@@ -174,9 +217,9 @@ def _split(amount_nano: int, sold: Sequence[Sold]) -> list[int] | None:
     if len(sold) == 1:
         return [amount_nano]
     weights = [exact_nano(part) for part in sold]
+    if list_nano(sold) == amount_nano:
+        return [math.ceil(weight) for weight in weights]
     whole = sum(weights, Fraction(0))
-    if whole == amount_nano and all(weight.denominator == 1 for weight in weights):
-        return [int(weight) for weight in weights]
     if not whole or min(weights) < 0 < max(weights):
         return None
     # Toward zero, so that what is left for the last has the sign of the others.
