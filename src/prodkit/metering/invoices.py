@@ -193,7 +193,7 @@ def _number(name: str, text: str) -> Decimal | None:
     most = _MOST if name == "cost_usd" else Decimal(MOST_NANO)
     # Neither is one of a hundred digits, which would be a day's work to add.
     exponent: Any = number.as_tuple().exponent  # Any: an int where it is finite
-    if abs(number) > most or exponent < -30:  # noqa: PLR2004  finer than any price
+    if abs(number) > most or exponent < -30:  # finer than any price
         message = f"its {name} is larger or finer than any"
         raise ValueError(message)
     return number

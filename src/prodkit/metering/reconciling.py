@@ -34,7 +34,6 @@ DifferenceKind: TypeAlias = Literal["missing", "extra", "mismatch"]
 """`missing`: the ledger has it and the invoice has not. `extra`: the other way round. `mismatch`: they disagree."""
 
 _PREFIX: Final = "reconcile"
-_DAY_SECONDS: Final = 86_400
 
 
 class Key(NamedTuple):
@@ -244,7 +243,7 @@ def _entry_id(provider: str, key: Key, one: Difference) -> str:
     content = [provider, *key, one.ledger_nano, one.invoice_nano]
     content += [str(one.ledger_quantity), str(one.invoice_quantity)]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-    return ":".join([_PREFIX, key.day, digest, key.reference])
+    return f"{_PREFIX}:{key.day}:{digest}:{key.reference}"
 
 
 def _told(
@@ -259,9 +258,9 @@ def _told(
     """What *entry* says of which keys, if it is of the period."""
     if entry.kind == "manual" and entry.hold.startswith(f"{_PREFIX}:"):
         _, day, _, reference = entry.hold.split(":", 3)
-        # The day the period begins on, too, where it does not begin with it.
         begin = first_second(datetime.fromisoformat(day).date(), zone)
-        if since - _DAY_SECONDS < begin < until:
+        # The day on which the period begins counts from its beginning: what was adjusted is about all of it.
+        if first_second(datetime.fromtimestamp(since, zone).date(), zone) <= begin < until:
             sku = entry.attributes.get("sku", "")
             yield Key(day, sku, reference), entry.amount_nano, entry.units.get(sku, 0)
         return
