@@ -78,8 +78,8 @@ def test_asks_are_in_the_order_of_the_policies_and_of_one_moment():
     day = int(clock.wall()) // 86_400 * 86_400
     asks = policies.asks(WHO, clock.wall())
     assert asks == (
-        BudgetAsk("day:ann@acme", day, day + 86_400, 5_000_000_000),
-        BudgetAsk("ever:all", 0, None, None),
+        BudgetAsk("day:ann@acme", day, day + 86_400, 5_000_000_000, alert_percents=(50, 80, 95, 100)),
+        BudgetAsk("ever:all", 0, None, None, alert_percents=(50, 80, 95, 100)),
     )
     require_asks(asks)
 

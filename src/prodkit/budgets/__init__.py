@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, field_validator, model_validator
 
 from prodkit.budgets.api import Owns, budgets_router
-from prodkit.budgets.policy import Per, Policies, Policy, parse_allowance, zone_of
+from prodkit.budgets.policy import OnStoreError, Per, Policies, Policy, parse_allowance, zone_of
 from prodkit.budgets.windows import Window
 from prodkit.core.features import FeatureSettings, Parts
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Budgets",
     "BudgetsSettings",
+    "OnStoreError",
     "Owns",
     "Per",
     "Policies",
@@ -48,7 +49,8 @@ class BudgetsSettings(FeatureSettings):
             description="Further budgets, a JSON list of objects: "
             '`[{"name": "tenant-month", "per": "tenant", "window": "month", "limit_usd": "500"}]`. per: application, '
             "organisation, tenant, principal, key, agent, processor, session, tag. Amounts are texts; null counts and does not "
-            "limit.",
+            'limit. Also `"unit": "output_tokens", "limit": 100000` in place of money; `"hard": false` only alerts; '
+            "`alert_percents`; `on_store_error` (deny, allow_with_cap with `outage_cap_usd`, allow).",
         ),
     ] = ()
     timezone: Annotated[

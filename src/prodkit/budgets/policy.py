@@ -16,7 +16,7 @@ from prodkit.stores.ledger import BudgetAsk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["CALLERS_OWN", "Per", "Policies", "Policy", "parse_allowance", "zone_of"]
+__all__ = ["CALLERS_OWN", "OnStoreError", "Per", "Policies", "Policy", "parse_allowance", "zone_of"]
 
 Per: TypeAlias = Literal[
     "application", "organisation", "tenant", "principal", "key", "agent", "processor", "session", "tag"
@@ -26,6 +26,9 @@ Per: TypeAlias = Literal[
 Not the provider, model or SKU: a budget is asked when a run begins, and these are known only of its calls.
 """
 
+OnStoreError: TypeAlias = Literal["deny", "allow_with_cap", "allow"]
+"""What becomes of spending while the ledger does not answer, and nobody knows what is left."""
+
 CALLERS_OWN: Final = frozenset({"tenant", "principal", "key", "session"})
 """Budgets of these are their caller's own, which may be told their numbers."""
 
@@ -33,6 +36,10 @@ CALLERS_OWN: Final = frozenset({"tenant", "principal", "key", "session"})
 _NEVER_WITHOUT: Final = frozenset({"tenant", "principal"})
 _NAME: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _LONGEST_VALUE: Final = 96
+_UNIT: Final = re.compile(r"[A-Za-z0-9_.:\-]{1,64}")
+_PERCENTS: Final = (50, 80, 95, 100)
+_MOST_PERCENTS: Final = 10
+_HIGHEST_PERCENT: Final = 1000
 # A path is cut at these, whether or not they are encoded.
 _UNSAFE: Final = re.compile(r"[/\\\x00-\x20\x7f]")
 
@@ -47,7 +54,17 @@ class Policy:
         window: how long it holds for.
         limit_usd: the most that may be spent, and held for calls under way, in a window; a decimal string. None: counted
             and not limited, unless a budget is given a limit of its own.
-        limit_nano: derived: the same as integer nano-USD.
+        unit: what is counted instead of money, e.g. `output_tokens` or `requests`; see `Reservation.units`. Such a budget
+            is called a quota.
+        limit: the most of *unit*; None as above.
+        hard: whether the limit refuses; a soft one only alerts.
+        alert_percents: parts of the limit at which an alert is written, once in each window.
+        on_store_error: what to do while the ledger does not answer. `deny`: nothing that costs money is begun. `allow`: it is
+            begun, and written down later; what is spent meanwhile is known to nobody. `allow_with_cap`: likewise, up to
+            *outage_cap_usd* in each process and outage.
+        outage_cap_usd: a decimal string; only with `allow_with_cap`.
+        limit_nano: derived: *limit_usd* as integer nano-USD, or *limit*.
+        outage_cap_nano: derived: *outage_cap_usd* as integer nano-USD.
 
     Raises:
         ValueError: a field is impossible.
@@ -57,7 +74,14 @@ class Policy:
     per: Per = "principal"
     window: Window = "day"
     limit_usd: str | None = None
+    unit: str = ""
+    limit: int | None = None
+    hard: bool = True
+    alert_percents: tuple[int, ...] = _PERCENTS
+    on_store_error: OnStoreError = "deny"
+    outage_cap_usd: str | None = None
     limit_nano: int | None = field(init=False, repr=False, compare=False)
+    outage_cap_nano: int | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, and read the limit."""
@@ -70,7 +94,41 @@ class Policy:
         if self.window not in WINDOWS:
             message = f"policy {self.name} has an unknown window | Use one of {', '.join(WINDOWS)}."
             raise ValueError(message)
-        object.__setattr__(self, "limit_nano", None if self.limit_usd is None else _limit(self.limit_usd))
+        if fault := self._fault_of_unit() or self._fault_of_alerts() or self._fault_of_outage():
+            message = f"policy {self.name} {fault}"
+            raise ValueError(message)
+        usd = None if self.limit_usd is None else _limit(self.limit_usd)
+        cap = None if self.outage_cap_usd is None else _limit(self.outage_cap_usd)
+        object.__setattr__(self, "limit_nano", self.limit if self.unit else usd)
+        object.__setattr__(self, "outage_cap_nano", cap)
+
+    def _fault_of_unit(self) -> str | None:
+        if not self.unit:
+            return None if self.limit is None else "has a limit of no unit | Name the unit, or use limit_usd."
+        if _UNIT.fullmatch(self.unit) is None:
+            return "has an impossible unit | Use 1 to 64 characters of [A-Za-z0-9_.:-]."
+        if self.limit_usd is not None:
+            return "counts a unit and money | Make two policies of it."
+        if self.limit is not None and (type(self.limit) is not int or not 0 <= self.limit <= MOST_NANO):
+            return f"has no whole number as its limit | Use 0 to {MOST_NANO}."
+        return None
+
+    def _fault_of_alerts(self) -> str | None:
+        wrong = [percent for percent in self.alert_percents if not 1 <= percent <= _HIGHEST_PERCENT]
+        if (
+            wrong
+            or len(self.alert_percents) > _MOST_PERCENTS
+            or len(set(self.alert_percents)) < len(self.alert_percents)
+        ):
+            return f"alerts at impossible percents | Use at most {_MOST_PERCENTS} different ones from 1 to {_HIGHEST_PERCENT}."
+        return None
+
+    def _fault_of_outage(self) -> str | None:
+        if self.on_store_error not in get_args(OnStoreError):
+            return f"has an unknown on_store_error | Use one of {', '.join(get_args(OnStoreError))}."
+        if (self.on_store_error == "allow_with_cap") != (self.outage_cap_usd is not None):
+            return "has a cap for outages, or allow_with_cap, alone | Give both or neither."
+        return None
 
     def value_of(self, attributes: Mapping[str, str]) -> str | None:
         """Whose budget it is; None where the policy does not apply."""
@@ -94,7 +152,15 @@ class Policy:
     def ask(self, budget: str, zone: tzinfo, at: float) -> BudgetAsk:
         """What a ledger is asked of *budget* at *at* (unix seconds)."""
         start, end = window_at(self.window, zone, at)
-        return BudgetAsk(budget, start, end, self.limit_nano)
+        return BudgetAsk(
+            budget,
+            start,
+            end,
+            self.limit_nano,
+            unit=self.unit,
+            is_hard=self.hard,
+            alert_percents=tuple(sorted(self.alert_percents)),
+        )
 
 
 class Policies:
@@ -130,6 +196,13 @@ class Policies:
         """Whether it is one of its caller's own; what nobody in particular shares is not."""
         policy = self.policy_of(budget)
         return policy is not None and policy.per in CALLERS_OWN and not budget.endswith(":")
+
+    def outage_cap_nano(self, budget: str) -> int | None:
+        """What may be spent on *budget* while the ledger does not answer; None: nothing is to be begun."""
+        policy = self.policy_of(budget)
+        if policy is None or policy.on_store_error == "deny":
+            return None
+        return MOST_NANO if policy.outage_cap_nano is None else policy.outage_cap_nano
 
 
 def parse_allowance(text: str) -> tuple[str, Window]:

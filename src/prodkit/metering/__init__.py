@@ -19,7 +19,8 @@ from prodkit.core.events import CostCharged
 from prodkit.core.exceptions import SettingsError, SettingsFault, StoreUnavailableError
 from prodkit.core.features import FeatureSettings, HealthCheck, Parts
 from prodkit.core.owners import owner_of
-from prodkit.metering.envelope import Call, Envelope, EnvelopeExhaustedError
+from prodkit.metering.calls import Call
+from prodkit.metering.envelope import Envelope, EnvelopeExhaustedError
 from prodkit.metering.meter import Meter
 from prodkit.metering.pricing import Price, PriceBook, UnpricedError
 from prodkit.metering.refusals import (

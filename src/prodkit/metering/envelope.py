@@ -1,284 +1,81 @@
-"""An envelope: the money of one run, and the calls that are drawn from it.
-
-Each verb that must not be half done runs in a task of its own and is awaited behind a shield: a caller that is cancelled
-leaves it, and it goes on.
-"""
+"""An envelope: the money of one run, and the calls that are drawn from it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Self
 
 from prodkit.core.events import CostCharged
 from prodkit.core.exceptions import StoreUnavailableError
-from prodkit.core.owners import bounded
+from prodkit.metering.calls import Call, clean
 from prodkit.metering.keeper import Unfinished
 from prodkit.metering.refusals import unavailable
 from prodkit.stores.ledger import LedgerConflictError, Refusal, Reservation
+from prodkit.stores.ledger_arguments import require_reservation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from prodkit.core.context import RequestContext
+    from prodkit.metering.calls import ChargeKind
     from prodkit.metering.keeper import Keeper
     from prodkit.stores.ledger import Hold, LedgerStore
 
-__all__ = ["Call", "Envelope", "EnvelopeExhaustedError", "clean"]
+__all__ = ["Envelope", "EnvelopeExhaustedError", "Spending"]
 
 USAGE: Final = "nano_usd"
 """Where `RequestContext.usage` holds money."""
-
-CallState = Literal["dispatched", "settled", "presumed"]
-ChargeKind: TypeAlias = Literal["settled", "presumed", "adjusted"]
-Account: TypeAlias = "Callable[[Call, ChargeKind, int, Mapping[str, int], bool], None]"
-"""Where a call says what it cost: itself, of what kind the charge is, nano-USD, units, and whether that is an estimate."""
 
 
 class EnvelopeExhaustedError(Exception):
     """What is left in the envelope does not cover the call, or the envelope is closed. Nothing was drawn.
 
     Attributes:
-        estimate_nano: what the call may cost.
+        estimate_nano: what the call may cost, or deliver of *unit*.
         left_nano: what is left.
+        unit: of which unit too little is left; empty for money.
     """
 
-    def __init__(self, estimate_nano: int, left_nano: int) -> None:
+    def __init__(self, estimate_nano: int, left_nano: int, unit: str = "") -> None:
         self.estimate_nano = estimate_nano
         self.left_nano = left_nano
+        self.unit = unit
         super().__init__(
-            f"a call of {estimate_nano} nano-USD does not fit into the {left_nano} that are left"
+            f"a call of {estimate_nano} {unit or 'nano-USD'} does not fit into the {left_nano} that are left"
         )
 
 
-def clean(attributes: Mapping[str, str | None]) -> dict[str, str]:
-    """*attributes* without empty ones, and with values as short as a ledger takes them."""
-    return {name: bounded(value) for name, value in attributes.items() if value}
+class Spending:
+    """What calls have cost so far, counted where it shall be seen: here, in the request's usage, and in an event.
 
-
-class Call:
-    """One billable call that was written down as dispatched before it leaves; made by `Envelope.call`.
-
-    Tell how it ended with one of `settle`, `settle_nothing` and `presume`; if nobody does, closing the envelope presumes.
+    Args:
+        emit: told each `CostCharged`.
+        context: of the request it is counted in, or None.
+        shown: called after each charge.
 
     Attributes:
-        id: of its hold in the ledger; unique for ever, so that a provider may be given it as a reference.
-        estimate_nano: what is held for it.
-        attributes: what it is for, those of the envelope included.
-        state: `dispatched`, `settled` or `presumed`.
-        charged_nano: what it cost; 0 while its outcome is open.
-        estimated: whether `charged_nano` is an estimate.
-    """
-
-    def __init__(
-        self,
-        hold: str,
-        estimate_nano: int,
-        attributes: Mapping[str, str],
-        *,
-        keeper: Keeper,
-        account: Account,
-    ) -> None:
-        self.id = hold
-        self.estimate_nano = estimate_nano
-        self.attributes = dict(attributes)
-        self.state: CallState = "dispatched"
-        self.charged_nano = 0
-        self.estimated = False
-        self._keeper = keeper
-        self._account = account
-        self._ending: asyncio.Task[None] | None = None
-
-    def __repr__(self) -> str:
-        return f"<Call {self.id} {self.state}>"
-
-    async def settle(
-        self,
-        actual_nano: int,
-        *,
-        units: Mapping[str, int] | None = None,
-        estimated: bool = False,
-        attributes: Mapping[str, str | None] | None = None,
-    ) -> None:
-        """Charge what the call cost: more or less than its estimate, and also after it was presumed. Repeatable.
-
-        When this returns, the cost is durable, or, while the ledger does not answer, kept by this process and written down
-        as soon as it does. Cancelling it changes nothing.
-
-        Args:
-            actual_nano: nano-USD, at least 0.
-            units: what was delivered, e.g. `{"sku_search": 1}`.
-            estimated: whether the amount is our estimate, the provider having said nothing.
-            attributes: what became known by the answer, e.g. the model that really served.
-
-        Raises:
-            LedgerConflictError: it was settled with another amount.
-            ValueError: an argument is none a ledger takes.
-        """
-        learnt = clean(attributes or {})
-        counted = dict(units or {})
-        await self._end(lambda: self._settle(actual_nano, counted, learnt, estimated=estimated))
-
-    async def settle_nothing(self) -> None:
-        """The provider provably did not accept the call: it costs nothing."""
-        await self.settle(0)
-
-    async def presume(self) -> None:
-        """Nobody knows how the call ended: its estimate stays charged. What is settled already stays so."""
-        await self._end(self._presume)
-
-    async def _end(self, verb: Callable[[], Awaitable[None]]) -> None:
-        before = self._ending
-
-        async def after() -> None:
-            if before is not None and not before.done():
-                await asyncio.wait([before])
-            await verb()
-
-        self._ending = self._keeper.spawn(after())
-        await asyncio.shield(self._ending)
-
-    async def _settle(
-        self, actual_nano: int, units: dict[str, int], learnt: dict[str, str], *, estimated: bool
-    ) -> None:
-        if self.state == "settled":
-            if actual_nano != self.charged_nano:
-                message = f"the call {self.id} was settled with another amount"
-                raise LedgerConflictError(message)
-            return
-        verb = Unfinished(
-            "settle", self.id, amount_nano=actual_nano, units=units, estimated=estimated, attributes=learnt
-        )
-        await self._keeper.do(verb)
-        kind: ChargeKind = "settled" if self.state == "dispatched" else "adjusted"
-        self.attributes |= learnt
-        self._account(self, kind, actual_nano, units, estimated)
-        self.state = "settled"
-
-    async def _presume(self) -> None:
-        if self.state == "dispatched":
-            await self._keeper.do(Unfinished("presume", self.id))
-            self._account(self, "presumed", self.estimate_nano, {}, True)
-            self.state = "presumed"
-
-
-class Envelope:
-    """What one run may spend; made by `Meter.open`, closed by leaving `async with` or by `aclose`.
-
-    Attributes:
-        id: as given to `Meter.open`.
-        amount_nano: what was reserved.
-        attributes: what it is for.
-        charged_nano: what its calls have cost so far, those presumed included.
+        charged_nano: nano-USD, what is presumed included.
         presumed_nano: the part of it that is estimated.
-        calls: how many were dispatched.
         units: what was delivered, by unit.
     """
 
     def __init__(
         self,
-        hold: Hold,
-        ledger: LedgerStore,
-        *,
-        keeper: Keeper,
         emit: Callable[[object], None],
-        lease_seconds: float,
         context: RequestContext | None,
+        shown: Callable[[], None] | None = None,
     ) -> None:
-        self.id = hold.id
-        self.amount_nano = hold.amount_nano
-        self.attributes = dict(hold.attributes)
         self.charged_nano = 0
         self.presumed_nano = 0
-        self.calls = 0
         self.units: Counter[str] = Counter()
-        self._keeper = keeper
-        self._drawn_nano = hold.drawn_nano
-        self._ledger = ledger
         self._emit = emit
-        self._lease_seconds = lease_seconds
         self._context = context
-        self._open_calls: dict[str, Call] = {}
-        self._closing: asyncio.Task[None] | None = None
+        self._shown = shown
 
-    def __repr__(self) -> str:
-        return f"<Envelope {self.id} {self.left_nano} of {self.amount_nano} nano-USD left>"
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether nothing can be drawn from it any more."""
-        return self._closing is not None
-
-    @property
-    def left_nano(self) -> int:
-        """What no call was drawn from yet, in nano-USD; 0 once it is closed."""
-        return 0 if self.is_closed else self.amount_nano - self._drawn_nano
-
-    @property
-    def open_ids(self) -> list[str]:
-        """Holds whose leases have to be extended."""
-        return [] if self.is_closed else [self.id, *self._open_calls]
-
-    async def call(self, estimate_nano: int, *, attributes: Mapping[str, str | None] | None = None) -> Call:
-        """Draw *estimate_nano* for one attempt of a call and note that it leaves: durable when this returns.
-
-        Args:
-            estimate_nano: the most it can cost, at least 0.
-            attributes: what it is for, besides what the envelope says.
-
-        Raises:
-            EnvelopeExhaustedError: the envelope has less left; what that means is for the caller to decide.
-            Problem: 503 when the ledger does not answer; then the call must not be made.
-            ValueError: an argument is none a ledger takes.
-        """
-        if estimate_nano > self.left_nano or self.is_closed:
-            raise EnvelopeExhaustedError(estimate_nano, self.left_nano)
-        own = clean(attributes or {})
-        reservation = Reservation(
-            id=f"{self.id}.{token_hex(8)}",
-            amount_nano=estimate_nano,
-            lease_seconds=self._lease_seconds,
-            attributes=own,
-            dispatched=True,
-        )
-        self._drawn_nano += estimate_nano  # before the first await: tools of one run work at the same time
-        drawing = self._keeper.spawn(self._ledger.draw(self.id, reservation))
-        try:
-            answer = await asyncio.shield(drawing)
-        except StoreUnavailableError as error:
-            self._take_back(reservation)
-            self._keeper.failed("draw")
-            raise unavailable() from error
-        except asyncio.CancelledError:
-            drawing.add_done_callback(lambda _: self._take_back(reservation))
-            raise
-        except LedgerConflictError as error:
-            # Its lease was over before it could be extended, so it is closed; what was left is given back.
-            self._drawn_nano = self.amount_nano
-            raise EnvelopeExhaustedError(estimate_nano, 0) from error
-        except ValueError:
-            self._drawn_nano -= estimate_nano
-            raise
-        if isinstance(answer, Refusal):
-            self._drawn_nano -= estimate_nano
-            raise EnvelopeExhaustedError(estimate_nano, self.left_nano)
-        if self._closing is not None:
-            self._take_back(reservation)  # closed by another task meanwhile: nobody would extend it
-            raise EnvelopeExhaustedError(estimate_nano, 0)
-        call = Call(
-            reservation.id, estimate_nano, self.attributes | own, keeper=self._keeper, account=self._account
-        )
-        self._open_calls[call.id] = call
-        self.calls += 1
-        return call
-
-    def _take_back(self, reservation: Reservation) -> None:
-        """Nothing left for this call; whether it was written down is not known, so its money stays drawn."""
-        self._keeper.later(Unfinished("settle", reservation.id, certain=False))
-
-    def _account(
+    def account(
         self,
         call: Call,
         kind: ChargeKind,
@@ -295,7 +92,6 @@ class Envelope:
         self.units.update(units)
         call.charged_nano = charged_nano
         call.estimated = estimated
-        self._open_calls.pop(call.id, None)
         context = self._context
         if context is not None and context.scope is None:
             self._context = context = None  # the request is over
@@ -314,6 +110,190 @@ class Envelope:
                 overrun_nano=max(0, charged_nano - call.estimate_nano),
             )
         )
+        if self._shown is not None:
+            self._shown()
+
+    def show_by(self, shown: Callable[[], None] | None) -> None:
+        """Have *shown* called after each charge."""
+        self._shown = shown
+
+
+class Envelope:
+    """What one run may spend; made by `Meter.open`, closed by leaving `async with` or by `aclose`.
+
+    Attributes:
+        id: as given to `Meter.open`.
+        amount_nano: what was reserved.
+        attributes: what it is for.
+        calls: how many were dispatched.
+        spending: what they have cost.
+        is_unwritten: whether the ledger was away when it was opened, so that what it costs is written down later.
+    """
+
+    def __init__(
+        self,
+        hold: Hold,
+        ledger: LedgerStore,
+        *,
+        keeper: Keeper,
+        emit: Callable[[object], None],
+        lease_seconds: float,
+        context: RequestContext | None,
+        is_unwritten: bool = False,
+    ) -> None:
+        self.id = hold.id
+        self.amount_nano = hold.amount_nano
+        self.attributes = dict(hold.attributes)
+        self.calls = 0
+        self.is_unwritten = is_unwritten
+        self.spending = Spending(emit, context)
+        self._keeper = keeper
+        self._asks = hold.asks
+        self._limited_units = hold.units
+        self._drawn_nano = hold.drawn_nano
+        self._drawn_units: Counter[str] = Counter(hold.drawn_units)
+        self._ledger = ledger
+        self._lease_seconds = lease_seconds
+        self._open_calls: dict[str, Call] = {}
+        self._closing: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Envelope {self.id} {self.left_nano} of {self.amount_nano} nano-USD left>"
+
+    @property
+    def charged_nano(self) -> int:
+        """What its calls have cost so far, in nano-USD, those presumed included."""
+        return self.spending.charged_nano
+
+    @property
+    def presumed_nano(self) -> int:
+        """The part of it that is estimated."""
+        return self.spending.presumed_nano
+
+    @property
+    def units(self) -> Counter[str]:
+        """What was delivered, by unit."""
+        return self.spending.units
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be drawn from it any more."""
+        return self._closing is not None
+
+    @property
+    def left_nano(self) -> int:
+        """What no call was drawn from yet, in nano-USD; 0 once it is closed."""
+        return 0 if self.is_closed else self.amount_nano - self._drawn_nano
+
+    @property
+    def open_ids(self) -> list[str]:
+        """Holds whose leases have to be extended."""
+        return [] if self.is_closed or self.is_unwritten else [self.id, *self._open_calls]
+
+    def left_of(self, unit: str) -> int | None:
+        """What no call was drawn from yet of *unit*; None where the envelope does not bound it."""
+        if unit not in self._limited_units:
+            return None
+        return 0 if self.is_closed else self._limited_units[unit] - self._drawn_units[unit]
+
+    async def call(
+        self,
+        estimate_nano: int,
+        *,
+        attributes: Mapping[str, str | None] | None = None,
+        units: Mapping[str, int] | None = None,
+    ) -> Call:
+        """Draw *estimate_nano* for one attempt of a call and note that it leaves: durable when this returns.
+
+        Args:
+            estimate_nano: the most it can cost, at least 0.
+            attributes: what it is for, besides what the envelope says.
+            units: the most it can deliver of each unit; of a unit that the envelope does not bound nothing is held.
+
+        Raises:
+            EnvelopeExhaustedError: the envelope has less left; what that means is for the caller to decide.
+            Problem: 503 when the ledger does not answer; then the call must not be made.
+            ValueError: an argument is none a ledger takes.
+        """
+        if estimate_nano > self.left_nano or self.is_closed:
+            raise EnvelopeExhaustedError(estimate_nano, self.left_nano)
+        most = {unit: quantity for unit, quantity in (units or {}).items() if unit in self._limited_units}
+        for unit, quantity in most.items():
+            left = self.left_of(unit) or 0
+            if quantity > left:
+                raise EnvelopeExhaustedError(quantity, left, unit)
+        own = clean(attributes or {})
+        reservation = Reservation(
+            id=f"{self.id}.{token_hex(8)}",
+            amount_nano=estimate_nano,
+            lease_seconds=self._lease_seconds,
+            attributes=own,
+            dispatched=True,
+            units=most,
+        )
+        if self.is_unwritten:
+            require_reservation(reservation, drawn=True)
+        self._count_drawn(reservation, 1)  # before the first await: tools of one run work at the same time
+        if not self.is_unwritten:
+            await self._draw(reservation)
+        call = Call(
+            reservation.id,
+            estimate_nano,
+            self.attributes | own,
+            keeper=self._keeper,
+            account=self._account,
+            units=most,
+            unwritten=self._asks if self.is_unwritten else None,
+        )
+        self._open_calls[call.id] = call
+        self.calls += 1
+        return call
+
+    async def _draw(self, reservation: Reservation) -> None:
+        drawing = self._keeper.spawn(self._ledger.draw(self.id, reservation))
+        try:
+            answer = await asyncio.shield(drawing)
+        except StoreUnavailableError as error:
+            self._take_back(reservation)
+            self._keeper.failed("draw")
+            raise unavailable() from error
+        except asyncio.CancelledError:
+            drawing.add_done_callback(lambda _: self._take_back(reservation))
+            raise
+        except LedgerConflictError as error:
+            # Its lease was over before it could be extended, so it is closed; what was left is given back.
+            self._drawn_nano = self.amount_nano
+            raise EnvelopeExhaustedError(reservation.amount_nano, 0) from error
+        except ValueError:
+            self._count_drawn(reservation, -1)
+            raise
+        if isinstance(answer, Refusal):
+            self._count_drawn(reservation, -1)
+            left = answer.limit_nano - answer.settled_nano
+            raise EnvelopeExhaustedError(answer.amount_nano, left, answer.unit)
+        if self._closing is not None:
+            self._take_back(reservation)  # closed by another task meanwhile: nobody would extend it
+            raise EnvelopeExhaustedError(reservation.amount_nano, 0)
+
+    def _count_drawn(self, reservation: Reservation, times: int) -> None:
+        self._drawn_nano += times * reservation.amount_nano
+        for unit, quantity in reservation.units.items():
+            self._drawn_units[unit] += times * quantity
+
+    def _account(
+        self,
+        call: Call,
+        kind: ChargeKind,
+        charged_nano: int,
+        units: Mapping[str, int],
+        estimated: bool,  # noqa: FBT001  as `Account` has it
+    ) -> None:
+        self._open_calls.pop(call.id, None)
+        self.spending.account(call, kind, charged_nano, units, estimated)
+
+    def _take_back(self, reservation: Reservation) -> None:
+        """Nothing left for this call; whether it was written down is not known, so its money stays drawn."""
+        self._keeper.later(Unfinished("settle", reservation.id, certain=False))
 
     async def aclose(self) -> None:
         """Presume the calls of unknown outcome and give back what was not drawn. Repeatable; cancelling it changes nothing.
@@ -328,7 +308,8 @@ class Envelope:
         self._keeper.forget(self)
         for call in list(self._open_calls.values()):
             await call.presume()
-        await self._keeper.do(Unfinished("release", self.id))
+        if not self.is_unwritten:
+            await self._keeper.do(Unfinished("release", self.id))
 
     async def __aenter__(self) -> Self:
         return self

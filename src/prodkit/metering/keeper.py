@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from weakref import WeakSet
 
 from prodkit.core.exceptions import StoreError, StoreUnavailableError
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from prodkit.core.clock import Clock
-    from prodkit.metering.envelope import Envelope
-    from prodkit.stores.ledger import LedgerStore, Reaped
+    from prodkit.stores.ledger import BudgetAsk, LedgerStore, Reaped
 
-__all__ = ["Keeper", "Unfinished"]
+__all__ = ["Keeper", "Unfinished", "Watched"]
 
 T = TypeVar("T")
 
@@ -32,6 +31,7 @@ MAX_UNFINISHED: Final = 10_000
 """Verbs kept while the ledger is away, about 1 KiB each. Of what is dropped beyond it, the estimate is charged when the
 lease ends: nothing is lost but exactness."""
 
+_WRITTEN_LATE: Final = "spent while the ledger was away, and written down when it was back"
 _FIRST_RETRY_SECONDS: Final = 0.1
 _CLOSING_SECONDS: Final = 5.0
 # Holds of one transaction; other writers wait meanwhile.
@@ -46,17 +46,19 @@ class Unfinished:
     Attributes:
         verb: of `LedgerStore`.
         hold: its id.
-        amount_nano, units, estimated, attributes: of `settle`.
+        amount_nano, units, estimated, attributes: of `settle` and `adjust`.
         certain: whether the hold is known to be in the ledger; else it is no fault if it is not.
+        asks: of `adjust`, which writes down late what was spent while the ledger was away.
     """
 
-    verb: Literal["settle", "presume", "release"]
+    verb: Literal["settle", "presume", "release", "adjust"]
     hold: str
     amount_nano: int = 0
     units: Mapping[str, int] = field(default_factory=dict)
     estimated: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
     certain: bool = True
+    asks: tuple[BudgetAsk, ...] = ()
 
     async def say(self, ledger: LedgerStore) -> None:
         """Have *ledger* do it."""
@@ -70,8 +72,25 @@ class Unfinished:
             )
         elif self.verb == "presume":
             await ledger.presume(self.hold)
+        elif self.verb == "adjust":
+            await ledger.adjust(
+                self.hold,
+                self.amount_nano,
+                reason=_WRITTEN_LATE,
+                asks=self.asks,
+                attributes=self.attributes,
+                units=self.units,
+            )
         else:
             await ledger.release(self.hold)
+
+
+class Watched(Protocol):
+    """Something whose holds live as long as it is watched."""
+
+    @property
+    def open_ids(self) -> list[str]:
+        """Holds whose leases have to be extended."""
 
 
 class Keeper:
@@ -103,7 +122,7 @@ class Keeper:
         self._on_reaped = on_reaped
         self._on_failure = on_failure
         # Weak: an envelope that nobody can close any more loses its lease, as if its process had died.
-        self._envelopes: WeakSet[Envelope] = WeakSet()
+        self._watched: WeakSet[Watched] = WeakSet()
         self._unfinished: deque[Unfinished] = deque()
         self._is_behind = False
         self._retry_seconds = _FIRST_RETRY_SECONDS
@@ -137,14 +156,14 @@ class Keeper:
             self._wake = asyncio.Event()
             self._loop = asyncio.create_task(self._run(self._wake), name="prodkit ledger keeper")
 
-    def watch(self, envelope: Envelope) -> None:
-        """Extend the leases of *envelope* and its calls until it is forgotten or collected."""
-        self._envelopes.add(envelope)
+    def watch(self, watched: Watched) -> None:
+        """Extend the leases of *watched* until it is forgotten or collected."""
+        self._watched.add(watched)
         self.start()
 
-    def forget(self, envelope: Envelope) -> None:
-        """Leave the lease of *envelope* to its end."""
-        self._envelopes.discard(envelope)
+    def forget(self, watched: Watched) -> None:
+        """Leave the leases of *watched* to their end."""
+        self._watched.discard(watched)
 
     def failed(self, verb: str, error: Exception | None = None) -> None:
         """Count that *verb* was not answered."""
@@ -238,7 +257,7 @@ class Keeper:
             LOGGER.info("the ledger has heard everything again")
 
     async def _extend(self, now: float) -> None:
-        ids = [hold for envelope in list(self._envelopes) for hold in envelope.open_ids]
+        ids = [hold for watched in list(self._watched) for hold in watched.open_ids]
         for start in range(0, len(ids), _BATCH):
             await self._ledger.extend(ids[start : start + _BATCH], self._lease_seconds)
         self._extended_at = now  # not after a failure: the next round tries again

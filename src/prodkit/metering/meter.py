@@ -11,7 +11,8 @@ from prodkit.core.exceptions import InstallationError, StoreUnavailableError
 from prodkit.core.money import MOST_NANO, format_usd
 from prodkit.core.owners import attributes_of
 from prodkit.core.problems import Problem
-from prodkit.metering.envelope import Envelope, clean
+from prodkit.metering.calls import clean
+from prodkit.metering.envelope import Envelope
 from prodkit.metering.keeper import Keeper, Unfinished
 from prodkit.metering.pricing import PriceBook
 from prodkit.metering.refusals import BUDGET_EXCEEDS_LIMIT, outcome_of, refusal_problem, unavailable

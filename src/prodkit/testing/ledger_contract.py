@@ -19,6 +19,7 @@ from prodkit.testing.ledger_harness import (
 )
 from prodkit.testing.ledger_history import LedgerHistoryContract
 from prodkit.testing.ledger_properties import LedgerStoreProperties
+from prodkit.testing.ledger_units import LedgerUnitsContract
 from prodkit.testing.requirements import require
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ __all__ = ["LedgerStoreContract"]
 T = budget("tenant", 100)
 
 
-class LedgerStoreContract(LedgerEnvelopesContract, LedgerHistoryContract, LedgerStoreProperties):
-    """Every promise of `prodkit.stores.ledger.LedgerStore`; it is made of three others, and each can be run alone."""
+class LedgerStoreContract(
+    LedgerEnvelopesContract, LedgerHistoryContract, LedgerUnitsContract, LedgerStoreProperties
+):
+    """Every promise of `prodkit.stores.ledger.LedgerStore`; it is made of four others, and each can be run alone."""
 
     # ------------------------------------------------------------------------------ admission
 

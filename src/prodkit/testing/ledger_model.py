@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from prodkit.stores.ledger import BudgetAsk, Reservation
+    from collections.abc import Mapping
+
+    from prodkit.stores.ledger import Reservation
 
 __all__ = ["AccountKey", "LedgerModel", "Operation"]
 
@@ -28,6 +30,7 @@ class Operation:
         expires_at: when its lease ends.
         left: whether the call has left, after which the provider may charge up to the amount.
         cost: what the provider charged, if that is known.
+        delivered: what it delivered, by unit, once the cost is known.
         presumed: whether it was charged in full before that was known.
         given_up: whether it was released.
     """
@@ -38,6 +41,7 @@ class Operation:
     expires_at: float
     left: bool = False
     cost: int | None = None
+    delivered: Mapping[str, int] = field(default_factory=dict)
     presumed: bool = False
     given_up: bool = False
 
@@ -52,12 +56,21 @@ class Operation:
             return "settled"
         return "presumed" if self.presumed else "dispatched"
 
-    @property
-    def liability(self) -> int:
-        """The most the provider may still ask for it, or what it has asked for."""
+    def reserved(self, unit: str) -> int:
+        """What it may cost, or deliver of *unit*: of that a call has nothing whose envelope has nothing."""
+        if not unit:
+            return self.reservation.amount_nano
+        if self.parent is not None and unit not in self.parent.reservation.units:
+            return 0
+        return self.reservation.units.get(unit, 0)
+
+    def liability(self, unit: str) -> int:
+        """The most the provider may still ask for it, or what it has asked for; or likewise what it delivers."""
         if not self.left:
             return 0
-        return self.reservation.amount_nano if self.cost is None else self.cost
+        if self.cost is None:
+            return self.reserved(unit)
+        return self.delivered.get(unit, 0) if unit else self.cost
 
 
 @dataclass(slots=True)
@@ -66,27 +79,31 @@ class LedgerModel:
 
     Attributes:
         operations: by id, in the order in which they were admitted.
-        manual: amount and accounts of each manual entry.
+        manual: amount, units and accounts of each manual entry.
         limits: what was set, by budget.
         highest: the highest limit there ever was, by account.
+        units: what budgets count that do not count money.
     """
 
     operations: dict[str, Operation] = field(default_factory=dict)
-    manual: list[tuple[int, tuple[AccountKey, ...]]] = field(default_factory=list)
+    manual: list[tuple[int, Mapping[str, int], tuple[AccountKey, ...]]] = field(default_factory=list)
     limits: dict[str, int] = field(default_factory=dict)
     highest: dict[AccountKey, int] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
 
-    def rest(self, operation: Operation) -> int:
-        """What an envelope has not passed on; of a call, its amount."""
-        drawn = sum(
-            child.reservation.amount_nano for child in self.operations.values() if child.parent is operation
-        )
-        return operation.reservation.amount_nano - drawn
+    def unit(self, key: AccountKey) -> str:
+        """What an account counts; empty for money."""
+        return self.units.get(key[0], "")
+
+    def rest(self, operation: Operation, unit: str = "") -> int:
+        """What an envelope has not passed on; of a call, what it reserved."""
+        drawn = sum(child.reserved(unit) for child in self.operations.values() if child.parent is operation)
+        return operation.reserved(unit) - drawn
 
     def held(self, key: AccountKey) -> int:
         """What operations under way hold in an account."""
         return sum(
-            self.rest(operation)
+            self.rest(operation, self.unit(key))
             for operation in self.operations.values()
             if key in operation.accounts and operation.state in {"held", "dispatched"}
         )
@@ -94,39 +111,60 @@ class LedgerModel:
     def settled(self, key: AccountKey) -> int:
         """What was charged in an account."""
         return self.by_hand(key) + sum(
-            operation.liability
+            operation.liability(self.unit(key))
             for operation in self.operations.values()
             if key in operation.accounts and operation.state in {"settled", "presumed"}
         )
 
     def by_hand(self, key: AccountKey) -> int:
         """What people have added to an account, or taken off."""
-        return sum(amount for amount, accounts in self.manual if key in accounts)
+        unit = self.unit(key)
+        return sum(
+            units.get(unit, 0) if unit else amount
+            for amount, units, accounts in self.manual
+            if key in accounts
+        )
+
+    def moved_by_hand(self, key: AccountKey) -> int:
+        """What people have added to an account and taken off, both as if added."""
+        unit = self.unit(key)
+        return sum(abs(units.get(unit, 0) if unit else amount) for amount, units, _ in self.manual)
 
     def liability(self, key: AccountKey) -> int:
         """What providers have asked for, or may still ask for."""
-        return sum(operation.liability for operation in self.operations.values() if key in operation.accounts)
+        unit = self.unit(key)
+        return sum(
+            operation.liability(unit) for operation in self.operations.values() if key in operation.accounts
+        )
 
     def overrun(self, key: AccountKey) -> int:
         """What calls cost above their estimate."""
+        unit = self.unit(key)
         return sum(
-            max(0, operation.liability - operation.reservation.amount_nano)
+            max(0, operation.liability(unit) - operation.reserved(unit))
             for operation in self.operations.values()
             if key in operation.accounts
         )
 
-    def refuses(self, asks: tuple[BudgetAsk, ...], amount_nano: int) -> str | None:
+    def refuses(self, reservation: Reservation) -> str | None:
         """The first budget that has no room, or None."""
-        for ask in asks:
+        for ask in reservation.asks:
             key = (ask.budget, ask.window_start)
             limit = self.limits.get(ask.budget, ask.limit_nano)
-            if limit is None:
+            if limit is None or not ask.is_hard:
                 continue
             self.highest[key] = max(self.highest.get(key, 0), limit)
-            if self.settled(key) + self.held(key) + amount_nano > limit:
+            # A unit that is not named holds nothing, and needs that something is left.
+            amount = reservation.units.get(ask.unit, 1) if ask.unit else reservation.amount_nano
+            if self.settled(key) + self.held(key) + amount > limit:
                 return ask.budget
         return None
 
-    def would_be_less_than_nothing(self, accounts: tuple[AccountKey, ...], amount_nano: int) -> bool:
-        """Whether adding *amount_nano* would leave less than nothing spent in one of *accounts*."""
-        return any(self.settled(key) + amount_nano < 0 for key in accounts)
+    def would_be_less_than_nothing(
+        self, accounts: tuple[AccountKey, ...], amount_nano: int, units: Mapping[str, int]
+    ) -> bool:
+        """Whether adding *amount_nano* and *units* would leave less than nothing spent in one of *accounts*."""
+        return any(
+            self.settled(key) + (units.get(self.unit(key), 0) if self.unit(key) else amount_nano) < 0
+            for key in accounts
+        )

@@ -19,13 +19,22 @@ if TYPE_CHECKING:
 __all__ = ["LedgerPlayer"]
 
 _WINDOW_SECONDS = 100
-# Which budgets a reservation asks, and their limits. The last of them is counted and not limited.
+# Which budgets a reservation asks, and their limits. `all` is counted and not limited, the limit of `soft` only alerts, and
+# `quota` counts tokens.
 _POLICIES: tuple[dict[str, int | None], ...] = (
-    {"tenant": 150, "day": 120},
-    {"day": 120},
-    {"tenant": 150, "all": None},
+    {"tenant": 150, "day": 120, "quota": 150},
+    {"day": 120, "soft": 60},
+    {"tenant": 150, "all": None, "quota": 150},
     {},
 )
+_UNITS = {"quota": "tokens"}
+_PERCENTS = {"day": (50, 100), "soft": (40, 100, 150), "quota": (80,)}
+_LIMITABLE = ("tenant", "day", "all", "soft", "quota")
+
+
+def _tokens(amount: int) -> dict[str, int]:
+    """How many tokens go with an amount: none are named one time in four."""
+    return {} if amount % 4 == 3 else {"tokens": 2 * amount, "requests": 1}
 
 
 class LedgerPlayer:
@@ -43,11 +52,13 @@ class LedgerPlayer:
         self.clock = FakeClock()
         self._reached = reached
         self._elapse = elapse
-        self._model = LedgerModel()
+        self._model = LedgerModel(units=dict(_UNITS))
         self._started = self.clock.wall()
         self._now = self._started
         self._keys: set[AccountKey] = set()
         self._entries: list[Entry] = []
+        self._settled: dict[AccountKey, int] = {}
+        self._foreseen: set[tuple[str, int, int, int]] = set()
         self._last: Callable[[], Awaitable[object]] | None = None
         self._answer: object = None
 
@@ -62,11 +73,13 @@ class LedgerPlayer:
             asks=self._asks(budgets),
             envelope=envelope,
             dispatched=dispatched,
+            units=_tokens(amount),
         )
-        refusing = self._model.refuses(asked.asks, amount)
+        refusing = self._model.refuses(asked)
         answer = await self._try(lambda: self.store.reserve(asked), conflict=False)
         require(getattr(answer, "budget", None) == refusing, (answer, refusing))
         self._reached["refused" if refusing else "admitted"] += 1
+        self._reached["refused by a quota"] += refusing == "quota"
         if refusing is None:
             self._add(asked, None)
 
@@ -81,13 +94,19 @@ class LedgerPlayer:
             amount_nano=amount,
             lease_seconds=lease,
             dispatched=dispatched,
+            units=_tokens(amount // 2),
         )
         closed = not envelope.reservation.envelope or envelope.state != "held"
         answer = await self._try(lambda: self.store.draw(name, asked), conflict=closed)
         if closed:
             return
         too_much = amount > self._model.rest(envelope)
+        for unit in envelope.reservation.units:
+            too_much |= asked.units.get(unit, 0) > self._model.rest(envelope, unit)
         require(isinstance(answer, Refusal if too_much else Hold), answer)
+        self._reached["drawn with units"] += not too_much and bool(
+            asked.units.keys() & envelope.reservation.units
+        )
         self._reached["draw refused" if too_much else "drawn"] += 1
         if not too_much:
             self._add(asked, envelope)
@@ -112,17 +131,22 @@ class LedgerPlayer:
         operation = self._model.operations[name]
         before = operation.state
         wrong = not operation.left or operation.cost not in {None, amount}
+        units = _tokens(amount)
         if before == "presumed":
             # Somebody has credited meanwhile what now turns out not to have been charged.
-            difference = amount - operation.reservation.amount_nano
-            wrong = self._model.would_be_less_than_nothing(operation.accounts, difference)
+            wrong = self._model.would_be_less_than_nothing(
+                operation.accounts,
+                amount - operation.reserved(""),
+                {unit: units.get(unit, 0) - operation.reserved(unit) for unit in ("tokens", "requests")},
+            )
         answer = await self._try(
-            lambda: self.store.settle(name, amount, estimated=amount % 2 == 0), conflict=wrong
+            lambda: self.store.settle(name, amount, estimated=amount % 2 == 0, units=units), conflict=wrong
         )
         if wrong:
             return
         require(isinstance(answer, Hold) and answer.charged_nano == amount, answer)
-        operation.cost = amount
+        if operation.cost is None:
+            operation.cost, operation.delivered = amount, units
         self._reached["settled"] += before == "dispatched"
         self._reached["settled after presumed"] += before == "presumed"
         self._reached["settled above"] += before != "settled" and amount > operation.reservation.amount_nano
@@ -205,15 +229,18 @@ class LedgerPlayer:
         """Charge or credit by hand."""
         asks, name = self._asks(budgets), f"m{len(self._model.manual)}"
         accounts = tuple((ask.budget, ask.window_start) for ask in asks)
-        wrong = self._model.would_be_less_than_nothing(accounts, amount)
-        await self._try(lambda: self.store.adjust(name, amount, reason="test", asks=asks), conflict=wrong)
+        units = {"tokens": 3 * amount}
+        wrong = self._model.would_be_less_than_nothing(accounts, amount, units)
+        await self._try(
+            lambda: self.store.adjust(name, amount, reason="test", asks=asks, units=units), conflict=wrong
+        )
         self._reached["adjustment refused" if wrong else "adjusted"] += 1
         if not wrong:
-            self._model.manual.append((amount, accounts))
+            self._model.manual.append((amount, units, accounts))
 
     async def set_limit(self, budgets: int, limit: int | None) -> None:
         """Change the limit of a budget."""
-        name = ("tenant", "day", "all")[budgets % 3]
+        name = _LIMITABLE[budgets % len(_LIMITABLE)]
         await self.store.set_limit(name, limit)
         self._model.limits.pop(name, None)
         if limit is not None:
@@ -237,17 +264,15 @@ class LedgerPlayer:
         for key, account in zip(keys, accounts, strict=True):
             settled, held = account.settled_nano, account.held_nano
             require(settled >= 0 and held >= 0, account)
-            require(
-                settled == sum(line.amount_nano for line in self._entries if key in self._counts_in(line)),
-                account,
+            unit = model.unit(key)
+            charged = sum(
+                line.units.get(unit, 0) if unit else line.amount_nano
+                for line in self._entries
+                if key in self._counts_in(line)
             )
-            require(
-                held
-                == sum(
-                    hold.amount_nano - hold.drawn_nano for hold in open_now if key in _accounts(hold.asks)
-                ),
-                account,
-            )
+            require(settled == charged, (account, charged))
+            holding = sum(_rest(hold, unit) for hold in open_now if key in _accounts(hold.asks))
+            require(held == holding, (account, holding))
             require(
                 (settled, held) == (model.settled(key), model.held(key)),
                 (account, model.settled(key), model.held(key)),
@@ -255,17 +280,34 @@ class LedgerPlayer:
             require(
                 settled + held - model.by_hand(key) >= model.liability(key), (account, model.liability(key))
             )
-            if key in model.highest and key[0] != "all":
-                most = (
-                    model.highest[key] + model.overrun(key) + sum(abs(amount) for amount, _ in model.manual)
-                )
+            if key in model.highest and key[0] not in {"all", "soft"}:
+                most = model.highest[key] + model.overrun(key) + model.moved_by_hand(key)
                 require(settled + held <= most, (account, most))
+            if settled > self._settled.get(key, 0):
+                self._foresee(key, settled)
+            self._settled[key] = settled
+        await self._look_at_alerts()
         states = {
             one.reservation.id: one.state
             for one in model.operations.values()
             if one.state in {"held", "dispatched"}
         }
         require({hold.id: hold.state for hold in open_now} == states, (open_now, states))
+
+    def _foresee(self, key: AccountKey, settled: int) -> None:
+        """Alerts that have to be there, now that more is settled in an account."""
+        limits = {name: limit for policy in _POLICIES for name, limit in policy.items()}
+        limit = self._model.limits.get(key[0], limits[key[0]])
+        if limit:
+            reached = [percent for percent in _PERCENTS.get(key[0], ()) if settled * 100 >= percent * limit]
+            self._foreseen.update((*key, percent, limit) for percent in reached)
+
+    async def _look_at_alerts(self) -> None:
+        """Each was written, and once."""
+        written = await self.store.alerts(limit=1000)
+        told = [(alert.budget, alert.window_start, alert.percent, alert.limit_nano) for alert in written]
+        require(len(told) == len(set(told)) and set(told) == self._foreseen, (told, self._foreseen))
+        self._reached["alerted"] = max(self._reached["alerted"], len(told))
 
     async def end(self) -> None:
         """Let every lease end: nothing is held any more, and the accounts can be computed again."""
@@ -312,9 +354,15 @@ class LedgerPlayer:
     def _asks(self, budgets: int) -> tuple[BudgetAsk, ...]:
         start = self._window()
         asks = tuple(
-            BudgetAsk(name, start, start + _WINDOW_SECONDS, limit)
-            if name == "day"
-            else BudgetAsk(name, 0, None, limit)
+            BudgetAsk(
+                name,
+                start if name == "day" else 0,
+                start + _WINDOW_SECONDS if name == "day" else None,
+                limit,
+                unit=_UNITS.get(name, ""),
+                is_hard=name != "soft",
+                alert_percents=_PERCENTS.get(name, ()),
+            )
             for name, limit in _POLICIES[budgets % len(_POLICIES)].items()
         )
         self._keys.update(_accounts(asks))
@@ -322,9 +370,15 @@ class LedgerPlayer:
 
     def _counts_in(self, line: Entry) -> Iterable[AccountKey]:
         if line.kind == "manual":
-            return self._model.manual[int(line.hold[1:])][1]
+            return self._model.manual[int(line.hold[1:])][2]
         return self._model.operations[line.hold].accounts
 
 
 def _accounts(asks: Iterable[BudgetAsk]) -> tuple[AccountKey, ...]:
     return tuple((ask.budget, ask.window_start) for ask in asks)
+
+
+def _rest(hold: Hold, unit: str) -> int:
+    if unit:
+        return hold.units.get(unit, 0) - hold.drawn_units.get(unit, 0)
+    return hold.amount_nano - hold.drawn_nano

@@ -38,6 +38,9 @@ _REACHED = (
     "adjustment refused",
     "conflict",
     "repeated",
+    "refused by a quota",
+    "drawn with units",
+    "alerted",
 )
 
 _OFTEN = 5
