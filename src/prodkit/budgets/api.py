@@ -21,6 +21,8 @@ from typing import (
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
 
+from prodkit.budgets.adjusting import BudgetAdjustment, amount_of
+from prodkit.budgets.administration import Counted, adjust_budget, attributes_in
 from prodkit.budgets.policy import CALLERS_OWN, Policies, Policy
 from prodkit.core.context import CurrentContext, RequestContext
 from prodkit.core.exceptions import InstallationError, StoreUnavailableError
@@ -29,7 +31,7 @@ from prodkit.core.openapi import problem_response
 from prodkit.core.owners import attributes_of, owner_of, principal_in
 from prodkit.core.permission import Permission
 from prodkit.core.problems import INSUFFICIENT_SCOPE, LEDGER_UNAVAILABLE, Problem
-from prodkit.stores.ledger import LONGEST_ATTRIBUTE, LedgerStore, UsageQuery
+from prodkit.stores.ledger import LONGEST_ATTRIBUTE, LedgerConflictError, LedgerStore, UsageQuery
 
 if TYPE_CHECKING:
     from prodkit.stores.ledger import Account, BudgetAsk
@@ -221,10 +223,11 @@ def budgets_router(
     owns: Owns | None = None,
     tags: Sequence[str] = ("budgets",),
 ) -> APIRouter:
-    """A router with `GET {prefix}/budgets`, and `GET` and `PUT {prefix}/budgets/{id}`.
+    """A router with `GET {prefix}/budgets`, `GET` and `PUT {prefix}/budgets/{id}`, and `POST {prefix}/budgets/{id}/adjust`.
 
     Who has the scope `budgets:write` may set the limit of its own principal, key and session, up to what the policy says;
-    who has `admin`, any limit within its own tenant, and the tenant's. Give `admin` to those whom you trust with the money.
+    who has `admin`, any limit within its own tenant, and the tenant's, and may adjust what was counted there. Give `admin` to
+    those whom you trust with the money.
 
     Args:
         prefix: of the paths.
@@ -280,7 +283,60 @@ def budgets_router(
         )
         return changed.shown()
 
+    @router.post(
+        "/budgets/{budget}/adjust",
+        summary="Charge a budget, or give something back",
+        dependencies=[Depends(Permission([ADMIN], always=True))],
+        responses=responses_of_one
+        | {409: problem_response("More would be given back than was spent, or the id was another amount's.")},
+    )
+    async def post_adjustment(
+        context: CurrentContext, budget: BudgetId, adjustment: BudgetAdjustment
+    ) -> Budget:
+        found, _ = await _find_one(context, budget, owns)
+        return (await _adjusted(context, found, adjustment)).shown()
+
     return router
+
+
+async def _adjusted(context: RequestContext, found: _Found, adjustment: BudgetAdjustment) -> _Found:
+    """Carry it out, and write it into the log.
+
+    Raises:
+        Problem: 409 or 422.
+    """
+    nano = amount_of(adjustment)
+    if found.ask.unit:
+        raise Problem(409, f"The budget counts {found.ask.unit}, and no money.")
+    budget, tenant, by = found.ask.budget, owner_of(context.principal), context.principal.id
+    adjusting = adjust_budget(
+        _ledger(context),
+        Counted(found.policy, found.ask, found.account),
+        nano,
+        reason=f"{adjustment.reason} (by {by})",
+        entry=adjustment.id,
+        attributes=attributes_in(found.policy, budget, tenant),
+    )
+    try:
+        entry = await _answer(adjusting)
+    except LedgerConflictError:
+        told = (
+            "More would be given back than was spent in this window, or the id was used for another amount."
+        )
+        raise Problem(409, told) from None
+    LOGGER.warning(
+        "budget_adjusted",
+        extra={
+            "budget": budget,
+            "by": by,
+            "tenant": tenant,
+            "amount_usd": format_usd(nano),
+            "reason": adjustment.reason,
+            "entry": entry.hold,
+        },
+    )
+    (changed,) = await _find(context, [(found.policy, budget)])
+    return changed
 
 
 def _limit_of(limit: BudgetLimit) -> int | None:
