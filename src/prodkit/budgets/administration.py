@@ -10,7 +10,7 @@ from prodkit.core.owners import principal_in
 from prodkit.stores.ledger import LONGEST_ATTRIBUTE, UsageQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from prodkit.budgets.policy import Policies, Policy
     from prodkit.stores.ledger import Account, BudgetAsk, Entry, LedgerStore

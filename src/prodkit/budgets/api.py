@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import (
-    TYPE_CHECKING,
     Annotated,
     Any,
     Final,
@@ -19,22 +17,19 @@ from typing import (
 )
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
 
 from prodkit.budgets.adjusting import BudgetAdjustment, amount_of
-from prodkit.budgets.administration import Counted, adjust_budget, attributes_in
+from prodkit.budgets.administration import Counted, adjust_budget, attributes_in, counted
+from prodkit.budgets.bodies import Budget, BudgetLimit, BudgetList, shown
 from prodkit.budgets.policy import CALLERS_OWN, Policies, Policy
 from prodkit.core.context import CurrentContext, RequestContext
 from prodkit.core.exceptions import InstallationError, StoreUnavailableError
-from prodkit.core.money import MOST_NANO, UsdString, format_usd, parse_usd
+from prodkit.core.money import MOST_NANO, format_usd, parse_usd
 from prodkit.core.openapi import problem_response
 from prodkit.core.owners import attributes_of, owner_of, principal_in
 from prodkit.core.permission import Permission
 from prodkit.core.problems import INSUFFICIENT_SCOPE, LEDGER_UNAVAILABLE, Problem
 from prodkit.stores.ledger import LONGEST_ATTRIBUTE, LedgerConflictError, LedgerStore, UsageQuery
-
-if TYPE_CHECKING:
-    from prodkit.stores.ledger import Account, BudgetAsk
 
 __all__ = ["Budget", "BudgetLimit", "BudgetList", "LedgerSource", "Owns", "budgets_router"]
 
@@ -51,18 +46,6 @@ ADMIN: Final = "admin"
 Owns: TypeAlias = Callable[[RequestContext, str, str], Awaitable[bool]]
 """Whether the caller of a request owns something: its context, what it is (`key`, `session`) and its value."""
 
-_EXAMPLE: Final[dict[str, Any]] = {
-    "id": "default:acme-app",
-    "policy": "default",
-    "per": "principal",
-    "window": "day",
-    "limit_usd": "5",
-    "spent_usd": "0.012",
-    "held_usd": "0.05",
-    "remaining_usd": "4.938",
-    "resets_at": "2026-11-23T00:00:00Z",
-}
-
 
 @runtime_checkable
 class LedgerSource(Protocol):
@@ -78,72 +61,6 @@ BudgetId: TypeAlias = Annotated[
 
 Standing: TypeAlias = Literal["own", "tenant"] | None
 """What a budget is to a caller: its own, its tenant's or of somebody in it, or nothing it may know of."""
-
-
-class Budget(BaseModel):
-    """A budget, and how far it is spent in the window that is open now. Amounts are decimal strings in USD."""
-
-    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
-
-    id: str = Field(description="The policy's name and whose budget it is: `default:acme-app`.")
-    policy: str
-    per: str = Field(description="Whose spending shares it.")
-    window: str = Field(description="minute, hour, day, month or total.")
-    limit_usd: str | None = Field(description="The most that may be spent; null: counted and not limited.")
-    spent_usd: str
-    held_usd: str = Field(description="Held for calls under way; what they do not cost comes back.")
-    remaining_usd: str | None = Field(description="What a new run could still be given.")
-    resets_at: str | None = Field(description="When the next window begins.")
-
-
-class BudgetList(BaseModel):
-    """The caller's own budgets."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"budgets": [_EXAMPLE]}})
-
-    budgets: list[Budget]
-
-
-class BudgetLimit(BaseModel):
-    """What a budget's limit shall be."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"limit_usd": "1.50"}})
-
-    limit_usd: UsdString | None = Field(
-        description="A decimal string, never a number; null for what its policy says. Required."
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One budget that the caller may see."""
-
-    policy: Policy
-    ask: BudgetAsk
-    account: Account
-
-    @property
-    def limit_nano(self) -> int | None:
-        return self.account.limit_nano if self.account.limit_nano is not None else self.ask.limit_nano
-
-    def shown(self) -> Budget:
-        """It as an answer."""
-        limit = self.limit_nano
-        left = None if limit is None else max(0, limit - self.account.settled_nano - self.account.held_nano)
-        end = self.ask.window_end
-        return Budget(
-            id=self.ask.budget,
-            policy=self.policy.name,
-            per=self.policy.per,
-            window=self.policy.window,
-            limit_usd=_usd(limit),
-            spent_usd=format_usd(self.account.settled_nano),
-            held_usd=format_usd(self.account.held_nano),
-            remaining_usd=_usd(left),
-            resets_at=None
-            if end is None
-            else datetime.fromtimestamp(end, UTC).isoformat().replace("+00:00", "Z"),
-        )
 
 
 async def _standing(context: RequestContext, policy: Policy, budget: str, owns: Owns | None) -> Standing:
@@ -190,19 +107,14 @@ async def _standing_by_history(context: RequestContext, per: str, value: str) ->
     return "tenant" if is_admin and {tenant for tenant, _ in spenders} == {own["tenant"]} else None
 
 
-async def _find(context: RequestContext, budgets: Sequence[tuple[Policy, str]]) -> list[_Found]:
+async def _find(context: RequestContext, budgets: Sequence[tuple[Policy, str]]) -> list[Counted]:
     if not budgets:
         return []
-    zone, now = _policies(context).zone, context.kit.clock.wall()
-    asks = [policy.ask(budget, zone, now) for policy, budget in budgets]
-    accounts = await _answer(_ledger(context).accounts(asks))
-    return [
-        _Found(policy, ask, account)
-        for (policy, _), ask, account in zip(budgets, asks, accounts, strict=True)
-    ]
+    now = context.kit.clock.wall()
+    return await _answer(counted(_ledger(context), _policies(context), budgets, now))
 
 
-async def _find_one(context: RequestContext, budget: str, owns: Owns | None) -> tuple[_Found, Standing]:
+async def _find_one(context: RequestContext, budget: str, owns: Owns | None) -> tuple[Counted, Standing]:
     """The budget and what it is to the caller; one that is nothing to it is not there.
 
     Raises:
@@ -252,12 +164,12 @@ def budgets_router(
             for policy in _policies(context)
             if policy.per in CALLERS_OWN and (budget := policy.budget_of(own)) is not None
         ]
-        return BudgetList(budgets=[found.shown() for found in await _find(context, chosen)])
+        return BudgetList(budgets=[shown(found) for found in await _find(context, chosen)])
 
     @router.get("/budgets/{budget}", summary="One budget", dependencies=[reading], responses=responses_of_one)
     async def read_budget(context: CurrentContext, budget: BudgetId) -> Budget:
         found, _ = await _find_one(context, budget, owns)
-        return found.shown()
+        return shown(found)
 
     @router.put(
         "/budgets/{budget}",
@@ -277,11 +189,11 @@ def budgets_router(
                 "budget": budget,
                 "by": context.principal.id,
                 "tenant": owner_of(context.principal),
-                "old_usd": _usd(found.limit_nano),
-                "new_usd": _usd(changed.limit_nano),
+                "old_usd": _usd(found.limit),
+                "new_usd": _usd(changed.limit),
             },
         )
-        return changed.shown()
+        return shown(changed)
 
     @router.post(
         "/budgets/{budget}/adjust",
@@ -294,12 +206,12 @@ def budgets_router(
         context: CurrentContext, budget: BudgetId, adjustment: BudgetAdjustment
     ) -> Budget:
         found, _ = await _find_one(context, budget, owns)
-        return (await _adjusted(context, found, adjustment)).shown()
+        return shown(await _adjusted(context, found, adjustment))
 
     return router
 
 
-async def _adjusted(context: RequestContext, found: _Found, adjustment: BudgetAdjustment) -> _Found:
+async def _adjusted(context: RequestContext, found: Counted, adjustment: BudgetAdjustment) -> Counted:
     """Carry it out, and write it into the log.
 
     Raises:
@@ -311,7 +223,7 @@ async def _adjusted(context: RequestContext, found: _Found, adjustment: BudgetAd
     budget, tenant, by = found.ask.budget, owner_of(context.principal), context.principal.id
     adjusting = adjust_budget(
         _ledger(context),
-        Counted(found.policy, found.ask, found.account),
+        found,
         nano,
         reason=f"{adjustment.reason} (by {by})",
         entry=adjustment.id,
@@ -348,7 +260,7 @@ def _limit_of(limit: BudgetLimit) -> int | None:
     return nano
 
 
-def _refuse_beyond(context: RequestContext, found: _Found, standing: Standing, nano: int | None) -> None:
+def _refuse_beyond(context: RequestContext, found: Counted, standing: Standing, nano: int | None) -> None:
     """Refuse what only an administrator may do.
 
     Raises:
