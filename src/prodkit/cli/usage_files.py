@@ -297,6 +297,7 @@ def _print_repriced(found: Repricing, console: Console) -> None:
             rows.append((name, "", str(one.entries), "", format_usd(one.charged_nano), ""))
     table(console, rows, right=frozenset(range(2, 6)))
     difference = priced.repriced_nano - priced.charged_nano
+    comparison = "more" if difference >= 0 else "less"
     console.error(
-        f"with {found.price_book}, what has a price would have cost {format_usd(difference)} USD more"
+        f"with {found.price_book}, what has a price would have cost {format_usd(abs(difference))} USD {comparison}"
     )

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 from prodkit.core.money import NANO_PER_USD
@@ -108,8 +109,10 @@ def by_sku(
     provider = attributes.get("provider", "")
     sold = []
     for unit, quantity in units.items():
-        other = _OTHER_NAMES.get(unit, unit).format(processor=attributes.get("processor", ""))
-        price = _price(prices, provider, unit) or _price(prices, provider, other)
+        price = _price(prices, provider, unit)
+        if price is None and unit in _OTHER_NAMES:
+            other = _OTHER_NAMES[unit].format(processor=attributes.get("processor", ""))
+            price = _price(prices, provider, other)
         sold.append(Sold(provider, unit, unit if price is None else price.sku, quantity, price))
     return sold
 
@@ -167,7 +170,12 @@ def exact_nano(sold: Sold) -> Fraction:
     """
     if sold.price is None:
         raise UnpricedError(sold.provider, sold.sku)
-    return Fraction(Decimal(sold.price.price_usd)) * sold.quantity * NANO_PER_USD / sold.price.per
+    return _nano_each(sold.price.price_usd, sold.price.per) * sold.quantity
+
+
+@lru_cache(maxsize=1024)
+def _nano_each(price_usd: str, per: int) -> Fraction:
+    return Fraction(Decimal(price_usd)) * NANO_PER_USD / per
 
 
 def list_nano(sold: Sequence[Sold]) -> int:
