@@ -107,9 +107,9 @@ def test_what_is_no_adjustment_is_refused(body):
 def test_what_is_not_the_tenants_is_not_there(budget):
     """404, the same as for a budget that there is not; and the account stays as it was."""
     made = shop()
-    before = [entry for entry in made.ledger._history]
+    before = list(made.ledger._history)
     assert adjust(made, budget).status_code == 404
-    assert [entry for entry in made.ledger._history] == before
+    assert list(made.ledger._history) == before
 
 
 @pytest.mark.parametrize("who", ["ann@acme budgets:write usage:read", "ann@acme usage:read", "ann@acme"])
@@ -232,7 +232,8 @@ async def test_a_quota_is_adjusted_in_its_unit():
         (Policy("p"), "p:ann@acme", None, {"tenant": "acme", "principal": "ann"}),
         (Policy("p"), "p:ann@acme", "acme", {"tenant": "acme", "principal": "ann"}),
         (Policy("p"), "p:a!ab@acme", None, {"tenant": "acme", "principal": "a@b"}),
-        (Policy("p"), "p:@key:ann", None, {}),
+        (Policy("p"), "p:@key:ann", None, {"tenant": "@key:ann"}),
+        (Policy("p", "session"), "p:long~" + "0" * 32, "acme", {"tenant": "acme"}),
         (Policy("p"), "p:", None, {}),
         (Policy("p", "tenant"), "p:acme", None, {"tenant": "acme"}),
         (Policy("p", "session"), "p:s1", "acme", {"tenant": "acme", "session": "s1"}),

@@ -6,8 +6,8 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from prodkit.core.owners import principal_in
-from prodkit.stores.ledger import LONGEST_ATTRIBUTE, UsageQuery
+from prodkit.core.owners import is_cut, principal_in
+from prodkit.stores.ledger import UsageQuery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -139,13 +139,12 @@ def attributes_in(policy: Policy, budget: str, tenant: str | None) -> dict[str, 
     """
     value = budget.partition(":")[2]
     found = {} if tenant is None else {"tenant": tenant}
-    if policy.per == "tenant":
-        found["tenant"] = value
-    elif policy.per == "principal":
-        whose = tenant if tenant is not None else value.rpartition("@")[2]
-        name = principal_in(value, whose)
-        if name:
-            found |= {"tenant": whose, "principal": name}
-    elif policy.per != "application":
-        found[policy.per] = value
-    return {name: text[:LONGEST_ATTRIBUTE] for name, text in found.items() if text}
+    if policy.per == "application" or not value or is_cut(value):
+        return found
+    if policy.per != "principal":
+        return found | {policy.per: value}
+    if value.startswith("@"):  # a principal without a tenant is one of its own
+        return {"tenant": value}
+    whose = value.rpartition("@")[2] if tenant is None else tenant
+    name = principal_in(value, whose)
+    return found if name is None else {"tenant": whose, "principal": name}
