@@ -103,13 +103,13 @@ async def fill(ledger: SqliteLedger, count: int, at: float = 1_795_435_200.0) ->
     known = FAST | {"kind": "settled", "units": '{"search.fast": 1}', "asks": "[]"}
     numbers = {"amount_nano": 1_000_000, "at": at, "estimated": 0}
     blank = {name: 0 if name.endswith("_nano") else "" for name in names} | {"sequence": None}
-    values = blank | known | numbers
+    values = [(blank | known | numbers)[name] for name in names]
+    place = names.index("hold")
+    insert = f"INSERT INTO ledger_entries ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
     def work(connection: Any) -> None:
-        connection.executemany(
-            f"INSERT INTO ledger_entries ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-            (tuple((values | {"hold": f"h{number}"})[name] for name in names) for number in range(count)),
-        )
+        lines = ((*values[:place], f"h{number}", *values[place + 1 :]) for number in range(count))
+        connection.executemany(insert, lines)
 
     await ledger.accounts([])  # the file is there
     await ledger._file.run(Kind.DURABLE, work, 60)
