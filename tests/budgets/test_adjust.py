@@ -149,9 +149,15 @@ def test_it_is_in_the_log(caplog):
     }
 
 
-def test_a_quota_counts_no_money():
-    """409: to charge it a dollar would change nothing, and look as if it had."""
-    assert adjust(shop(), "calls:acme").status_code == 409
+def test_a_quota_is_adjusted_in_what_it_counts():
+    """In whole units, as JSON numbers; money is refused there, and units where money is counted."""
+    made = shop()
+    answer = made.client(ROOT).post("/v1/budgets/calls:acme/adjust", json={"amount": -1, "reason": "r"})
+    assert (answer.status_code, answer.json()["spent"], answer.json()["spent_usd"]) == (200, 1, None)
+    assert adjust(made, "calls:acme").status_code == 422
+    for body in ({"amount": 1}, {"amount": "1"}, {"amount": 0}, {"amount": 1.5}, {}):
+        answer = made.client(ROOT).post("/v1/budgets/own:ann@acme/adjust", json=body | {"reason": "r"})
+        assert answer.status_code == 422
 
 
 # --------------------------------------------------------------------------------------------- operators

@@ -1,10 +1,10 @@
-"""`POST /budgets/{id}/adjust`: what it takes and gives."""
+"""`POST /budgets/{id}/adjust`: what it takes."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from prodkit.core.money import MOST_NANO, SignedUsdString, format_usd, parse_signed_usd
 from prodkit.core.problems import Problem
@@ -19,12 +19,13 @@ _EXAMPLE: Final[dict[str, Any]] = {
 
 
 class BudgetAdjustment(BaseModel):
-    """What shall be counted besides."""
+    """What shall be counted besides: charged where it is positive, given back where it is negative."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _EXAMPLE})
 
-    amount_usd: SignedUsdString = Field(
-        description="A decimal string, never a number: charged where it is positive, given back where it is negative."
+    amount_usd: SignedUsdString | None = Field(None, description="A decimal string, never a number.")
+    amount: StrictInt | None = Field(
+        None, ge=-MOST_NANO, le=MOST_NANO, description="In place of it, for a budget that counts a unit."
     )
     reason: str = Field(min_length=1, max_length=500, description="Kept with the entry in the history.")
     id: str | None = Field(
@@ -33,16 +34,34 @@ class BudgetAdjustment(BaseModel):
         description="Of your choice; the same again is done once. Without it, each request is done.",
     )
 
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> BudgetAdjustment:
+        if (self.amount_usd is None) == (self.amount is None):
+            message = "give amount_usd, or amount for a budget that counts a unit"
+            raise ValueError(message)
+        return self
 
-def amount_of(adjustment: BudgetAdjustment) -> int:
-    """Nano-USD of it.
+
+def amount_of(adjustment: BudgetAdjustment, unit: str) -> int:
+    """What a budget that counts *unit*, or money where it is empty, is changed by: nano-USD, or whole units.
 
     Raises:
-        Problem: 422, it is nothing, or more than any budget can hold.
+        Problem: 422, it is nothing, more than any budget can hold, or not what the budget counts.
     """
-    nano = parse_signed_usd(adjustment.amount_usd)
-    if nano and abs(nano) <= MOST_NANO:
-        return nano
-    message = f"From 0.000000001 to {format_usd(MOST_NANO)}, or likewise below 0."
-    error = {"in": "body", "pointer": "#/amount_usd", "code": "amount", "message": message}
-    raise Problem(422, "1 part of the request did not validate.", errors=[error])
+    given = "amount_usd" if adjustment.amount is None else "amount"
+    if (given == "amount") != bool(unit):
+        message = f"This budget counts {unit or 'money'}: give {'amount' if unit else 'amount_usd'}."
+        raise _invalid(given, message)
+    amount = (
+        adjustment.amount if adjustment.amount is not None else parse_signed_usd(adjustment.amount_usd or "0")
+    )
+    if not amount or abs(amount) > MOST_NANO:
+        raise _invalid(
+            given, f"It is not 0, and at most {MOST_NANO if unit else format_usd(MOST_NANO)} either way."
+        )
+    return amount
+
+
+def _invalid(name: str, message: str) -> Problem:
+    error = {"in": "body", "pointer": f"#/{name}", "code": "amount", "message": message}
+    return Problem(422, "1 part of the request did not validate.", errors=[error])

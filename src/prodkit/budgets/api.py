@@ -179,7 +179,7 @@ def budgets_router(
     )
     async def set_budget(context: CurrentContext, budget: BudgetId, limit: BudgetLimit) -> Budget:
         found, standing = await _find_one(context, budget, owns)
-        nano = _limit_of(limit)
+        nano = _limit_of(limit, found.policy)
         _refuse_beyond(context, found, standing, nano)
         await _answer(_ledger(context).set_limit(budget, nano))
         (changed,) = await _find(context, [(found.policy, budget)])
@@ -189,8 +189,8 @@ def budgets_router(
                 "budget": budget,
                 "by": context.principal.id,
                 "tenant": owner_of(context.principal),
-                "old_usd": _usd(found.limit),
-                "new_usd": _usd(changed.limit),
+                **_told("old", found.limit, found.policy.unit),
+                **_told("new", changed.limit, found.policy.unit),
             },
         )
         return shown(changed)
@@ -217,14 +217,12 @@ async def _adjusted(context: RequestContext, found: Counted, adjustment: BudgetA
     Raises:
         Problem: 409 or 422.
     """
-    nano = amount_of(adjustment)
-    if found.ask.unit:
-        raise Problem(409, f"The budget counts {found.ask.unit}, and no money.")
+    amount = amount_of(adjustment, found.ask.unit)
     budget, tenant, by = found.ask.budget, owner_of(context.principal), context.principal.id
     adjusting = adjust_budget(
         _ledger(context),
         found,
-        nano,
+        amount,
         reason=f"{adjustment.reason} (by {by})",
         entry=adjustment.id,
         attributes=attributes_in(found.policy, budget, tenant),
@@ -242,7 +240,7 @@ async def _adjusted(context: RequestContext, found: Counted, adjustment: BudgetA
             "budget": budget,
             "by": by,
             "tenant": tenant,
-            "amount_usd": format_usd(nano),
+            **_told("amount", amount, found.ask.unit),
             "reason": adjustment.reason,
             "entry": entry.hold,
         },
@@ -251,7 +249,16 @@ async def _adjusted(context: RequestContext, found: Counted, adjustment: BudgetA
     return changed
 
 
-def _limit_of(limit: BudgetLimit) -> int | None:
+def _limit_of(limit: BudgetLimit, policy: Policy) -> int | None:
+    given = "limit" if "limit" in limit.model_fields_set else "limit_usd"
+    if (given == "limit") != bool(policy.unit):
+        message = (
+            f"This budget counts {policy.unit or 'money'}: give {'limit' if policy.unit else 'limit_usd'}."
+        )
+        error = {"in": "body", "pointer": f"#/{given}", "code": "unit", "message": message}
+        raise Problem(422, "1 part of the request did not validate.", errors=[error])
+    if policy.unit:
+        return limit.limit
     nano = None if limit.limit_usd is None else parse_usd(limit.limit_usd)
     if nano is not None and nano > MOST_NANO:
         message = f"At most {format_usd(MOST_NANO)}."
@@ -272,9 +279,8 @@ def _refuse_beyond(context: RequestContext, found: Counted, standing: Standing, 
         raise Problem(INSUFFICIENT_SCOPE, "The budget is not the caller's alone.", required_scopes=[ADMIN])
     most = found.policy.limit_nano
     if nano is not None and most is not None and nano > most:
-        raise Problem(
-            403, "That is more than the policy allows.", most_usd=format_usd(most), required_scopes=[ADMIN]
-        )
+        told: dict[str, Any] = _told("most", most, found.policy.unit)  # Any: JSON values
+        raise Problem(403, "That is more than the policy allows.", **told, required_scopes=[ADMIN])
 
 
 def _policies(context: RequestContext) -> Policies:
@@ -299,6 +305,10 @@ async def _answer(asked: Awaitable[T]) -> T:
         raise Problem(
             LEDGER_UNAVAILABLE, "The ledger did not answer in time.", headers={"Retry-After": "1"}
         ) from error
+
+
+def _told(name: str, amount: int | None, unit: str) -> dict[str, str | int | None]:
+    return {name: amount} if unit else {f"{name}_usd": _usd(amount)}
 
 
 def _usd(nano: int | None) -> str | None:

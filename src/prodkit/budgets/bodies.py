@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
-from prodkit.core.money import UsdString, format_usd
+from prodkit.core.money import MOST_NANO, UsdString, format_usd
 
 if TYPE_CHECKING:
     from prodkit.budgets.administration import Counted
@@ -36,10 +36,16 @@ class Budget(BaseModel):
     policy: str
     per: str = Field(description="Whose spending shares it.")
     window: str = Field(description="minute, hour, day, month or total.")
+    hard: bool = Field(True, description="Whether the limit refuses; a soft one only alerts.")
     limit_usd: str | None = Field(description="The most that may be spent; null: counted and not limited.")
-    spent_usd: str
-    held_usd: str = Field(description="Held for calls under way; what they do not cost comes back.")
+    spent_usd: str | None = Field(description="Null where the budget counts a unit and not money.")
+    held_usd: str | None = Field(description="Held for calls under way; what they do not cost comes back.")
     remaining_usd: str | None = Field(description="What a new run could still be given.")
+    unit: str | None = Field(None, description="What is counted where it is not money; then these tell:")
+    limit: int | None = None
+    spent: int | None = None
+    held: int | None = None
+    remaining: int | None = None
     resets_at: str | None = Field(description="When the next window begins.")
 
 
@@ -57,23 +63,42 @@ class BudgetLimit(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"limit_usd": "1.50"}})
 
     limit_usd: UsdString | None = Field(
-        description="A decimal string, never a number; null for what its policy says. Required."
+        None, description="A decimal string, never a number; null for what its policy says."
     )
+    limit: StrictInt | None = Field(
+        None, ge=0, le=MOST_NANO, description="In place of it, for a budget that counts a unit."
+    )
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> BudgetLimit:
+        if len(self.model_fields_set & {"limit_usd", "limit"}) != 1:
+            message = "give limit_usd, or limit for a budget that counts a unit"
+            raise ValueError(message)
+        return self
 
 
 def shown(found: Counted) -> Budget:
     """*found* as an answer."""
-    limit, left = found.limit, found.left
+    unit = found.policy.unit
+    numbers = {
+        "limit": found.limit,
+        "spent": found.account.settled_nano,
+        "held": found.account.held_nano,
+        "remaining": found.left,
+    }
+    money = {
+        f"{name}_usd": None if unit or nano is None else format_usd(nano) for name, nano in numbers.items()
+    }
     return Budget(
         id=found.ask.budget,
         policy=found.policy.name,
         per=found.policy.per,
         window=found.policy.window,
-        limit_usd=None if limit is None else format_usd(limit),
-        spent_usd=format_usd(found.account.settled_nano),
-        held_usd=format_usd(found.account.held_nano),
-        remaining_usd=None if left is None else format_usd(left),
+        hard=found.policy.hard,
+        unit=unit or None,
         resets_at=resets_at(found),
+        **(numbers if unit else {}),
+        **money,
     )
 
 
