@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prodkit.budgets import Budgets, Policies
 from prodkit.cli.console import RefusedError, UsageError
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from prodkit.stores.ledger import LedgerStore
 
 __all__ = ["Books", "Period", "add_period", "add_place", "period_of", "with_books"]
+
+_BOUNDED: Final = ("sqlite:", "redis", "unix:")
+_BOUND: Final = "timeout_seconds="
+_PATIENT_SECONDS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,14 @@ def _books_of_settings(store: str | None) -> Books:
     if settings.metering.price_book is not None:
         prices = prices.merged(PriceBook.read(settings.metering.price_book))
     policies = Budgets.from_settings(settings.budgets).policies
-    return Books(open_store(url, setting=setting, clock=SYSTEM_CLOCK).ledger, prices, policies)
+    return Books(open_store(_patient(url), setting=setting, clock=SYSTEM_CLOCK).ledger, prices, policies)
+
+
+def _patient(url: str) -> str:
+    """*url* with a longer bound, unless it has one: who asks for all of a history waits for it longer than a request may."""
+    if not url.startswith(_BOUNDED) or _BOUND in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{_BOUND}{_PATIENT_SECONDS}"
 
 
 def _condition(text: str) -> tuple[str, str]:
