@@ -57,7 +57,8 @@ def costs(lines: list[dict[str, Any]], name: str = "cost_usd") -> Decimal:
 def test_pages_are_the_history_of_the_own_tenant(limit):
     """Each entry once and in order, until there is no next page; nothing of anybody else's between them."""
     made = shop()
-    found, after = [], 0
+    found: list[Any] = []
+    after: Any = 0
     while after is not None:
         page = got(made, "/entries", limit=limit, after=after).json()
         assert len(page["entries"]) <= limit
