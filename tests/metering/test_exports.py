@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gc
 import io
 import json
+import sqlite3
 import tracemalloc
 from decimal import Decimal
 from typing import Any
@@ -232,3 +234,29 @@ async def test_a_long_history_needs_the_memory_of_a_page(tmp_path):
         await ledger.aclose()
     assert (rows, total) == (10_000, Decimal(10))
     assert peak < 8_000_000
+
+
+@pytest.mark.parametrize(
+    "where", [{}, {"tenant": "acme"}, {"tenant": "acme", "run": "r"}, {"tenant": "acme", "agent": "a"}]
+)
+async def test_no_page_sorts_the_history(tmp_path, where):
+    """Each is read from where the one before has ended; else a history of a million entries would be sorted for each."""
+    from prodkit.stores import sqlite_usage
+
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    await fill(ledger, 10)
+    await ledger.aclose()
+    plans: list[str] = []
+
+    class Explaining(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> Any:
+            plans.extend(row[3] for row in super().execute(f"EXPLAIN QUERY PLAN {sql}", *values))
+            return super().execute(sql, *values)
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db", factory=Explaining)) as connection:
+        assert len(sqlite_usage.read_entries(connection, 4, 100, where)) == (
+            0 if {"run", "agent"} & where.keys() else 6
+        )
+    (plan,) = plans
+    assert "rowid>?" in plan
+    assert "run" not in where or "ledger_entries_by_run" in plan
