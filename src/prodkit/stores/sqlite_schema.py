@@ -105,8 +105,6 @@ UPGRADES: Sequence[Sequence[str]] = (
         "ALTER TABLE ledger_entries ADD COLUMN operation TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE ledger_entries ADD COLUMN price_book TEXT NOT NULL DEFAULT ''",
         "CREATE UNIQUE INDEX ledger_cached_entries ON ledger_entries (hold) WHERE kind = 'cached'",
-        # Pages of one tenant's history, in order; the one by time would sort all of it for each page.
-        "CREATE INDEX ledger_entries_of_tenant ON ledger_entries (tenant)",
         # Budgets of which a part was reached, once for each limit in each window; due_at is empty once somebody has heard it.
         """CREATE TABLE ledger_alerts (sequence INTEGER PRIMARY KEY AUTOINCREMENT, budget TEXT NOT NULL, unit TEXT NOT NULL,
             window_start INTEGER NOT NULL, window_end INTEGER, percent INTEGER NOT NULL, limit_nano INTEGER NOT NULL,
@@ -115,6 +113,10 @@ UPGRADES: Sequence[Sequence[str]] = (
             UNIQUE (budget, window_start, percent, limit_nano)
         )""",
         "CREATE INDEX ledger_due_alerts ON ledger_alerts (due_at) WHERE due_at IS NOT NULL",
+    ),
+    (
+        # Pages of one tenant's history, in order; the one by time would sort all of it for each page.
+        "CREATE INDEX ledger_entries_of_tenant ON ledger_entries (tenant)",
     ),
 )
 """`UPGRADES[n]` leads from schema version n to n + 1. Released entries are never edited; new ones only add
