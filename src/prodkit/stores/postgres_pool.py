@@ -150,7 +150,7 @@ class Pool:
         except BaseException as error:
             if connection is not None:
                 connection.terminate()
-            if isinstance(error, PostgresError | OSError | CLIENT_ERRORS):
+            if isinstance(error, (PostgresError, OSError, *CLIENT_ERRORS)):
                 raise _refused(target.name, error) from error
             if isinstance(error, Exception) and not isinstance(error, StoreError):
                 # Whatever it is that answers there, asyncpg did not understand it.

@@ -19,7 +19,11 @@ GATE: Final = 0x70726B7400000001
 """Names the advisory lock that writers of entries and alerts share until they commit: see `ledger_horizon` below."""
 
 _UPGRADE_LOCK: Final = 0x70726B7400000002
-_UNDEFINED: Final = {"42P01", "3F000"}  # table, schema
+# Not `to_regclass`: it was seen to remember, after waiting for the lock, that there was no such schema before.
+_FIND: Final = """
+    SELECT true FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relname = 'prodkit_schema'
+"""
 _TAKEN: Final = {"42P07", "42723"}  # table, function
 
 UPGRADES: Final[Sequence[Sequence[str]]] = (
@@ -139,7 +143,7 @@ async def _begin(connection: Connection, schema: str) -> None:
 async def _version(connection: Connection, target: Target) -> int | None:
     """The version of our schema, None where there is none."""
     table = f'"{target.schema}".prodkit_schema'
-    if await connection.fetchval("SELECT to_regclass($1)::oid", table) is None:
+    if not await connection.fetchval(_FIND, target.schema):
         return None
     version = await connection.fetchval(f"SELECT version FROM {table}")  # noqa: S608  a checked name
     if version is None or version > len(UPGRADES):
