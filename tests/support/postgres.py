@@ -73,7 +73,9 @@ class PostgresProcess:
             shutil.chown(self.directory, "nobody", _group_of_nobody())
         self.port = free_port()
         self.password = "open sesame"
-        self._options = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"} | (options or {})
+        self._options = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"} | (
+            options or {}
+        )
         self._process: subprocess.Popen[bytes] | None = None
         secret = self.directory / "secret"
         secret.write_text(self.password, "utf-8")
@@ -156,7 +158,18 @@ class PostgresProcess:
         done = subprocess.run(
             [
                 binaries() / "psql",
-                *("-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.directory, "-p", str(self.port)),
+                *(
+                    "-X",
+                    "-A",
+                    "-t",
+                    "-q",
+                    "-v",
+                    "ON_ERROR_STOP=1",
+                    "-h",
+                    self.directory,
+                    "-p",
+                    str(self.port),
+                ),
                 *("-U", "app", "-d", "postgres", "-c", statement),
             ],
             check=False,

@@ -30,9 +30,9 @@ from prodkit.metering.refusals import (
     REFUSAL_RESPONSES,
 )
 from prodkit.metering.usage import IsKnown, usage_router
+from prodkit.stores.durable_urls import open_ledger
 from prodkit.stores.ledger import BudgetResolver, LedgerStore
 from prodkit.stores.memory_ledger import MemoryLedger
-from prodkit.stores.urls import Stores, open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -67,8 +67,8 @@ class MeteringSettings(FeatureSettings):
     store: Annotated[
         str | None,
         Field(
-            description="Where the ledger is, when not in PRODKIT_STORE: `memory://`, `sqlite:///path/to/file.db` or "
-            "`redis://host:6379/0`. Budgets are counted there too.",
+            description="Where the ledger is, when not in PRODKIT_STORE: `memory://`, `sqlite:///path/to/file.db`, "
+            "`redis://host:6379/0` or `postgresql+asyncpg://user:password@host:5432/database`. Budgets are counted there too.",
             repr=False,
         ),
     ] = None
@@ -149,7 +149,7 @@ class Metering:
         """
         own = None
         if self.settings.store is not None:
-            own = open_store(self.settings.store, setting="PRODKIT_METERING__STORE", clock=kit.clock)
+            own = open_ledger(self.settings.store, setting="PRODKIT_METERING__STORE", clock=kit.clock)
         ledger = _ledger_of(kit, own)
         resolver = kit.one(BudgetResolver)  # type: ignore[type-abstract] # looked for by protocol
         shared = not isinstance(ledger, MemoryLedger)
@@ -161,7 +161,7 @@ class Metering:
         async def lifespan() -> AsyncIterator[None]:
             try:
                 if own is not None:
-                    await _look_at(own.ledger)
+                    await _look_at(own)
                 if resolver is not None and shared:
                     self.meter.keeper.start()
                 yield
@@ -187,9 +187,9 @@ async def _look_at(ledger: LedgerStore) -> None:
         LOGGER.warning("the ledger is not available at start-up: %s", error)
 
 
-def _ledger_of(kit: Kit, own: Stores | None) -> LedgerStore:
+def _ledger_of(kit: Kit, own: LedgerStore | None) -> LedgerStore:
     if own is not None:
-        return own.ledger
+        return own
     found = kit.one(LedgerStore)  # type: ignore[type-abstract] # looked for by protocol
     if found is not None:
         return found

@@ -167,16 +167,15 @@ class PostgresKeyStore:
         failed over, no change has the same two.
         """
         sequence, tag = divmod(cursor or 0, 1 << _TAG_BITS)
+        is_possible = cursor is not None and 0 <= sequence < 1 << _TAG_BITS
 
         async def work(connection: Connection) -> tuple[int, Sequence[str] | None]:
-            if cursor is not None and 0 <= cursor.bit_length() <= 2 * _TAG_BITS:
+            if is_possible:
                 rows = await connection.fetch(self._sql(_SINCE), sequence, _MOST_TOLD + 2)
-                # Before the first change there is none to recognise; the first one is told then only if it is still there.
-                seen = [] if sequence else [(0, 0, "")]
-                told = [*seen, *(tuple(row) for row in rows)]
-                if told and told[0][:2] == (sequence, tag) and len(told) <= _MOST_TOLD + 1:
-                    if len(told) == 1 or told[1][0] == sequence + 1:
-                        return _cursor(*told[-1][:2]), [key_id for _, _, key_id in told[1:]]
+                # Before the first change there is nothing that could be recognised.
+                told = [tuple(row) for row in rows] if sequence else [(0, 0, ""), *map(tuple, rows)]
+                if _goes_on(told, sequence, tag):
+                    return _cursor(*told[-1][:2]), [key_id for _, _, key_id in told[1:]]
             newest = await connection.fetchrow(self._sql(_NEWEST))
             return (0 if newest is None else _cursor(*newest)), None
 
@@ -238,3 +237,9 @@ def _values(record: KeyRecord) -> list[Any]:  # Any: what asyncpg takes
 
 def _cursor(sequence: int, tag: int) -> int:
     return (sequence << _TAG_BITS) | tag
+
+
+def _goes_on(told: list[tuple[Any, ...]], sequence: int, tag: int) -> bool:  # Any: see _record
+    """Whether *told* begins with the change seen last, and is all that followed."""
+    is_known = bool(told) and told[0][:2] == (sequence, tag) and len(told) <= _MOST_TOLD + 1
+    return is_known and (len(told) == 1 or told[1][0] == sequence + 1)

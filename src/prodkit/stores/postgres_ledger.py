@@ -107,8 +107,10 @@ class PostgresLedger:
         self._wall = None if clock is SYSTEM_CLOCK else clock.wall
         self._timeout_seconds = timeout_seconds
         self._breaker = Breaker()
-        self._coalescer: Coalescer[Verb, Any] = Coalescer(  # Any: each is answered with what its own verb returned
-            send_by=self._send_batch, timeout_seconds=timeout_seconds
+        self._coalescer: Coalescer[Verb, Any] = (
+            Coalescer(  # Any: each is answered with what its own verb returned
+                send_by=self._send_batch, timeout_seconds=timeout_seconds
+            )
         )
 
     # ------------------------------------------------------------------------------ verbs
@@ -269,9 +271,7 @@ class PostgresLedger:
     async def open_holds(self, *, limit: int = 1000) -> Sequence[Hold]:
         """See `LedgerStore.open_holds`."""
         require_at_least_one("limit", limit)
-        rows = await self._run(
-            lambda connection: connection.fetch(self._sql(_OPEN_HOLDS), limit), "report"
-        )
+        rows = await self._run(lambda connection: connection.fetch(self._sql(_OPEN_HOLDS), limit), "report")
         return [hold_of(tuple(row)) for row in rows]
 
     async def usage(self, query: UsageQuery) -> Sequence[UsageRow]:
@@ -319,9 +319,7 @@ class PostgresLedger:
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._timeout_seconds
 
-    async def _run(
-        self, work: Callable[[Connection], Awaitable[R | Undo[R]]], keep: Keep = "durable"
-    ) -> R:
+    async def _run(self, work: Callable[[Connection], Awaitable[R | Undo[R]]], keep: Keep = "durable") -> R:
         return await self._link.run(work, self._deadline(), keep=keep, breaker=self._breaker)
 
     async def _horizon(self, table: str) -> int:

@@ -120,7 +120,7 @@ def is_storable(text: str) -> bool:
     return "\x00" not in text and not any(ord(character) in _SURROGATES for character in text)
 
 
-async def carry_out(  # noqa: PLR0917  one call, from one place
+async def carry_out(
     connection: Connection,
     sql: Callable[[str], str],
     verbs: Sequence[Verb],
@@ -207,7 +207,7 @@ async def _load_accounts(
 
 
 async def _save(connection: Connection, sql: Callable[[str], str], sheet: Sheet) -> dict[EntryKey, int]:
-    fresh, entered, sequences = await connection.fetchrow(  # type: ignore[misc]  # it has one row
+    fresh, entered, sequences = await connection.fetchrow(
         sql(_SAVE),
         _json([_hold_document(sheet.holds[name]) for name in sheet.changed]),
         _json([_hold_document(sheet.holds[name]) for name in sheet.fresh]),

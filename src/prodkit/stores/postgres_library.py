@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "CLIENT_ERRORS",
+    "FAILURES",
     "Connection",
     "PostgresError",
     "connect",
@@ -16,7 +17,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from asyncpg import Connection, PostgresError, connect
+    from asyncpg import connect  # type: ignore[import-untyped]
+    from asyncpg.connection import Connection  # type: ignore[import-untyped]
+
+    class PostgresError(Exception):
+        """What the server answered in place of a result."""
 
     CLIENT_ERRORS: tuple[type[Exception], ...]
 else:
@@ -33,6 +38,10 @@ else:
 
         CLIENT_ERRORS = (PostgresError,)
         Connection = connect = None
+
+
+FAILURES: tuple[type[Exception], ...] = (PostgresError, OSError, *CLIENT_ERRORS)
+"""All that asking a PostgreSQL may end with."""
 
 
 def sqlstate_of(error: BaseException) -> str:

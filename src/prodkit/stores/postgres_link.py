@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Literal, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
-from prodkit.core.breaker import Breaker
 from prodkit.core.exceptions import StoreError, StoreUnavailableError
 from prodkit.core.extras import require
 from prodkit.core.features import HealthResult
 from prodkit.stores import postgres_schema
 from prodkit.stores.forking import survive_fork
-from prodkit.stores.postgres_library import CLIENT_ERRORS, PostgresError, sqlstate_of
+from prodkit.stores.postgres_library import FAILURES, PostgresError, sqlstate_of
 from prodkit.stores.postgres_pool import Pool
 from prodkit.stores.postgres_urls import parse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from prodkit.core.breaker import Breaker
     from prodkit.stores.postgres_library import Connection
 
 __all__ = ["AgainError", "Keep", "PostgresLink", "Undo"]
@@ -210,7 +210,7 @@ class PostgresLink:
                 await connection.execute("ROLLBACK" if isinstance(answer, Undo) else "COMMIT")
             except AgainError:
                 await self._roll_back(pool, connection)
-            except (PostgresError, OSError, *CLIENT_ERRORS) as error:
+            except FAILURES as error:
                 code = sqlstate_of(error)
                 if not code or connection.is_closed() or code.startswith(_ENDED):
                     pool.discard(connection, others=True)
@@ -245,7 +245,7 @@ class PostgresLink:
     async def _roll_back(self, pool: Pool, connection: Connection) -> None:
         try:
             await connection.execute("ROLLBACK")
-        except (PostgresError, OSError, *CLIENT_ERRORS):
+        except FAILURES:
             pool.discard(connection)
         except BaseException:
             pool.discard(connection)
@@ -288,7 +288,9 @@ class PostgresLink:
             return StoreUnavailableError(f"{self.target.name} did not answer in time ({code})")
         hint = ""
         if code in _PGBOUNCER:
-            hint = ": behind a PgBouncer that hands connections out by transaction, add ?statement_cache_size=0"
+            hint = (
+                ": behind a PgBouncer that hands connections out by transaction, add ?statement_cache_size=0"
+            )
         return StoreUnavailableError(
             f"{self.target.name} cannot be used: {code} {type(error).__name__}{hint}"
         )

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from prodkit.core.exceptions import StoreError, StoreUnavailableError
-from prodkit.stores.postgres_library import CLIENT_ERRORS, PostgresError, connect, sqlstate_of
+from prodkit.stores.postgres_library import CLIENT_ERRORS, connect, sqlstate_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,8 +54,7 @@ class Pool:
         """
         await self._free.acquire()
         try:
-            if self._was_closed:
-                raise StoreUnavailableError(_CLOSED)
+            self._require_open()
             while self._idle:
                 connection = self._idle.pop()
                 if not connection.is_closed():
@@ -115,6 +114,10 @@ class Pool:
         if used or idle:
             await asyncio.sleep(0)  # a closed transport closes its socket in the next turn of the loop
 
+    def _require_open(self) -> None:
+        if self._was_closed:
+            raise StoreUnavailableError(_CLOSED)
+
     def _opened(self, task: asyncio.Task[Connection], *, take: bool) -> None:
         if task not in self._opening:
             return
@@ -150,18 +153,14 @@ class Pool:
         except BaseException as error:
             if connection is not None:
                 connection.terminate()
-            if isinstance(error, (PostgresError, OSError, *CLIENT_ERRORS)):
-                raise _refused(target.name, error) from error
-            if isinstance(error, Exception) and not isinstance(error, StoreError):
-                # Whatever it is that answers there, asyncpg did not understand it.
-                message = f"{target.name} does not speak as a PostgreSQL ({type(error).__name__})"
-                raise StoreUnavailableError(message) from error
-            raise
+            if isinstance(error, StoreError) or not isinstance(error, Exception):
+                raise
+            raise _refused(target.name, error) from error
         return connection
 
 
 async def _farewell(connection: Connection) -> None:
-    with contextlib.suppress(PostgresError, OSError, *CLIENT_ERRORS):
+    with contextlib.suppressFAILURES:
         await connection.close(timeout=_FAREWELL_SECONDS)
 
 
@@ -178,5 +177,8 @@ def _refused(name: str, error: Exception) -> StoreUnavailableError:
         return StoreUnavailableError(text)
     if code:
         return StoreUnavailableError(f"{name} cannot be used: {code} {type(error).__name__}")
+    if not isinstance(error, (OSError, *CLIENT_ERRORS)):
+        # Whatever it is that answers there, asyncpg did not understand it.
+        return StoreUnavailableError(f"{name} does not speak as a PostgreSQL ({type(error).__name__})")
     reason = getattr(error, "strerror", None) or type(error).__name__
     return StoreUnavailableError(f"{name} cannot be reached: {reason}")

@@ -84,21 +84,23 @@ def parse(url: str, *, setting: str) -> Target:
         query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         port = parts.port or _PORT
     except ValueError:
-        raise reader.fault("it is no URL.", _EXAMPLE) from None
+        raise _fault(setting, "it is no URL.", _EXAMPLE) from None
     if parts.fragment:
-        raise reader.fault("a # begins a part that means nothing.", "Write a # in a password as %23.")
+        raise _fault(setting, "a # begins a part that means nothing.", "Write a # in a password as %23.")
     if unknown := sorted(set(query) - set(_OPTIONS)):
-        raise reader.fault(
-            f"it has unknown options: {', '.join(unknown)}.", f"Known are {', '.join(_OPTIONS)}."
+        raise _fault(
+            setting, f"it has unknown options: {', '.join(unknown)}.", f"Known are {', '.join(_OPTIONS)}."
         )
     host = reader.host(parts, query)
     database = unquote(parts.path.removeprefix("/"))
     if not database or "/" in database:
-        raise reader.fault("it names no database.", _EXAMPLE)
+        raise _fault(setting, "it names no database.", _EXAMPLE)
     schema = query.get("schema", "prodkit")
     if not _SCHEMA.fullmatch(schema) or schema.startswith("pg_"):
-        raise reader.fault(
-            "its schema is no plain name.", "Use lower-case letters, digits and _; not pg_ at the start."
+        raise _fault(
+            setting,
+            "its schema is no plain name.",
+            "Use lower-case letters, digits and _; not pg_ at the start.",
         )
     place = f"{host}:{port}" if "host" not in query else f"{host} (port {port})"
     return Target(
@@ -119,21 +121,19 @@ def parse(url: str, *, setting: str) -> Target:
 class _Reader:
     setting: str
 
-    def fault(self, message: str, cure: str) -> SettingsError:
-        return SettingsError([SettingsFault(self.setting, message, cure)])
-
     def host(self, parts: SplitResult, query: dict[str, str]) -> str:
         directory = query.get("host")
         hosts = parts.netloc.rpartition("@")[2]
         if directory is not None:
             if not directory.startswith("/") or parts.hostname:
-                raise self.fault(
+                raise _fault(
+                    self.setting,
                     "its option host is the directory of a socket, and then nothing else is a host.",
                     "Write postgresql:///database?host=/run/postgresql.",
                 )
             return directory
         if not parts.hostname or "," in hosts:
-            raise self.fault("it names not one host.", _EXAMPLE)
+            raise _fault(self.setting, "it names not one host.", _EXAMPLE)
         return unquote(parts.hostname)
 
     def number(self, query: dict[str, str], option: str, least: int, most: int, default: int) -> int:
@@ -141,32 +141,40 @@ class _Reader:
         if text is None:
             return default
         if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise self.fault(f"its option {option} is no number from {least} to {most}.", "Leave it out.")
+            raise _fault(
+                self.setting, f"its option {option} is no number from {least} to {most}.", "Leave it out."
+            )
         return int(text)
 
     def tls(self, query: dict[str, str]) -> ssl.SSLContext | Literal["disable", "prefer"]:
         mode = query.get("sslmode", "prefer")
         files = {name: query[name] for name in _FILES if name in query}
         if mode not in _MODES:
-            raise self.fault("its option sslmode is not known.", f"Use one of {', '.join(_MODES)}.")
+            raise _fault(self.setting, "its option sslmode is not known.", f"Use one of {', '.join(_MODES)}.")
         if mode in {"disable", "prefer"}:
             if files:
-                raise self.fault(
-                    f"{', '.join(files)} mean nothing with sslmode={mode}.", "Add sslmode=verify-full."
+                raise _fault(
+                    self.setting,
+                    f"{', '.join(files)} mean nothing with sslmode={mode}.",
+                    "Add sslmode=verify-full.",
                 )
             return "disable" if mode == "disable" else "prefer"
         if "sslkey" in files and "sslcert" not in files:
-            raise self.fault("sslkey means nothing without sslcert.", "Name both files.")
+            raise _fault(self.setting, "sslkey means nothing without sslcert.", "Name both files.")
         try:
             context = ssl.create_default_context(cafile=files.get("sslrootcert"))
             if "sslcert" in files:
                 context.load_cert_chain(files["sslcert"], files.get("sslkey"))
         except (OSError, ValueError) as error:  # an SSLError is an OSError
-            raise self.fault(
-                f"its certificates cannot be read ({type(error).__name__}).", "Check the files."
+            raise _fault(
+                self.setting, f"its certificates cannot be read ({type(error).__name__}).", "Check the files."
             ) from error
         context.check_hostname = mode == "verify-full"
         # As in libpq, where `require` alone encrypts and believes anybody, and with an authority is `verify-ca`.
         if mode == "require" and "sslrootcert" not in files:
             context.verify_mode = ssl.CERT_NONE
         return context
+
+
+def _fault(setting: str, message: str, cure: str) -> SettingsError:
+    return SettingsError([SettingsFault(setting, message, cure)])

@@ -81,9 +81,7 @@ _REBUILD: Final = f"""
 """  # noqa: S608  our own names
 
 
-async def read_usage(
-    connection: Connection, sql: Callable[[str], str], query: UsageQuery
-) -> list[UsageRow]:
+async def read_usage(connection: Connection, sql: Callable[[str], str], query: UsageQuery) -> list[UsageRow]:
     """See `LedgerStore.usage`; the names in *query* have been checked."""
     values: list[object] = [query.since, query.until]
     where = " AND ".join(["entry.at >= $1", "entry.at < $2", *_conditions(query.where, values)])
@@ -143,9 +141,7 @@ async def read_entries(  # noqa: PLR0917  one call, from one place
 ) -> list[Entry]:
     """See `LedgerStore.entries`; the names in *where* have been checked, and everything up to *horizon* is decided."""
     values: list[object] = [after, horizon, limit]
-    wanted = " AND ".join(
-        ["entry.sequence > $1", "entry.sequence <= $2", *_conditions(where, values)]
-    )
+    wanted = " AND ".join(["entry.sequence > $1", "entry.sequence <= $2", *_conditions(where, values)])
     rows: list[Any] = await connection.fetch(  # Any: asyncpg does not know the types of columns
         sql(
             f"SELECT {ENTRY_COLUMNS} FROM {{s}}.ledger_entries AS entry "  # noqa: S608  checked names
