@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from prodkit.core.exceptions import StoreError, StoreUnavailableError
-from prodkit.stores.postgres_library import CLIENT_ERRORS, connect, sqlstate_of
+from prodkit.stores.postgres_library import CLIENT_ERRORS, FAILURES, connect, sqlstate_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -160,7 +160,7 @@ class Pool:
 
 
 async def _farewell(connection: Connection) -> None:
-    with contextlib.suppressFAILURES:
+    with contextlib.suppress(*FAILURES):
         await connection.close(timeout=_FAREWELL_SECONDS)
 
 
