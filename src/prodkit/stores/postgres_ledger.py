@@ -325,7 +325,7 @@ class PostgresLedger:
     async def _horizon(self, table: str) -> int:
         name = self._sql(f"{{s}}.{table}")
         return int(
-            await self._run(lambda connection: connection.fetchval(self._sql(HORIZON), name), "nothing") or 0
+            await self._run(lambda connection: connection.fetchval(self._sql(HORIZON), name), "report") or 0
         )
 
     async def _change(

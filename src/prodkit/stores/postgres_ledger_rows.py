@@ -99,7 +99,7 @@ _SAVE: Final = f"""
         INSERT INTO {{s}}.ledger_entries ({", ".join(_NEW_ENTRY_FIELDS)})
         SELECT {", ".join(f"r.{name}" for name in _NEW_ENTRY_FIELDS)}
         FROM gate, json_to_recordset($4::json) AS r ({_ENTRY_TYPES}) ORDER BY r.n
-        RETURNING sequence, kind, hold
+        ON CONFLICT DO NOTHING RETURNING sequence, kind, hold
     ), alerted AS (
         INSERT INTO {{s}}.ledger_alerts ({_ALERT_FIELDS}, due_at)
         SELECT {", ".join(f"r.{name}" for name in _ALERT_FIELDS.split(", "))}, r.at
