@@ -80,7 +80,8 @@ def test_a_caller_sees_its_own_budgets():
         "spent_usd": "0.000004",
         "held_usd": "0",
         "remaining_usd": "0.000006",
-        "resets_at": None,
+        "hard": True,
+        **dict.fromkeys(("unit", "limit", "spent", "held", "remaining", "resets_at")),
     }
     assert own["resets_at"].endswith("T00:00:00Z")
     assert day < made.clock.wall() < day + 86_400
@@ -350,3 +351,60 @@ def test_the_document_describes_it():
         assert ("404" in responses) is ("{" in path)
     schemas = made.client().get("/openapi.json").json()["components"]["schemas"]
     assert all("example" in schemas[name] for name in ("Budget", "BudgetList", "BudgetLimit"))
+
+
+# ------------------------------------------------------------------------------------------------- quotas
+
+
+def quotas() -> Shop:
+    """Ann's quota of units, a tenant's that only alerts, and her budget."""
+    policies = (
+        Policy("pages", "principal", "day", unit="sku_search", limit=10),
+        Policy("loose", "tenant", "day", unit="sku_search", limit=1, hard=False),
+        Policy("own", "principal", "day", "0.00001"),
+    )
+    made = Shop(Budgets(policies=policies), identified=True)
+    made.app.include_router(budgets_router())
+    assert made.client("ann@acme").post("/buy", params={"nano": 4000, "hold": 5000}).status_code == 200
+    return made
+
+
+def test_a_quota_is_shown_in_its_unit() -> None:
+    """Whole numbers of it, and no money; a budget of money is the other way round."""
+    answer = quotas().client(f"ann@acme {READ}").get("/v1/budgets")
+    pages, loose, own = answer.json()["budgets"]
+    assert (pages["unit"], pages["limit"], pages["spent"], pages["held"], pages["remaining"]) == (
+        "sku_search",
+        10,
+        1,
+        0,
+        9,
+    )
+    assert [pages[name] for name in pages if name.endswith("_usd")] == [None] * 4
+    assert (pages["hard"], loose["hard"], loose["remaining"]) == (True, False, 0)
+    assert (own["unit"], own["limit"], own["spent_usd"]) == (None, None, "0.000004")
+
+
+@pytest.mark.parametrize(
+    ("budget", "body", "status"),
+    [
+        ("pages:ann@acme", {"limit": 5}, 200),
+        ("pages:ann@acme", {"limit": None}, 200),
+        ("pages:ann@acme", {"limit": 11}, 403),
+        ("pages:ann@acme", {"limit": -1}, 422),
+        ("pages:ann@acme", {"limit": 5.0}, 422),
+        ("pages:ann@acme", {"limit": "5"}, 422),
+        ("pages:ann@acme", {"limit_usd": "5"}, 422),
+        ("pages:ann@acme", {"limit": 5, "limit_usd": "5"}, 422),
+        ("own:ann@acme", {"limit": 5}, 422),
+        ("own:ann@acme", {}, 422),
+    ],
+    ids=str,
+)
+def test_the_limit_of_a_quota_is_set_in_its_unit(budget: str, body: Any, status: int) -> None:
+    """One of both, as the budget counts; within what the policy allows."""
+    made = quotas()
+    answer = made.client(f"ann@acme {READ} {WRITE}").put(f"/v1/budgets/{budget}", json=body)
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.json()["limit"] == (body["limit"] if body["limit"] is not None else 10)

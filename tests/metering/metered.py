@@ -68,9 +68,9 @@ class FaultyLedger(MemoryLedger):
 class Bench:
     """A meter on a `FaultyLedger` with a fake clock, and the events it tells."""
 
-    def __init__(self, resolver: Any = None, **options: Any) -> None:
+    def __init__(self, resolver: Any = None, *, ledger: FaultyLedger | None = None, **options: Any) -> None:
         self.clock = FakeClock()
-        self.ledger = FaultyLedger(clock=self.clock)
+        self.ledger = ledger or FaultyLedger(clock=self.clock)
         self.events: list[Any] = []
         self.failures: list[Any] = []
         self.meter = Meter(**options)

@@ -65,9 +65,7 @@ async def test_an_envelope_that_was_lost_is_not_kept_for_ever():
 async def test_the_reaper_charges_what_dead_processes_sent(caplog):
     """What another process dispatched and never ended is presumed at its estimate, told, counted and logged."""
     bench = Bench(lease_seconds=60)
-    dead = Bench(lease_seconds=60)
-    dead.meter.keeper._ledger = dead.ledger = bench.ledger
-    dead.meter._ledger = bench.ledger
+    dead = Bench(lease_seconds=60, ledger=bench.ledger)
     envelope = await dead.open(name="run_dead")
     await envelope.call(4000)
     bench.clock.advance(61)

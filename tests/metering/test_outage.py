@@ -42,11 +42,11 @@ def locked(path):
         other.close()
 
 
-async def metered(path):
+async def metered(path, **options):
     """A meter on a ledger that waits half a second."""
     ledger = SqliteLedger(path, timeout_seconds=0.5)
     await ledger.check()
-    meter = Meter(reap_interval_seconds=0.1)
+    meter = Meter(reap_interval_seconds=0.1, **options)
     meter.bind(ledger, SYSTEM_CLOCK, resolver=Resolver())
     return meter, ledger
 
@@ -114,8 +114,7 @@ async def test_nothing_leaves_that_cannot_be_written_first(path):
 
 async def test_another_process_charges_what_a_dead_one_had_sent(path):
     """Whoever lives finds it when the lease is over: the call in full, the rest of the run given back."""
-    dead, ledger = await metered(path)
-    dead._lease_seconds = 0.2
+    dead, ledger = await metered(path, lease_seconds=0.2)
     envelope = await dead.open("run", amount_nano=5000, attributes={"agent": "search"})
     await envelope.call(1000)
     await dead.aclose()  # nothing extends its leases any more, as after kill -9

@@ -6,17 +6,20 @@ requests that come at the same time cannot pass a budget together that has room 
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from prodkit.budgets.api import Owns, budgets_router
+from prodkit.budgets.api import LedgerSource, Owns, budgets_router
+from prodkit.budgets.gauges import BudgetGauges
 from prodkit.budgets.policy import OnStoreError, Per, Policies, Policy, parse_allowance, zone_of
 from prodkit.budgets.windows import Window
 from prodkit.core.features import FeatureSettings, Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from prodkit.core.features import Kit
 
@@ -61,6 +64,15 @@ class BudgetsSettings(FeatureSettings):
             "budgets of the present day and month begin anew.",
         ),
     ] = "UTC"
+
+    metric_budgets: Annotated[
+        tuple[str, ...],
+        Field(
+            max_length=100,
+            description="Ids of budgets, e.g. `tenant:acme`, that are shown as metrics besides those of the whole application. "
+            "Each is a label: no list of persons. Default none.",
+        ),
+    ] = ()
 
     @field_validator("default")
     @classmethod
@@ -116,12 +128,18 @@ class Budgets:
         *,
         policies: Iterable[Policy] = (),
         timezone: str = "UTC",
+        metric_budgets: Sequence[str] = (),
     ) -> None:
         self.settings = BudgetsSettings.of(
-            "Budgets", default=default, policies=tuple(policies), timezone=timezone
+            "Budgets",
+            default=default,
+            policies=tuple(policies),
+            timezone=timezone,
+            metric_budgets=tuple(metric_budgets),
         )
         self.policies = Policies(self.settings.all_policies(), zone_of(self.settings.timezone))
-        self.provides: Sequence[object] = (self.policies,)
+        self.gauges = BudgetGauges(self.policies, self.settings.metric_budgets)
+        self.provides: Sequence[object] = (self.policies, self.gauges)
 
     @classmethod
     def from_settings(cls, section: BudgetsSettings) -> Budgets:
@@ -129,6 +147,21 @@ class Budgets:
         return cls(**dict(section))
 
     def parts(self, kit: Kit) -> Parts:
-        """Nothing that runs: see the class."""
-        del kit
-        return Parts()
+        """What reads the budgets that are shown as metrics."""
+
+        @asynccontextmanager
+        async def lifespan() -> AsyncIterator[None]:
+            source = kit.one(LedgerSource)  # type: ignore[type-abstract] # looked for by protocol
+            if source is None or not len(self.gauges):
+                yield
+                return
+            reading = asyncio.create_task(
+                self.gauges.run(source.ledger_store(), kit.clock), name="prodkit budgets"
+            )
+            try:
+                yield
+            finally:
+                reading.cancel()
+                await asyncio.wait([reading])
+
+        return Parts(lifespan=lifespan)

@@ -19,7 +19,7 @@ from typing import (
 )
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from prodkit.budgets.policy import CALLERS_OWN, Policies, Policy
 from prodkit.core.context import CurrentContext, RequestContext
@@ -87,10 +87,16 @@ class Budget(BaseModel):
     policy: str
     per: str = Field(description="Whose spending shares it.")
     window: str = Field(description="minute, hour, day, month or total.")
+    hard: bool = Field(True, description="Whether the limit refuses; a soft one only alerts.")
     limit_usd: str | None = Field(description="The most that may be spent; null: counted and not limited.")
-    spent_usd: str
-    held_usd: str = Field(description="Held for calls under way; what they do not cost comes back.")
+    spent_usd: str | None = Field(description="Null where the budget counts a unit and not money.")
+    held_usd: str | None = Field(description="Held for calls under way; what they do not cost comes back.")
     remaining_usd: str | None = Field(description="What a new run could still be given.")
+    unit: str | None = Field(None, description="What is counted where it is not money; then these tell:")
+    limit: int | None = None
+    spent: int | None = None
+    held: int | None = None
+    remaining: int | None = None
     resets_at: str | None = Field(description="When the next window begins.")
 
 
@@ -108,8 +114,18 @@ class BudgetLimit(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"limit_usd": "1.50"}})
 
     limit_usd: UsdString | None = Field(
-        description="A decimal string, never a number; null for what its policy says. Required."
+        None, description="A decimal string, never a number; null for what its policy says."
     )
+    limit: StrictInt | None = Field(
+        None, ge=0, le=MOST_NANO, description="In place of it, for a budget that counts a unit."
+    )
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> BudgetLimit:
+        if len(self.model_fields_set & {"limit_usd", "limit"}) != 1:
+            message = "give limit_usd, or limit for a budget that counts a unit"
+            raise ValueError(message)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +145,25 @@ class _Found:
         limit = self.limit_nano
         left = None if limit is None else max(0, limit - self.account.settled_nano - self.account.held_nano)
         end = self.ask.window_end
+        unit = self.policy.unit
+        numbers = {
+            "limit": limit,
+            "spent": self.account.settled_nano,
+            "held": self.account.held_nano,
+            "remaining": left,
+        }
         return Budget(
             id=self.ask.budget,
             policy=self.policy.name,
             per=self.policy.per,
             window=self.policy.window,
-            limit_usd=_usd(limit),
-            spent_usd=format_usd(self.account.settled_nano),
-            held_usd=format_usd(self.account.held_nano),
-            remaining_usd=_usd(left),
+            hard=self.policy.hard,
+            unit=unit or None,
             resets_at=None
             if end is None
             else datetime.fromtimestamp(end, UTC).isoformat().replace("+00:00", "Z"),
+            **(numbers if unit else {}),
+            **{f"{name}_usd": None if unit else _usd(nano) for name, nano in numbers.items()},
         )
 
 
@@ -264,7 +287,7 @@ def budgets_router(
     )
     async def set_budget(context: CurrentContext, budget: BudgetId, limit: BudgetLimit) -> Budget:
         found, standing = await _find_one(context, budget, owns)
-        nano = _limit_of(limit)
+        nano = _limit_of(limit, found.policy)
         _refuse_beyond(context, found, standing, nano)
         await _answer(_ledger(context).set_limit(budget, nano))
         (changed,) = await _find(context, [(found.policy, budget)])
@@ -274,8 +297,8 @@ def budgets_router(
                 "budget": budget,
                 "by": context.principal.id,
                 "tenant": owner_of(context.principal),
-                "old_usd": _usd(found.limit_nano),
-                "new_usd": _usd(changed.limit_nano),
+                **_told("old", found.limit_nano, found.policy.unit),
+                **_told("new", changed.limit_nano, found.policy.unit),
             },
         )
         return changed.shown()
@@ -283,7 +306,16 @@ def budgets_router(
     return router
 
 
-def _limit_of(limit: BudgetLimit) -> int | None:
+def _limit_of(limit: BudgetLimit, policy: Policy) -> int | None:
+    given = "limit" if "limit" in limit.model_fields_set else "limit_usd"
+    if (given == "limit") != bool(policy.unit):
+        message = (
+            f"This budget counts {policy.unit or 'money'}: give {'limit' if policy.unit else 'limit_usd'}."
+        )
+        error = {"in": "body", "pointer": f"#/{given}", "code": "unit", "message": message}
+        raise Problem(422, "1 part of the request did not validate.", errors=[error])
+    if policy.unit:
+        return limit.limit
     nano = None if limit.limit_usd is None else parse_usd(limit.limit_usd)
     if nano is not None and nano > MOST_NANO:
         message = f"At most {format_usd(MOST_NANO)}."
@@ -304,9 +336,8 @@ def _refuse_beyond(context: RequestContext, found: _Found, standing: Standing, n
         raise Problem(INSUFFICIENT_SCOPE, "The budget is not the caller's alone.", required_scopes=[ADMIN])
     most = found.policy.limit_nano
     if nano is not None and most is not None and nano > most:
-        raise Problem(
-            403, "That is more than the policy allows.", most_usd=format_usd(most), required_scopes=[ADMIN]
-        )
+        told: dict[str, Any] = _told("most", most, found.policy.unit)  # Any: JSON values
+        raise Problem(403, "That is more than the policy allows.", **told, required_scopes=[ADMIN])
 
 
 def _policies(context: RequestContext) -> Policies:
@@ -331,6 +362,10 @@ async def _answer(asked: Awaitable[T]) -> T:
         raise Problem(
             LEDGER_UNAVAILABLE, "The ledger did not answer in time.", headers={"Retry-After": "1"}
         ) from error
+
+
+def _told(name: str, amount: int | None, unit: str) -> dict[str, str | int | None]:
+    return {name: amount} if unit else {f"{name}_usd": _usd(amount)}
 
 
 def _usd(nano: int | None) -> str | None:

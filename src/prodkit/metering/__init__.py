@@ -22,6 +22,8 @@ from prodkit.core.owners import owner_of
 from prodkit.metering.calls import Call
 from prodkit.metering.envelope import Envelope, EnvelopeExhaustedError
 from prodkit.metering.meter import Meter
+from prodkit.metering.operation import Operation
+from prodkit.metering.outage import OnLedgerError, ToleratesOutages
 from prodkit.metering.pricing import Price, PriceBook, UnpricedError
 from prodkit.metering.refusals import (
     BUDGET_EXCEEDS_LIMIT,
@@ -29,6 +31,8 @@ from prodkit.metering.refusals import (
     BUDGET_RESERVED,
     REFUSAL_RESPONSES,
 )
+from prodkit.metering.route import CurrentEnvelope, metered, usage_event
+from prodkit.metering.standing import Standing, degrade
 from prodkit.metering.usage import IsKnown, usage_router
 from prodkit.stores.durable_urls import open_ledger
 from prodkit.stores.ledger import BudgetResolver, LedgerStore
@@ -45,16 +49,24 @@ __all__ = [
     "BUDGET_RESERVED",
     "REFUSAL_RESPONSES",
     "Call",
+    "CurrentEnvelope",
     "Envelope",
     "EnvelopeExhaustedError",
     "IsKnown",
     "Meter",
     "Metering",
     "MeteringSettings",
+    "OnLedgerError",
+    "Operation",
     "Price",
     "PriceBook",
+    "Standing",
+    "ToleratesOutages",
     "UnpricedError",
+    "degrade",
+    "metered",
     "owner_of",
+    "usage_event",
     "usage_router",
 ]
 
@@ -96,6 +108,20 @@ class MeteringSettings(FeatureSettings):
             description="How often each process looks for such money. Default 5.",
         ),
     ] = 5.0
+    response_headers: Annotated[
+        bool,
+        Field(
+            description="Whether callers are told what a request cost, and what is left of their own budget: X-Cost-USD, "
+            "X-Cost-Estimated, X-Budget-Scope, -Limit-USD, -Remaining-USD and -Reset. Default true.",
+        ),
+    ] = True
+    on_store_error: Annotated[
+        OnLedgerError,
+        Field(
+            description="While the ledger does not answer, and where no budget applies: `deny` begins nothing that costs money "
+            "(503), `allow` begins it and writes it down later. Budgets have an `on_store_error` of their own. Default deny.",
+        ),
+    ] = "deny"
 
 
 class Metering:
@@ -118,6 +144,8 @@ class Metering:
         price_book: Path | str | None = None,
         lease_seconds: float = 60.0,
         reap_interval_seconds: float = 5.0,
+        response_headers: bool = True,
+        on_store_error: OnLedgerError = "deny",
     ) -> None:
         self.settings = MeteringSettings.of(
             "Metering",
@@ -125,6 +153,8 @@ class Metering:
             price_book=price_book,
             lease_seconds=lease_seconds,
             reap_interval_seconds=reap_interval_seconds,
+            response_headers=response_headers,
+            on_store_error=on_store_error,
         )
         prices = None
         if self.settings.price_book is not None:
@@ -133,6 +163,8 @@ class Metering:
             prices=prices,
             lease_seconds=self.settings.lease_seconds,
             reap_interval_seconds=self.settings.reap_interval_seconds,
+            response_headers=self.settings.response_headers,
+            on_store_error=self.settings.on_store_error,
         )
         self.provides: Sequence[object] = (self.meter, self.meter.tally)
 

@@ -190,6 +190,10 @@ class Envelope:
         """Holds whose leases have to be extended."""
         return [] if self.is_closed or self.is_unwritten else [self.id, *self._open_calls]
 
+    def open_states(self) -> dict[str, int]:
+        """How many of them are held, and how many dispatched."""
+        return {} if self.is_closed else {"held": 1, "dispatched": len(self._open_calls)}
+
     def left_of(self, unit: str) -> int | None:
         """What no call was drawn from yet of *unit*; None where the envelope does not bound it."""
         if unit not in self._limited_units:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from weakref import WeakSet
@@ -92,6 +92,9 @@ class Watched(Protocol):
     def open_ids(self) -> list[str]:
         """Holds whose leases have to be extended."""
 
+    def open_states(self) -> Mapping[str, int]:
+        """How many of them are in which state."""
+
 
 class Keeper:
     """Keeps the holds of this process alive while they live, and closes those nobody keeps.
@@ -135,6 +138,18 @@ class Keeper:
     def unfinished(self) -> int:
         """How many verbs the ledger has not heard yet."""
         return len(self._unfinished)
+
+    def open_holds(self) -> dict[str, int]:
+        """How many envelopes and calls are open here; may be asked from another thread."""
+        count = Counter({"held": 0, "dispatched": 0})
+        for watched in self._watched.copy():
+            count.update(watched.open_states())
+        return dict(count)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much waits for the ledger that nothing should be begun that has to wait too."""
+        return len(self._unfinished) >= MAX_UNFINISHED // 2
 
     @property
     def is_running(self) -> bool:

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from secrets import token_hex
+from typing import TYPE_CHECKING
 
 from prodkit.core.events import CostCharged
-from prodkit.core.exceptions import InstallationError, StoreUnavailableError
-from prodkit.core.money import MOST_NANO, format_usd
-from prodkit.core.owners import attributes_of
-from prodkit.core.problems import Problem
-from prodkit.metering.calls import clean
+from prodkit.core.exceptions import InstallationError
+from prodkit.core.money import format_usd
+from prodkit.metering.admission import Admission
 from prodkit.metering.envelope import Envelope
-from prodkit.metering.keeper import Keeper, Unfinished
+from prodkit.metering.keeper import Keeper
+from prodkit.metering.operation import Operation, SingleCall
+from prodkit.metering.outage import OnLedgerError, Outage
 from prodkit.metering.pricing import PriceBook
-from prodkit.metering.refusals import BUDGET_EXCEEDS_LIMIT, outcome_of, refusal_problem, unavailable
 from prodkit.metering.tally import Tally
-from prodkit.stores.ledger import LedgerConflictError, Refusal, Reservation
+from prodkit.stores.ledger import LedgerConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from prodkit.core.clock import Clock
     from prodkit.core.context import RequestContext
-    from prodkit.stores.ledger import BudgetAsk, BudgetResolver, Hold, LedgerStore, Reaped
+    from prodkit.metering.calls import Call
+    from prodkit.stores.ledger import BudgetResolver, LedgerStore, Reaped
 
-__all__ = ["Meter", "TellsCallers"]
+__all__ = ["Meter"]
 
 LOGGER = logging.getLogger("prodkit.metering")
-
-
-@runtime_checkable
-class TellsCallers(Protocol):
-    """What a `BudgetResolver` may offer besides; one that does not keeps its numbers from callers."""
-
-    def may_be_told(self, budget: str) -> bool:
-        """Whether a caller that ran into *budget* may know its id and its numbers, because it is the caller's own."""
 
 
 class Meter:
@@ -46,6 +38,8 @@ class Meter:
         prices: what calls cost; by default the packaged book of Parallel, read at first use.
         lease_seconds: how long money stays held for a process that has died.
         reap_interval_seconds: how often the holds of dead processes are looked for.
+        response_headers: whether callers are told in headers what their requests cost.
+        on_store_error: what to do while the ledger does not answer, where no budget applies.
 
     Attributes:
         tally: the counts behind the metrics.
@@ -57,13 +51,17 @@ class Meter:
         prices: PriceBook | None = None,
         lease_seconds: float = 60.0,
         reap_interval_seconds: float = 5.0,
+        response_headers: bool = True,
+        on_store_error: OnLedgerError = "deny",
     ) -> None:
         self.tally = Tally()
         self._prices = prices
         self._lease_seconds = lease_seconds
         self._reap_interval_seconds = reap_interval_seconds
+        self._response_headers = response_headers
+        self._outage = Outage(on_store_error)
         self._ledger: LedgerStore | None = None
-        self._resolver: BudgetResolver | None = None
+        self._bound_admission: Admission | None = None
         self._keeper: Keeper | None = None
         self._emit: Callable[[object], None] = self.tally.observe  # type: ignore[assignment] # all there is to tell yet
         self._failed: Callable[[str, BaseException], None] | None = None
@@ -93,8 +91,6 @@ class Meter:
             message = "this Metering(...) is installed in another application: make one for each"
             raise InstallationError(message)
         self._ledger = ledger
-        self._resolver = resolver
-        self._wall = clock.wall
         self._emit = emit or self._emit
         self._failed = failed
         self._keeper = Keeper(
@@ -105,7 +101,17 @@ class Meter:
             on_reaped=self._reaped,
             on_failure=self._failure,
         )
+        self._bound_admission = Admission(
+            ledger,
+            self._keeper,
+            resolver=resolver,
+            outage=self._outage,
+            tally=self.tally,
+            wall=clock.wall,
+            lease_seconds=self._lease_seconds,
+        )
         self.tally.unfinished = lambda: self.keeper.unfinished
+        self.tally.open_holds = self._keeper.open_holds
         self.tally.price_book_age_seconds = lambda: (
             None if self._prices is None else self._prices.age_seconds(clock.wall())
         )
@@ -137,79 +143,119 @@ class Meter:
 
     async def open(
         self,
-        envelope: str,
+        envelope: str | None,
         *,
         amount_nano: int,
         attributes: Mapping[str, str | None],
         context: RequestContext | None = None,
+        units: Mapping[str, int] | None = None,
     ) -> Envelope:
         """Reserve *amount_nano* in every budget that applies, or in none.
 
         Args:
-            envelope: an id, unique for ever, e.g. that of the run.
+            envelope: an id, unique for ever, e.g. that of the run; None for one that is made.
             amount_nano: the most the run may spend, in nano-USD.
             attributes: what it is for, names of `prodkit.stores.ledger.ATTRIBUTES`. What *context* knows of tenant, principal,
                 key and request is added where it is missing. Longer values are cut and given a digest.
             context: of a request whose usage this is counted in, for as long as it runs.
+            units: the most that may be delivered of each unit; what quotas of other units hold for it.
 
         Raises:
             Problem: 402 `budget-exhausted`; 429 `budget-reserved` with Retry-After; 422 `budget-exceeds-limit` where it could
                 never fit; 503 `ledger-unavailable`.
             LedgerConflictError: the id was used before.
-            ValueError: an attribute has an unknown name, or the amount is negative.
+            ValueError: an attribute has an unknown name, or an amount is negative.
         """
-        if amount_nano > MOST_NANO:
-            raise Problem(BUDGET_EXCEEDS_LIMIT, f"Nothing may cost more than {format_usd(MOST_NANO)} USD.")
-        known = clean(attributes)
-        if context is not None:
-            known = attributes_of(context.principal) | {"request": context.correlation_id} | known
-        asks = () if self._resolver is None else self._resolver.asks(known, self._wall())
-        reservation = Reservation(
-            id=envelope,
-            amount_nano=amount_nano,
-            lease_seconds=self._lease_seconds,
-            asks=asks,
-            attributes=known,
-            envelope=True,
+        reservation = self._admission.reservation(
+            envelope or token_hex(16), amount_nano, attributes, context, units, envelope=True
         )
-        keeper, ledger = self.keeper, self.ledger
-        reserving = keeper.spawn(ledger.reserve(reservation))
-        try:
-            answer = await asyncio.shield(reserving)
-        except asyncio.CancelledError:
-            reserving.add_done_callback(lambda _: keeper.later(_release(envelope)))
-            raise
-        except StoreUnavailableError as error:
-            keeper.failed("reserve")
-            keeper.later(_release(envelope))
-            raise unavailable() from error
-        self._count(asks, answer)
-        if isinstance(answer, Refusal):
-            raise refusal_problem(answer, now=self._wall(), told=self._may_be_told(answer.budget))
-        if answer.state != "held":
-            message = f"the envelope {envelope} was closed before"
+        hold, is_unwritten = await self._admission.reserve(reservation)
+        if hold.state != "held":
+            message = f"the envelope {hold.id} was closed before"
             raise LedgerConflictError(message)
         opened = Envelope(
-            answer,
-            ledger,
-            keeper=keeper,
+            hold,
+            self.ledger,
+            keeper=self.keeper,
             emit=self._emit,
             lease_seconds=self._lease_seconds,
             context=context,
+            is_unwritten=is_unwritten,
         )
-        keeper.watch(opened)
+        self.keeper.watch(opened)
+        if context is not None and self._response_headers:
+            await self._admission.show_costs(opened, hold.asks, context)
         return opened
 
-    def _may_be_told(self, budget: str) -> bool:
-        resolver: object = self._resolver
-        return isinstance(resolver, TellsCallers) and resolver.may_be_told(budget)
+    def operation(
+        self,
+        estimate_nano: int,
+        *,
+        attributes: Mapping[str, str | None] | None = None,
+        units: Mapping[str, int] | None = None,
+        context: RequestContext | None = None,
+        envelope: Envelope | None = None,
+        operation: str | None = None,
+    ) -> Operation:
+        """One billable call: `async with meter.operation(...) as call`. See `Operation` for how it ends.
 
-    def _count(self, asks: tuple[BudgetAsk, ...], answer: Hold | Refusal) -> None:
-        if isinstance(answer, Refusal):
-            self.tally.decided(_policy_of(answer.budget), outcome_of(answer))
-            return
-        for ask in asks:
-            self.tally.decided(_policy_of(ask.budget), "admitted")
+        It is drawn from *envelope*, or from the one that `metered` opened for the request of *context*; else it is reserved by
+        itself, in every budget that applies.
+
+        Args:
+            estimate_nano: the most it can cost, in nano-USD.
+            attributes: what it is for; see `open`.
+            units: the most it can deliver of each unit.
+            context: of a request whose usage this is counted in.
+            envelope: to draw from.
+            operation: shared by all attempts of one call, so that reports tell calls from retries.
+
+        Raises:
+            Problem: at the beginning of the block; see `open` and `Envelope.call`.
+            EnvelopeExhaustedError: likewise, where it is drawn.
+        """
+        named = {**(attributes or {}), **({} if operation is None else {"operation": operation})}
+        if envelope is None and context is not None:
+            envelope = context.get(Envelope)
+
+        async def begin() -> SingleCall:
+            reservation = self._admission.reservation(
+                token_hex(16), estimate_nano, named, context, units, dispatched=True
+            )
+            hold, is_unwritten = await self._admission.reserve(reservation)
+            single = SingleCall(
+                hold,
+                keeper=self.keeper,
+                emit=self._emit,
+                context=context,
+                unwritten=hold.asks if is_unwritten else None,
+            )
+            self.keeper.watch(single)
+            return single
+
+        async def draw(drawn_from: Envelope) -> Call:
+            return await drawn_from.call(estimate_nano, attributes=named, units=units)
+
+        return Operation(begin, envelope, draw)
+
+    async def used_percent(
+        self, attributes: Mapping[str, str | None], *, context: RequestContext | None = None
+    ) -> int:
+        """How far the fullest of the budgets that would apply is spent and held, in hundredths of its limit; 0 without any.
+
+        For taking something cheaper above a threshold: see `degrade`. It holds nothing, so it may be older when it is used.
+
+        Raises:
+            Problem: 503 when the ledger does not answer.
+        """
+        found = await self._admission.standings(attributes, context)
+        return max((standing.used_percent for standing in found), default=0)
+
+    @property
+    def _admission(self) -> Admission:
+        if self._bound_admission is None:
+            raise _not_installed()
+        return self._bound_admission
 
     def _reaped(self, reaped: Reaped) -> None:
         if reaped.presumed:
@@ -242,15 +288,6 @@ class Meter:
         """Stop what works beside the runs; may be used again afterwards."""
         if self._keeper is not None:
             await self._keeper.aclose()
-
-
-def _policy_of(budget: str) -> str:
-    """Ids are `policy:value`; the value, which may be a person, is no label."""
-    return budget.partition(":")[0]
-
-
-def _release(envelope: str) -> Unfinished:
-    return Unfinished("release", envelope, certain=False)
 
 
 def _not_installed() -> InstallationError:

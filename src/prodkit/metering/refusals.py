@@ -81,19 +81,7 @@ def refusal_problem(refusal: Refusal, *, now: float, told: bool) -> Problem:
     whose = "A limit of the operator"
     if told:
         whose = f"The budget {refusal.budget}"
-        members = {
-            "budget": refusal.budget,
-            "limit_usd": format_usd(refusal.limit_nano),
-            "spent_usd": format_usd(refusal.settled_nano),
-            "held_usd": format_usd(refusal.held_nano),
-            "remaining_usd": format_usd(
-                max(0, refusal.limit_nano - refusal.settled_nano - refusal.held_nano)
-            ),
-            "asked_usd": format_usd(refusal.amount_nano),
-            "resets_at": None
-            if refusal.resets_at is None
-            else datetime.fromtimestamp(refusal.resets_at, UTC).isoformat().replace("+00:00", "Z"),
-        }
+        members = {"budget": refusal.budget, **_numbers(refusal), "resets_at": _moment(refusal.resets_at)}
     outcome = outcome_of(refusal)
     if outcome == "exceeds_limit":
         return Problem(BUDGET_EXCEEDS_LIMIT, f"{whose} is smaller than what this may cost.", **members)
@@ -114,6 +102,24 @@ def refusal_problem(refusal: Refusal, *, now: float, told: bool) -> Problem:
         headers={"Retry-After": str(wait)},
         **members,
     )
+
+
+def _numbers(refusal: Refusal) -> dict[str, Any]:  # Any: JSON values
+    """What was asked for and what there is, as money or in the unit of the quota."""
+    numbers = {
+        "limit": refusal.limit_nano,
+        "spent": refusal.settled_nano,
+        "held": refusal.held_nano,
+        "remaining": max(0, refusal.limit_nano - refusal.settled_nano - refusal.held_nano),
+        "asked": refusal.amount_nano,
+    }
+    if refusal.unit:
+        return {"unit": refusal.unit, **numbers}
+    return {f"{name}_usd": format_usd(nano) for name, nano in numbers.items()}
+
+
+def _moment(at: int | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 
 
 def unavailable() -> Problem:

@@ -8,7 +8,7 @@ from prodkit.core.features import Sample
 from prodkit.core.money import NANO_PER_USD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from prodkit.core.events import CostCharged
 
@@ -17,6 +17,7 @@ __all__ = ["Tally"]
 K = TypeVar("K")
 
 OTHER: Final = "_OTHER"
+_TOKENS: Final = "_tokens"
 # Agents, models and units are few, but they are named by an application and by what providers answer.
 _MAX_SERIES: Final = 200
 
@@ -25,6 +26,7 @@ class Tally:
     """A `MetricSource`: counts of this process since it began.
 
     Attributes:
+        open_holds: how many holds this process has open now, by state.
         unfinished: how many verbs wait for the ledger now.
         price_book_age_seconds: how old the prices are, by version; None where none were read.
     """
@@ -32,11 +34,13 @@ class Tally:
     def __init__(self) -> None:
         self._cost: dict[tuple[str, str, str, str], int] = {}
         self._units: dict[str, int] = {}
+        self._tokens: dict[tuple[str, str, str], int] = {}
         self._decisions: dict[tuple[str, str], int] = {}
         self._failures: dict[str, int] = {}
         self._presumed = 0
         self._overrun_nano = 0
         self.unfinished: Callable[[], int] = lambda: 0
+        self.open_holds: Callable[[], Mapping[str, int]] = dict
         self.price_book_age_seconds: Callable[[], float | None] = lambda: None
 
     def observe(self, event: CostCharged) -> None:
@@ -47,6 +51,10 @@ class Tally:
         _add(self._cost, (*named, kind), (OTHER, OTHER, OTHER, kind), abs(event.amount_nano))
         for unit, quantity in event.units.items():
             _add(self._units, unit, OTHER, quantity)
+            if unit.endswith(_TOKENS):
+                kind_of_token = unit.removesuffix(_TOKENS)
+                of_model = (attributes.get("provider", ""), attributes.get("model", ""), kind_of_token)
+                _add(self._tokens, of_model, (OTHER, OTHER, kind_of_token), quantity)
         if event.kind == "presumed":
             self._presumed += 1
         self._overrun_nano += event.overrun_nano
@@ -69,8 +77,16 @@ class Tally:
         for sku, quantity in self._units.copy().items():
             delivered = "Units that providers delivered."
             yield Sample("prodkit_units_total", {"sku": sku}, quantity, "counter", delivered)
+        for (provider, model, kind), quantity in self._tokens.copy().items():
+            text = (
+                "Tokens that models read and wrote; cached and reasoning ones are parts of input and output."
+            )
+            labels = {"provider": provider, "model": model, "type": kind}
+            yield Sample("prodkit_tokens_total", labels, quantity, "counter", text)
         for (policy, outcome), count in self._decisions.copy().items():
-            said = "What budgets said to reservations: admitted, exhausted, reserved, exceeds_limit."
+            said = (
+                "What budgets said to reservations: admitted, exhausted, reserved, exceeds_limit, unwritten."
+            )
             labels = {"policy": policy, "outcome": outcome}
             yield Sample("prodkit_budget_decisions_total", labels, count, "counter", said)
         for verb, count in self._failures.copy().items():
@@ -82,6 +98,9 @@ class Tally:
         yield Sample(
             "prodkit_cost_overrun_usd_total", {}, self._overrun_nano / NANO_PER_USD, "counter", overrun
         )
+        for state, count in self.open_holds().items():
+            text = "Envelopes (held) and calls (dispatched) that this process has open."
+            yield Sample("prodkit_holds", {"state": state}, count, "gauge", text)
         waiting = "Verbs of this process that wait for the ledger to answer again."
         yield Sample("prodkit_ledger_unfinished", {}, self.unfinished(), "gauge", waiting)
         age = self.price_book_age_seconds()
