@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from urllib.parse import parse_qsl, urlsplit
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 
 from prodkit.stores.ledger import BudgetAsk, Reservation
 from prodkit.stores.postgres_ledger import PostgresLedger

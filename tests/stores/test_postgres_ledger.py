@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from prodkit.core.clock import FakeClock
@@ -89,7 +89,9 @@ async def test_budgets_asked_in_any_order_do_not_wait_for_one_another(server, ur
             for turn in range(5):
                 name = f"{number}.{turn}"
                 mine = asks[turn:] + asks[:turn]
-                await store.reserve(asked(name, 1, *(mine if number % 2 else reversed(mine)), dispatched=True))
+                await store.reserve(
+                    asked(name, 1, *(mine if number % 2 else reversed(mine)), dispatched=True)
+                )
                 await store.settle(name, 1)
 
         await asyncio.gather(*(spend(number) for number in range(24)))

@@ -94,7 +94,8 @@ class APIKeysSettings(FeatureSettings):
         str | None,
         Field(
             description="Where keys are kept, a URL like PRODKIT_STORE, whose store is the default; or "
-            "`postgresql+asyncpg://user:password@host:5432/database`."
+            "`postgresql+asyncpg://user:password@host:5432/database`.",
+            repr=False,
         ),
     ] = None
     default_lifetime_days: Annotated[
