@@ -13,6 +13,7 @@ __all__ = [
     "Connection",
     "PostgresError",
     "connect",
+    "describe",
     "sqlstate_of",
 ]
 
@@ -47,3 +48,12 @@ FAILURES: tuple[type[Exception], ...] = (PostgresError, OSError, *CLIENT_ERRORS)
 def sqlstate_of(error: BaseException) -> str:
     """The five characters by which PostgreSQL tells what went wrong; empty where it did not say."""
     return str(getattr(error, "sqlstate", None) or "") if isinstance(error, PostgresError) else ""
+
+
+def describe(error: BaseException) -> str:
+    """The code and the kind of an error of the server, and the cure where it is one we know; never its text, which has values."""
+    code = sqlstate_of(error)
+    cure = ""
+    if code in {"26000", "42P05"}:  # a prepared statement that is not known, or known already
+        cure = ": behind a PgBouncer that hands connections out by transaction, add ?statement_cache_size=0"
+    return f"{code} {type(error).__name__}{cure}"

@@ -13,7 +13,7 @@ from prodkit.core.extras import require
 from prodkit.core.features import HealthResult
 from prodkit.stores import postgres_schema
 from prodkit.stores.forking import survive_fork
-from prodkit.stores.postgres_library import FAILURES, PostgresError, sqlstate_of
+from prodkit.stores.postgres_library import FAILURES, PostgresError, describe, sqlstate_of
 from prodkit.stores.postgres_pool import Pool
 from prodkit.stores.postgres_urls import parse
 
@@ -42,7 +42,6 @@ _MISTAKES: Final = ("22", "23")
 _ENDED: Final = ("08", "57P", "25P03")  # the session is over, at the server's will or not
 _LATE: Final = {"57014", "55P03"}  # statement_timeout, lock_timeout
 _LONGEST_PAUSE_SECONDS: Final = 0.02
-_PGBOUNCER: Final = {"26000", "42P05"}  # a prepared statement that is not known, or known already
 
 _INSPECT: Final = """
     SELECT pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page_writes'),
@@ -286,14 +285,7 @@ class PostgresLink:
         code = sqlstate_of(error)
         if code in _LATE:
             return StoreUnavailableError(f"{self.target.name} did not answer in time ({code})")
-        hint = ""
-        if code in _PGBOUNCER:
-            hint = (
-                ": behind a PgBouncer that hands connections out by transaction, add ?statement_cache_size=0"
-            )
-        return StoreUnavailableError(
-            f"{self.target.name} cannot be used: {code} {type(error).__name__}{hint}"
-        )
+        return StoreUnavailableError(f"{self.target.name} cannot be used: {describe(error)}")
 
 
 class _LostError(StoreUnavailableError):

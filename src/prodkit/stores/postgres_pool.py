@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from prodkit.core.exceptions import StoreError, StoreUnavailableError
-from prodkit.stores.postgres_library import CLIENT_ERRORS, FAILURES, connect, sqlstate_of
+from prodkit.stores.postgres_library import CLIENT_ERRORS, FAILURES, connect, describe, sqlstate_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -176,7 +176,7 @@ def _refused(name: str, error: Exception) -> StoreUnavailableError:
         text = f"{name} does not let us make our tables ({code}): see the how-to on stores for the rights that are needed"
         return StoreUnavailableError(text)
     if code:
-        return StoreUnavailableError(f"{name} cannot be used: {code} {type(error).__name__}")
+        return StoreUnavailableError(f"{name} cannot be used: {describe(error)}")
     if not isinstance(error, (OSError, *CLIENT_ERRORS)):
         # Whatever it is that answers there, asyncpg did not understand it.
         return StoreUnavailableError(f"{name} does not speak as a PostgreSQL ({type(error).__name__})")
