@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from dataclasses import replace
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from prodkit.core.clock import FakeClock
 from prodkit.core.exceptions import StoreUnavailableError
-from prodkit.stores.ledger import BudgetAsk, Hold, LedgerConflictError, UsageQuery
+from prodkit.stores.ledger import BudgetAsk, Hold, LedgerConflictError, Reservation, UsageQuery
 from prodkit.stores.postgres_ledger import PostgresLedger
 from prodkit.stores.postgres_schema import GATE
 from tests.stores.postgres_stores import T, asked, beside, exposed, ledger_at
@@ -43,25 +45,51 @@ async def test_entries_are_only_added(server, url):
         assert await ledger.entries() == before
 
 
-async def test_two_ledgers_of_one_schema_are_one(url):
-    """Two stores, as of two processes, spend one budget; a third schema is another ledger."""
-    async with ledger_at(url) as one, ledger_at(shared_postgres().url()) as other:
-        two = PostgresLedger(url + "&max_connections=2", timeout_seconds=10.0)
-        try:
+@contextlib.asynccontextmanager
+async def several(url, count):
+    """So many ledgers with connections of their own, as of so many processes."""
+    stores = [PostgresLedger(f"{url}&max_connections={n + 2}", timeout_seconds=20.0) for n in range(count)]
+    try:
+        yield stores
+    finally:
+        for store in stores:
+            await store.aclose()
+
+
+async def test_ledgers_of_one_schema_are_one(url):
+    """Six stores, as of six processes, spend one budget to the last unit and no further; another schema is another ledger."""
+    async with several(url, 6) as stores, ledger_at(shared_postgres().url()) as other:
+        for turn in range(10):
+            window = BudgetAsk("day", turn, None, 3)
             answers = await asyncio.gather(
-                *((one, two)[n % 2].reserve(asked(f"h{n}", 100)) for n in range(40))
+                *(stores[n % 6].reserve(asked(f"{turn}.{n}", 1, window)) for n in range(12))
             )
-            assert sum(isinstance(answer, Hold) for answer in answers) == 10
-            assert await exposed(one) == await exposed(two) == [(0, 1000)]
-            assert await exposed(other) == [(0, 0)]
-        finally:
-            await two.aclose()
+            assert sum(isinstance(answer, Hold) for answer in answers) == 3
+            assert await exposed(stores[0], window) == await exposed(stores[1], window) == [(0, 3)]
+            assert await exposed(other, window) == [(0, 0)]
+
+
+async def test_an_envelope_is_drawn_from_once(url):
+    """What six stores draw from one run at the same time is never more than it has, and a call they all settle costs once."""
+    async with several(url, 6) as stores:
+        for turn in range(10):
+            run = f"run{turn}"
+            await stores[0].reserve(asked(run, 9, envelope=True))
+            call = Reservation(id="", amount_nano=3, lease_seconds=60.0, dispatched=True)
+            answers = await asyncio.gather(
+                *(stores[n % 6].draw(run, replace(call, id=f"{run}.{n}")) for n in range(12))
+            )
+            drawn = [answer.id for answer in answers if isinstance(answer, Hold)]
+            assert len(drawn) == 3
+            await asyncio.gather(*(store.settle(name, 2) for store in stores for name in drawn))
+            await stores[0].release(run)
+        assert await exposed(stores[0]) == [(60, 0)]
+        assert await stores[0].rebuild() == 0
 
 
 async def test_concurrent_holds_of_one_new_id_are_one(url):
     """Six stores that reserve the same ids for accounts that do not exist yet agree on each hold, and hold it once."""
-    stores = [PostgresLedger(f"{url}&max_connections={n + 2}", timeout_seconds=20.0) for n in range(6)]
-    try:
+    async with several(url, 6) as stores:
         for name in "abcde":
             window = BudgetAsk(f"day-{name}", 86_400, 172_800, None)
             answers = await asyncio.gather(*(store.reserve(asked(name, 7, window, T)) for store in stores))
@@ -71,16 +99,12 @@ async def test_concurrent_holds_of_one_new_id_are_one(url):
             assert await exposed(stores[0], window) == [(0, 7)]
         assert await exposed(stores[0]) == [(15, 35)]
         assert await stores[0].rebuild() == 0
-    finally:
-        for store in stores:
-            await store.aclose()
 
 
 async def test_budgets_asked_in_any_order_do_not_wait_for_one_another(server, url):
     """Stores that hold the same accounts in opposite orders, new ones among them, never meet in a deadlock."""
-    stores = [PostgresLedger(f"{url}&max_connections={n + 2}", timeout_seconds=20.0) for n in range(4)]
     asks = [BudgetAsk(f"b{n}", 0, None, None) for n in range(8)]
-    try:
+    async with several(url, 4) as stores:
         await stores[0].check()
         (before,) = server.ask("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'")
 
@@ -98,9 +122,6 @@ async def test_budgets_asked_in_any_order_do_not_wait_for_one_another(server, ur
         assert await exposed(stores[0], *asks) == [(120, 0)] * 8
         (after,) = server.ask("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'")
         assert before == after
-    finally:
-        for store in stores:
-            await store.aclose()
 
 
 async def test_one_that_asks_for_the_impossible_does_not_hurt_the_others(url):
@@ -125,29 +146,36 @@ async def test_one_that_asks_for_the_impossible_does_not_hurt_the_others(url):
         assert await exposed(ledger, T, far) == [(0, 3), (0, 3)]
 
 
-async def test_whoever_reads_on_misses_no_entry(server, url):
-    """An entry with a lower number that is not decided yet is waited for; one that was never kept is not."""
-    async with ledger_at(url) as ledger, beside(server, url) as session:
-        await ledger.adjust("first", 1, reason="r")
+async def test_whoever_reads_on_misses_no_entry(url, monkeypatch):
+    """An entry that has its number and is not committed yet is waited for; one that never will be is not missed."""
+    execute = asyncpg.Connection.execute
+    commit = asyncio.Event()
+    ends: list[str] = []
+
+    async def late(self, query, *arguments, **options):
+        if query == "COMMIT" and ends:
+            query = ends.pop()
+            await commit.wait()
+        return await execute(self, query, *arguments, **options)
+
+    async with several(url, 2) as (slow, quick):
+        await quick.adjust("first", 1, reason="r", asks=[BudgetAsk("other", 0, None, None)])
+        await slow.check()
+        monkeypatch.setattr(asyncpg.Connection, "execute", late)
         for end in ("COMMIT", "ROLLBACK"):
-            await session.execute("BEGIN")
-            await session.execute(f"SELECT pg_advisory_xact_lock_shared({GATE})")
-            slow = f"slow {end}"
-            await session.execute(
-                "INSERT INTO ledger_entries (hold, kind, amount_nano, at, estimated, units, asks, reason, saved_nano, "
-                "organisation, tenant, principal, key, agent, processor, provider, model, sku, session, run, request, tag, "
-                "operation, price_book) SELECT $1, kind, amount_nano, at, estimated, units, asks, reason, saved_nano, "
-                "organisation, tenant, principal, key, agent, processor, provider, model, sku, session, run, request, tag, "
-                "operation, price_book FROM ledger_entries WHERE hold = 'first'",
-                slow,
-            )
-            await ledger.adjust(f"quick {end}", 1, reason="r")
-            reading = asyncio.create_task(ledger.entries())
+            commit.clear()
+            ends.append(end)
+            writing = asyncio.create_task(slow.adjust(f"slow {end}", 1, reason="r"))
+            while ends:
+                await asyncio.sleep(0.01)
+            await quick.adjust(f"quick {end}", 1, reason="r")
+            reading = asyncio.create_task(quick.entries())
             done, _ = await asyncio.wait([reading], timeout=0.2)
             assert not done, "it did not wait for what has a lower number"
-            await session.execute(end)
+            commit.set()
+            await writing
             names = [entry.hold for entry in await reading]
-            assert (slow in names) is (end == "COMMIT"), names
+            assert (f"slow {end}" in names) is (end == "COMMIT"), names
             assert names[-1] == f"quick {end}"
 
 
