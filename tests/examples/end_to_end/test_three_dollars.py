@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import sqlite3
 import threading
@@ -35,7 +36,6 @@ SETTINGS = {
     "PRODKIT_METERING__LEASE_SECONDS": "2",
     "PRODKIT_METERING__REAP_INTERVAL_SECONDS": "0.2",
     "PRODKIT_RATE_LIMITING__DEFAULT": "100000/minute",
-    "PRODKIT_TIMEOUTS__SECONDS": "120",
     "RESEARCH_RUN_LEASE_SECONDS": "2",
 }
 
@@ -79,7 +79,7 @@ class Callers(threading.Thread):
                 return
             # The rest is held by others, or the server is going down or coming up: worth another try.
             assert answer.status_code in {429, 503}, answer.text
-            await asyncio.sleep(min(1.0, float(answer.headers.get("retry-after", "0.5"))))
+            await asyncio.sleep(random.uniform(1.5, 3.0))
 
 
 def free_port() -> int:
