@@ -109,6 +109,7 @@ class Pool:
         used, self._used = self._used, set()
         for connection in used:
             connection.terminate()
+            self._free.release()  # who waits for one has its answer now
         idle, self._idle = self._idle, []
         await asyncio.gather(*(_farewell(connection) for connection in idle))
         if used or idle:
