@@ -6,13 +6,13 @@ import asyncio
 import signal
 import time
 
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from prodkit.core.exceptions import StoreIncompatibleError, StoreUnavailableError
 from prodkit.stores import KeyRecord, postgres_ledger
 from prodkit.stores.ledger import Hold
 from prodkit.stores.postgres_keys import PostgresKeyStore
-from prodkit.stores.postgres_ledger import PostgresLedger
 from prodkit.stores.postgres_link import PostgresLink
 from tests.stores.postgres_stores import T, asked, beside, exposed, ledger_at, schema_of
 from tests.support.fault_proxy import fault_proxy
@@ -250,19 +250,41 @@ async def test_a_verb_that_goes_wrong_in_the_middle_leaves_nothing(monkeypatch):
         assert await exposed(ledger) == [(0, 1)]
 
 
-async def test_a_newer_schema_is_not_touched():
-    """A ledger of a newer release is refused with what to do, and is as it was."""
+async def test_a_newer_schema_is_refused_by_who_comes_after():
+    """A process of this release that runs already goes on while a newer one upgrades; one that starts is told what to do."""
     server = shared_postgres()
     url = server.url()
     async with ledger_at(url) as ledger, beside(server, url) as session:
         await ledger.reserve(asked("h", 1))
         await session.execute("UPDATE prodkit_schema SET version = 99")
-        with pytest.raises(StoreIncompatibleError, match="newer release"):
-            await ledger.check()
-        other = PostgresLedger(url + "&max_connections=3")
-        with pytest.raises(StoreIncompatibleError, match="Upgrade fastapi-prodkit"):
-            await other.reserve(asked("i", 1))
-        await other.aclose()
+        await ledger.check()
+        assert isinstance(await ledger.reserve(asked("i", 1)), Hold)
+        async with ledger_at(url + "&max_connections=3") as other:
+            for ask in (other.check, lambda: other.reserve(asked("j", 1))):
+                with pytest.raises(StoreIncompatibleError, match="Upgrade fastapi-prodkit"):
+                    await ask()
+        assert await session.fetchval("SELECT version FROM prodkit_schema") == 99
+
+
+async def test_a_commit_that_kept_nothing_is_no_success(monkeypatch):
+    """Where the server answers a COMMIT with a rollback, the verb is done again, and is done once."""
+    execute = asyncpg.Connection.execute
+    broken: list[int] = []
+
+    async def failing(self, query, *arguments, **options):
+        if query == "COMMIT" and not broken:
+            broken.append(1)
+            with pytest.raises(asyncpg.DivisionByZeroError):
+                await self.fetchval("SELECT 1 / 0")
+        return await execute(self, query, *arguments, **options)
+
+    async with ledger_at(shared_postgres().url()) as ledger:
+        await ledger.adjust("m", 1, reason="r", asks=[T])
+        monkeypatch.setattr(asyncpg.Connection, "execute", failing)
+        assert isinstance(await ledger.reserve(asked("h", 1)), Hold)
+        assert broken
+        assert await ledger.find("h") is not None
+        assert await exposed(ledger) == [(1, 1)]
 
 
 async def test_keys_are_found_while_the_writers_wait():

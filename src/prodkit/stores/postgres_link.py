@@ -141,7 +141,8 @@ class PostgresLink:
         return answer
 
     async def check(self, deadline: float, breaker: Breaker) -> HealthResult | None:
-        """Write something; see `Store.check`.
+        """Write something; see `Store.check`. Whether the tables are ours is asked once, by the first connection of this process:
+        a newer release that upgrades them meanwhile only adds what this one can ignore.
 
         Raises:
             StoreUnavailableError: it cannot be read or written, or is a standby.
@@ -149,7 +150,6 @@ class PostgresLink:
         """
 
         async def work(connection: Connection) -> list[str]:
-            await postgres_schema.ensure(connection, self.target)
             row = await connection.fetchrow(_INSPECT)
             standby, fsync, pages, commit = row or (True, "", "", "")
             if standby:
@@ -206,7 +206,10 @@ class PostgresLink:
                 await connection.execute(self._begin(keep, deadline - pool.loop.time()))
                 has_begun = True
                 answer = await work(connection)
-                await connection.execute("ROLLBACK" if isinstance(answer, Undo) else "COMMIT")
+                end = "ROLLBACK" if isinstance(answer, Undo) else "COMMIT"
+                # A transaction that has failed is rolled back by its COMMIT too, without an error.
+                if await connection.execute(end) != end:
+                    raise AgainError  # noqa: TRY301  told like any other that has to be repeated
             except AgainError:
                 await self._roll_back(pool, connection)
             except FAILURES as error:
