@@ -6,12 +6,13 @@ Verbs of concurrent requests travel together (`prodkit.stores.coalescing`): one 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from prodkit.core.breaker import Breaker
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.stores import accounting
+from prodkit.stores import postgres_ledger_questions as questions
 from prodkit.stores import postgres_ledger_sheet as sheet
 from prodkit.stores.coalescing import Coalescer
 from prodkit.stores.ledger_arguments import (
@@ -26,11 +27,10 @@ from prodkit.stores.ledger_arguments import (
     require_units,
 )
 from prodkit.stores.postgres_alerts import finish_alert, read_alerts, take_alerts
-from prodkit.stores.postgres_ledger_rows import HOLD_COLUMNS, carry_out, hold_of, is_storable
+from prodkit.stores.postgres_ledger_rows import carry_out, is_storable
 from prodkit.stores.postgres_library import PostgresError
 from prodkit.stores.postgres_link import AgainError, PostgresLink
 from prodkit.stores.postgres_usage import HORIZON, read_entries, read_usage, rebuild
-from prodkit.stores.spending import Account
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from prodkit.stores.postgres_library import Connection
     from prodkit.stores.postgres_link import Keep, Undo
     from prodkit.stores.spending import (
+        Account,
         Alert,
         BudgetAsk,
         Entry,
@@ -56,28 +57,6 @@ if TYPE_CHECKING:
 __all__ = ["PostgresLedger"]
 
 R = TypeVar("R")
-
-_OPEN: Final = "state IN ('held', 'dispatched')"
-_FIND: Final = f"SELECT {HOLD_COLUMNS} FROM {{s}}.ledger_holds WHERE id = $1"  # noqa: S608  our own names
-_OPEN_HOLDS: Final = (
-    f"SELECT {HOLD_COLUMNS} FROM {{s}}.ledger_holds WHERE {_OPEN} ORDER BY expires_at, id LIMIT $1"  # noqa: S608  see above
-)
-_EXPIRED: Final = f"""
-    SELECT id FROM {{s}}.ledger_holds
-    WHERE {_OPEN} AND expires_at <= coalesce($1::float8, extract(epoch FROM clock_timestamp())::float8)
-    ORDER BY expires_at, id LIMIT $2
-"""  # noqa: S608  see above
-_ACCOUNTS: Final = """
-    SELECT (SELECT l.limit_nano FROM {s}.ledger_limits AS l WHERE l.budget = wanted.budget),
-        coalesce(a.settled_nano, 0), coalesce(a.held_nano, 0)
-    FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS wanted (budget, start, n)
-    LEFT JOIN {s}.ledger_accounts AS a ON a.budget = wanted.budget AND a.window_start = wanted.start ORDER BY n
-"""
-_SET_LIMIT: Final = """
-    INSERT INTO {s}.ledger_limits (budget, limit_nano) VALUES ($1, $2)
-    ON CONFLICT (budget) DO UPDATE SET limit_nano = excluded.limit_nano
-"""
-_UNSET_LIMIT: Final = "DELETE FROM {s}.ledger_limits WHERE budget = $1"
 
 
 class PostgresLedger:
@@ -169,11 +148,11 @@ class PostgresLedger:
     async def reap(self, *, limit: int = 100) -> Reaped:
         """See `LedgerStore.reap`."""
         require_at_least_one("limit", limit)
-        rows = await self._run(
-            lambda connection: connection.fetch(self._sql(_EXPIRED), self._now(), limit), "nothing"
+        over = await self._run(
+            lambda connection: questions.expired(connection, self._sql, self._now(), limit), "nothing"
         )
         # Looked at once more when they are locked.
-        return cast("Reaped", await self._coalescer.ask(sheet.reap([name for (name,) in rows])))
+        return cast("Reaped", await self._coalescer.ask(sheet.reap(over)))
 
     async def adjust(
         self,
@@ -235,8 +214,7 @@ class PostgresLedger:
         _require_storable([budget])
         if limit_nano is not None:
             require_amount("limit_nano", limit_nano)
-        statement = (_UNSET_LIMIT, budget) if limit_nano is None else (_SET_LIMIT, budget, limit_nano)
-        await self._run(lambda connection: connection.execute(self._sql(statement[0]), *statement[1:]))
+        await self._run(lambda connection: questions.set_limit(connection, self._sql, budget, limit_nano))
 
     async def rebuild(self) -> int:
         """See `LedgerStore.rebuild`; verbs that change accounts wait for it."""
@@ -246,33 +224,23 @@ class PostgresLedger:
 
     async def accounts(self, asks: Sequence[BudgetAsk]) -> Sequence[Account]:
         """See `LedgerStore.accounts`."""
-        budgets, starts = [ask.budget for ask in asks], [ask.window_start for ask in asks]
-        rows = await self._run(
-            lambda connection: connection.fetch(self._sql(_ACCOUNTS), budgets, starts), "nothing"
+        wanted = tuple(asks)
+        return await self._run(
+            lambda connection: questions.accounts(connection, self._sql, wanted), "nothing"
         )
-        return [
-            Account(
-                budget=ask.budget,
-                window_start=ask.window_start,
-                limit_nano=limit,
-                settled_nano=settled,
-                held_nano=held,
-            )
-            for ask, (limit, settled, held) in zip(asks, rows, strict=True)
-        ]
 
     async def find(self, hold: str) -> Hold | None:
         """See `LedgerStore.find`."""
         if not is_storable(hold):
             return None
-        row = await self._run(lambda connection: connection.fetchrow(self._sql(_FIND), hold), "nothing")
-        return None if row is None else hold_of(tuple(row))
+        return await self._run(lambda connection: questions.find(connection, self._sql, hold), "nothing")
 
     async def open_holds(self, *, limit: int = 1000) -> Sequence[Hold]:
         """See `LedgerStore.open_holds`."""
         require_at_least_one("limit", limit)
-        rows = await self._run(lambda connection: connection.fetch(self._sql(_OPEN_HOLDS), limit), "report")
-        return [hold_of(tuple(row)) for row in rows]
+        return await self._run(
+            lambda connection: questions.open_holds(connection, self._sql, limit), "report"
+        )
 
     async def usage(self, query: UsageQuery) -> Sequence[UsageRow]:
         """See `LedgerStore.usage`."""
