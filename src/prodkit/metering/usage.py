@@ -56,7 +56,7 @@ _EXAMPLE: Final[dict[str, Any]] = {
             "cost_usd": "0.012",
             "operations": 12,
             "estimated_usd": "0.001",
-            "units": {"sku_search": 11},
+            "units": {"requests": 11, "search.fast": 11},
         }
     ],
     "total_usd": "0.012",

@@ -2,68 +2,69 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from prodkit.core.exceptions import StoreIncompatibleError
 from prodkit.stores import accounting
-from prodkit.stores.accounting import known, merged_attributes, overdrawn
+from prodkit.stores.accounting import known, merged_attributes
 from prodkit.stores.ledger import LedgerConflictError
 from prodkit.stores.ledger_arguments import (
     require_amount,
-    require_asks,
     require_at_least_one,
     require_attributes,
     require_lease,
-    require_query,
+    require_manual,
     require_reservation,
     require_text,
     require_units,
 )
-from prodkit.stores.redis_ledger_reports import read_entries, read_usage, rebuild
+from prodkit.stores.ledger_export import diverged
+from prodkit.stores.redis_ledger_answers import changed, disagree, entry_of, parent_text, require_counted
+from prodkit.stores.redis_ledger_questions import PAGE, RedisLedgerQuestions
+from prodkit.stores.redis_ledger_reports import rebuild
 from prodkit.stores.redis_ledger_values import (
     ALL,
-    STANDING,
-    account_name,
+    Verb,
+    alerts_of,
+    are_plain,
     as_bytes,
     asks_text,
+    export_line_of,
     hold_of,
     holds_of,
     json_text,
     lines_of,
+    restore_texts,
     script,
+    units_text,
 )
-from prodkit.stores.redis_link import RedisLink
-from prodkit.stores.redis_values import asking, check_types, number_text, reading
-from prodkit.stores.spending import Account, Hold, Reaped
+from prodkit.stores.redis_values import number_text, reading
+from prodkit.stores.spending import Hold, Reaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from prodkit.core.clock import Clock
-    from prodkit.core.features import HealthResult
-    from prodkit.stores.redis_link import Script
-    from prodkit.stores.spending import BudgetAsk, Entry, Refusal, Reservation, UsageQuery, UsageRow
+    from prodkit.stores.ledger_export import ExportLine
+    from prodkit.stores.spending import Alert, BudgetAsk, Entry, Refusal, Reservation
 
 __all__ = ["RedisLedger"]
 
-# What one script closes, returns or looks up: a few milliseconds of the server, which does nothing else meanwhile.
-_PAGE: Final = 500
-
-_RESERVE: Final = script("reserve")
-_DRAW: Final = script("draw")
+_RESERVE: Final = Verb.load("reserve")
+_DRAW: Final = Verb.load("draw")
 _DISPATCH: Final = script("dispatch")
 _EXTEND: Final = script("extend")
-_SETTLE: Final = script("settle")
-_CLOSE: Final = script("close")
-_REAP: Final = script("reap")
-_ADJUST: Final = script("adjust")
+_SETTLE: Final = Verb.load("settle", charges=True)
+_CLOSE: Final = Verb.load("close", charges=True)
+_REAP: Final = Verb.load("reap", charges=True)
+_ADJUST: Final = Verb.load("adjust", charges=True)
+_CACHED: Final = Verb.load("cached", charges=True)
+_TAKE: Final = script("alerts_take")
+_FINISH: Final = script("alerts_finish")
 _LIMIT: Final = script("limit")
-_ACCOUNTS: Final = script("accounts")
-_FIND: Final = script("find")
-_OPEN: Final = script("open")
+_RESTORE: Final = script("restore", charges=True)
 
 
-class RedisLedger:
+class RedisLedger(RedisLedgerQuestions):
     """Holds, accounts and entries in Redis; each verb is one script, so one round trip, and all or nothing.
 
     What a verb that returned is worth is decided by the server's settings. With `appendonly yes` and `appendfsync always` it
@@ -86,23 +87,9 @@ class RedisLedger:
             under `appendfsync always` needs more.
         report_timeout_seconds: the longest each page of `usage`, `entries`, `open_holds` and `rebuild` may take. 1: nobody's
             request waits for them.
+        watermark: what was exported, without which nothing is admitted and nothing charged; see
+            `prodkit.stores.ledger_export`. Each verb costs the server some microseconds more.
     """
-
-    def __init__(
-        self,
-        redis: RedisLink | str,
-        *,
-        clock: Clock | None = None,
-        timeout_seconds: float = 0.1,
-        report_timeout_seconds: float = 1.0,
-    ) -> None:
-        """Open nothing yet."""
-        self._link = (
-            RedisLink.shared(redis, timeout_seconds=timeout_seconds) if isinstance(redis, str) else redis
-        )
-        self._clock = clock
-        self._timeout_seconds = timeout_seconds
-        self._report_timeout_seconds = report_timeout_seconds
 
     # ------------------------------------------------------------------------------ verbs
 
@@ -110,7 +97,7 @@ class RedisLedger:
         """See `LedgerStore.reserve`."""
         require_reservation(reservation, drawn=False)
         asks = reservation.asks
-        answer = await self._ask(
+        answer = await self._count(
             _RESERVE,
             self._now(),
             reservation.id.encode(),
@@ -120,25 +107,25 @@ class RedisLedger:
             int(reservation.envelope),
             asks_text(asks),
             json_text(merged_attributes({}, reservation.attributes)),
-            *("" if ask.limit_nano is None else f"{ask.limit_nano:d}" for ask in asks),
+            units_text(reservation),
         )
         if answer[0] == b"refused":
             with reading(", ".join(ALL[2:5])):
                 number, limit, settled, held = (int(text) if text != b"" else None for text in answer[1:])
                 refusal = accounting.admit(
                     asks[(number or 0) - 1],
-                    reservation.amount_nano,
+                    reservation,
                     limit_nano=limit,
                     settled_nano=settled or 0,
                     held_nano=held or 0,
                 )
-            return refusal or _disagree()
+            return refusal or disagree()
         return self._reserved(answer, reservation, None)
 
     async def draw(self, envelope: str, reservation: Reservation) -> Hold | Refusal:
         """See `LedgerStore.draw`."""
         require_reservation(reservation, drawn=True)
-        answer = await self._ask(
+        answer = await self._count(
             _DRAW,
             self._now(),
             reservation.id.encode(),
@@ -148,18 +135,19 @@ class RedisLedger:
             int(reservation.envelope),
             json_text(dict(reservation.attributes)),
             as_bytes(envelope),
-            _parent_text(envelope),
+            parent_text(envelope),
+            json_text(dict(reservation.units)),
         )
         if answer[0] == b"unknown":
             known(None, envelope)
         if answer[0] == b"refused":
-            refusal = accounting.draw(hold_of(envelope, answer[1]), reservation.amount_nano)
-            return _disagree() if isinstance(refusal, Hold) else refusal
+            refusal = accounting.draw(hold_of(envelope, answer[1]), reservation)
+            return disagree() if isinstance(refusal, Hold) else refusal
         return self._reserved(answer, reservation, envelope)
 
     async def dispatch(self, hold: str) -> Hold:
         """See `LedgerStore.dispatch`."""
-        return _changed(hold, await self._ask(_DISPATCH, as_bytes(hold)), accounting.dispatch)
+        return changed(hold, await self._ask(_DISPATCH, as_bytes(hold)), accounting.dispatch)
 
     async def extend(self, holds: Sequence[str], lease_seconds: float) -> None:
         """See `LedgerStore.extend`."""
@@ -179,7 +167,7 @@ class RedisLedger:
         require_amount("amount_nano", amount_nano)
         require_units(units or {})
         require_attributes(attributes or {})
-        answer = await self._ask(
+        answer = await self._count(
             _SETTLE,
             self._now(),
             as_bytes(hold),
@@ -188,7 +176,7 @@ class RedisLedger:
             json_text(dict(units or {})),
             json_text(dict(attributes or {})),
         )
-        return _changed(
+        return changed(
             hold,
             answer,
             lambda found: accounting.settle(
@@ -198,13 +186,13 @@ class RedisLedger:
 
     async def release(self, hold: str) -> Hold:
         """See `LedgerStore.release`."""
-        answer = await self._ask(_CLOSE, self._now(), as_bytes(hold), "release")
-        return _changed(hold, answer, lambda found: accounting.release(found, 0.0))
+        answer = await self._count(_CLOSE, self._now(), as_bytes(hold), "release")
+        return changed(hold, answer, lambda found: accounting.release(found, 0.0))
 
     async def presume(self, hold: str) -> Hold:
         """See `LedgerStore.presume`."""
-        answer = await self._ask(_CLOSE, self._now(), as_bytes(hold), "presume")
-        return _changed(hold, answer, lambda found: accounting.presume(found, 0.0))
+        answer = await self._count(_CLOSE, self._now(), as_bytes(hold), "presume")
+        return changed(hold, answer, lambda found: accounting.presume(found, 0.0))
 
     async def reap(self, *, limit: int = 100) -> Reaped:
         """See `LedgerStore.reap`. More than 500 are closed 500 at a time, each of which is all or nothing."""
@@ -212,9 +200,9 @@ class RedisLedger:
         closed: list[Hold] = []
         more = True
         while more:
-            asked = min(_PAGE, limit - len(closed))
-            answer = await self._ask(_REAP, self._now(), asked)
-            _require_counted(answer)
+            asked = min(PAGE, limit - len(closed))
+            answer = await self._count(_REAP, self._now(), asked)
+            require_counted(answer)
             page = list(holds_of(answer[1:]))
             closed += page
             more = len(page) == asked and len(closed) < limit
@@ -231,14 +219,11 @@ class RedisLedger:
         reason: str,
         asks: Sequence[BudgetAsk] = (),
         attributes: Mapping[str, str] | None = None,
+        units: Mapping[str, int] | None = None,
     ) -> Entry:
         """See `LedgerStore.adjust`."""
-        require_text("the id of an entry", entry)
-        require_text("a reason", reason)
-        require_amount("the amount of a manual entry", abs(amount_nano))
-        require_asks(asks)
-        require_attributes(attributes or {})
-        answer = await self._ask(
+        require_manual(entry, amount_nano, reason, asks, attributes or {}, units or {})
+        answer = await self._count(
             _ADJUST,
             self._now(),
             entry.encode(),
@@ -247,13 +232,44 @@ class RedisLedger:
             json_text(merged_attributes({}, attributes or {})),
             json_text(reason),
             json_text(entry),
+            json_text(dict(units or {})),
+            "" if are_plain(asks) else "0",
         )
-        _require_counted(answer)
-        made = lines_of([*answer[1:], b"0"])[0].entry
+        made = entry_of(answer)
         if made.amount_nano != amount_nano:
             message = f"the id {entry} was used for another manual entry"
             raise LedgerConflictError(message)
         return made
+
+    async def cached(
+        self,
+        entry: str,
+        saved_nano: int,
+        *,
+        units: Mapping[str, int] | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> Entry:
+        """See `LedgerStore.cached`."""
+        require_text("the id of an entry", entry)
+        require_amount("saved_nano", saved_nano)
+        require_units(units or {})
+        require_attributes(attributes or {})
+        named, delivered = merged_attributes({}, attributes or {}), dict(units or {})
+        texts = (json_text(named), json_text(entry), json_text(delivered))
+        return entry_of(await self._count(_CACHED, self._now(), entry.encode(), f"{saved_nano:d}", *texts))
+
+    async def take_alerts(self, *, lease_seconds: float, limit: int = 20) -> Sequence[Alert]:
+        """See `LedgerStore.take_alerts`. At most 500, and of more than 1000 that are due, those that are due longest."""
+        require_lease(lease_seconds)
+        require_at_least_one("limit", limit)
+        return alerts_of(await self._ask(_TAKE, self._now(), number_text(lease_seconds), min(limit, PAGE)))
+
+    async def finish_alert(self, sequence: int, *, again_in_seconds: float | None = None) -> None:
+        """See `LedgerStore.finish_alert`."""
+        if again_in_seconds is not None:
+            require_lease(again_in_seconds)
+        again = "" if again_in_seconds is None else number_text(again_in_seconds)
+        await self._ask(_FINISH, self._now(), sequence, again)
 
     async def set_limit(self, budget: str, limit_nano: int | None) -> None:
         """See `LedgerStore.set_limit`."""
@@ -262,130 +278,33 @@ class RedisLedger:
             require_amount("limit_nano", limit_nano)
         await self._ask(_LIMIT, budget.encode(), "" if limit_nano is None else f"{limit_nano:d}")
 
-    # ------------------------------------------------------------------------------ questions
-
-    async def accounts(self, asks: Sequence[BudgetAsk]) -> Sequence[Account]:
-        """See `LedgerStore.accounts`. More than 500 are asked for 500 at a time."""
-        accounts: list[Account] = []
-        for first in range(0, len(asks), _PAGE):
-            some = asks[first : first + _PAGE]
-            names = (text for ask in some for text in (account_name(ask), as_bytes(ask.budget)))
-            answer = await self._ask(_ACCOUNTS, *names)
-            with reading(", ".join(ALL[2:5])):
-                accounts += [
-                    Account(
-                        budget=ask.budget,
-                        window_start=ask.window_start,
-                        limit_nano=int(limit) if limit else None,
-                        settled_nano=int(settled),
-                        held_nano=int(held),
-                    )
-                    for ask, limit, settled, held in zip(
-                        some, answer[::3], answer[1::3], answer[2::3], strict=True
-                    )
-                ]
-        return accounts
-
-    async def usage(self, query: UsageQuery) -> Sequence[UsageRow]:
-        """See `LedgerStore.usage`. It reads 200 entries at a time, and keeps about 100 bytes for each operation meanwhile."""
-        require_query(query)
-        return await read_usage(self._ask_for_report, query)
-
-    async def entries(
-        self, *, after: int = 0, limit: int = 100, where: Mapping[str, str] | None = None
-    ) -> Sequence[Entry]:
-        """See `LedgerStore.entries`. It looks at 200 entries at a time."""
-        require_at_least_one("limit", limit)
-        require_attributes(where or {})
-        return await read_entries(self._ask_for_report, after, limit, where or {})
-
-    async def find(self, hold: str) -> Hold | None:
-        """See `LedgerStore.find`."""
-        text = await self._ask(_FIND, as_bytes(hold))
-        return None if text is None else hold_of(hold, text)
-
-    async def open_holds(self, *, limit: int = 1000) -> Sequence[Hold]:
-        """See `LedgerStore.open_holds`. More than 500 are read 500 at a time, and may change in between."""
-        require_at_least_one("limit", limit)
-        found: dict[str, Hold] = {}
-        after: tuple[bytes | str, bytes | str] = ("", "")
-        more = True
-        while more:
-            answer = await self._ask_for_report(_OPEN, _PAGE, *after)
-            page = {hold.id: hold for hold in holds_of(answer)}
-            more = len(page) == _PAGE and not page.keys() <= found.keys() and len(found) + len(page) < limit
-            found |= page
-            if more:
-                last = next(reversed(page.values()))
-                after = (last.id.encode(), number_text(last.expires_at))
-        return list(found.values())[:limit]
-
     async def rebuild(self) -> int:
         """See `LedgerStore.rebuild`, and `prodkit.stores.redis_ledger_reports.rebuild` for how verbs can go on meanwhile."""
         return await rebuild(self._ask_for_report)
 
-    async def check(self) -> HealthResult | None:
-        """Ask the server whether it can be written and keeps what is; see `Store.check`."""
-        result = await self._link.check(durable=True)
-        await check_types(self._link, STANDING, self._timeout_seconds)
-        return result
+    async def restore(self, line: ExportLine) -> bool:
+        """Write an exported entry again under its own sequence, which has to be the next; close its hold, and count it.
 
-    async def aclose(self) -> None:
-        """See `Store.aclose`. The link is closed for this event loop, also to other stores; whoever asks next opens it again."""
-        await self._link.aclose()
+        Returns:
+            whether it was missing; False: it is there.
 
-    # ------------------------------------------------------------------------------ the way to Redis
-
-    def _now(self) -> str:
-        return "" if self._clock is None else number_text(self._clock.wall())
-
-    async def _ask(self, verb: Script, *args: str | bytes | int) -> Any:  # what the script returns
-        return await self._run(verb, args, self._timeout_seconds)
-
-    async def _ask_for_report(
-        self, script: Script, *args: str | bytes | int
-    ) -> Any:  # what the script returns
-        return await self._run(script, args, self._report_timeout_seconds)
-
-    async def _run(self, verb: Script, args: Sequence[str | bytes | int], timeout_seconds: float) -> Any:
-        with asking(f"one of {', '.join(ALL)}"):
-            return await self._link.run(verb, ALL, args, timeout_seconds=timeout_seconds)
+        Raises:
+            StoreIncompatibleError: another entry has its place, or those before it are missing too.
+        """
+        answer = await self._ask(_RESTORE, *restore_texts(line))
+        if answer[0] == b"known":
+            restored = export_line_of(lines_of([*answer[1:], b"0"])[0])
+            if restored != line:
+                raise diverged(line.sequence)
+        elif answer[0] == b"gap":
+            message = (
+                f"the entry {line.sequence} cannot follow {answer[1].decode()}, which is the last in Redis"
+            )
+            raise StoreIncompatibleError(message)
+        require_counted(answer)
+        return bool(answer[0] == b"done")
 
     def _reserved(self, answer: list[bytes], reservation: Reservation, parent: str | None) -> Hold:
-        _require_counted(answer)
+        require_counted(answer)
         hold = hold_of(reservation.id, answer[1])
         return hold if answer[0] == b"done" else accounting.recognise(hold, reservation, parent)
-
-
-def _changed(hold: str, answer: list[bytes], rule: Callable[[Hold], object]) -> Hold:
-    """The hold as it is now; where the script refused to change it, *rule* says why."""
-    if answer[0] == b"unknown":
-        known(None, hold)
-    _require_counted(answer)
-    found = hold_of(hold, answer[1])
-    if answer[0] == b"conflict":
-        rule(found)
-        _disagree()
-    return found
-
-
-def _require_counted(answer: list[bytes]) -> None:
-    """Raise `LedgerConflictError` if an account could not take it."""
-    if answer[0] == b"overdrawn":
-        raise overdrawn(answer[1].decode())
-    if answer[0] == b"overfull":
-        message = f"more would have been counted in {answer[1].decode()} than a number of Redis holds; nothing was changed"
-        raise LedgerConflictError(message)
-
-
-def _parent_text(envelope: str) -> bytes:
-    # Of an envelope that can have no such name nothing is known, and this is not read.
-    try:
-        return json_text(envelope)
-    except UnicodeEncodeError:
-        return b""
-
-
-def _disagree() -> NoReturn:
-    message = "a script refused what the rules of the ledger allow: another program has changed what stands in Redis"
-    raise StoreIncompatibleError(message)
