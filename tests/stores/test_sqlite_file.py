@@ -135,6 +135,7 @@ def test_a_step_that_was_released_is_never_edited():
         "0f19eeec8bb5f446",
         "3d7e37acb173698f",
         "3cb22c3ef3afb89c",
+        "2faa62c669ed3d75",
     ]
 
 
