@@ -79,7 +79,8 @@ class Callers(threading.Thread):
                 return
             # The rest is held by others, or the server is going down or coming up: worth another try.
             assert answer.status_code in {429, 503}, answer.text
-            await asyncio.sleep(random.uniform(2.0, 4.0))
+            wait = float(answer.headers.get("retry-after", "1"))
+            await asyncio.sleep(wait + random.random())
 
 
 def free_port() -> int:
@@ -109,7 +110,7 @@ def test_three_dollars_are_three_dollars(tmp_path: Path) -> None:
     server are killed while the provider works on what they had sent.
     """
     port, path = free_port(), tmp_path / "prodkit.db"
-    with local_server(TOKEN, LOCAL_PARALLEL_FAULTS="1", LOCAL_PARALLEL_LATENCY_SECONDS="0.4") as url:
+    with local_server(TOKEN, LOCAL_PARALLEL_FAULTS="1", LOCAL_PARALLEL_LATENCY_SECONDS="0.6") as url:
         provider = Provider(url, TOKEN)
         callers = Callers(f"http://127.0.0.1:{port}")
         interrupted: list[set[str]] = []
@@ -124,10 +125,12 @@ def test_three_dollars_are_three_dollars(tmp_path: Path) -> None:
                     [budget] = app.get("/v1/budgets")["budgets"]
                     break
                 before = dispatched(path)
-                eventually(lambda before=before: bool(dispatched(path) - before), 60)
-                time.sleep(
-                    0.05
-                )  # the provider has it by now, and works on it for as long as it has been told to
+
+                def the_provider_works(before: set[str] = before) -> bool:
+                    left = dispatched(path) - before
+                    return bool(left) and any(call["client_request_id"] in left for call in provider.calls())
+
+                eventually(the_provider_works, 60)
                 app.kill()
                 interrupted.append(dispatched(path) - before)
         accepted = provider.calls()
