@@ -14,8 +14,11 @@ from tests.support.valkey import shared_valkey
 # What a star brings: the fixtures. The rest is imported by name.
 __all__ = ["clock", "ledger", "server"]
 
-HOLDS, OPEN, HELD, SETTLED, LIMITS, ENTRIES, INDEX, MANUAL = ALL
+HOLDS, OPEN, HELD, SETTLED, LIMITS, ENTRIES, INDEX, MANUAL, CACHED, ALERTS, ALERTED, DUE = ALL
 T = BudgetAsk("tenant", 0, None, 1000)
+# Tells of each part of a limit that refuses nothing.
+WATCHED = BudgetAsk("watched", 0, None, 10, is_hard=False, alert_percents=(10, 60, 110))
+TOKENS = BudgetAsk("tokens", 0, None, 1000, "tokens")
 EVER = UsageQuery(since=0.0, until=1e11)
 
 
@@ -52,7 +55,9 @@ def everything(server):
 
 
 def every_verb(ledger):
-    """Each verb with arguments that it accepts where holds `h` (held), `d` (dispatched) and `run` (an envelope) are open."""
+    """Each verb with arguments that it accepts after `prepare`: holds `h` (held), `d` (dispatched) and `run` (an envelope) are
+    open, and two alerts.
+    """
     return {
         "reserve": lambda: ledger.reserve(asked("new", 1)),
         "draw": lambda: ledger.draw("run", Reservation(id="drawn", amount_nano=1, lease_seconds=60.0)),
@@ -63,6 +68,10 @@ def every_verb(ledger):
         "presume": lambda: ledger.presume("d"),
         "reap": lambda: ledger.reap(limit=10),
         "adjust": lambda: ledger.adjust("m", 1, reason="r", asks=[T]),
+        "cached": lambda: ledger.cached("c", 3),
+        "take_alerts": lambda: ledger.take_alerts(lease_seconds=60.0),
+        "finish_alert": lambda: ledger.finish_alert(1),
+        "alerts": lambda: ledger.alerts(),  # noqa: PLW0108  looked up when it is called
         "set_limit": lambda: ledger.set_limit("tenant", 900),
         "accounts": lambda: ledger.accounts([T]),
         "usage": lambda: ledger.usage(EVER),
@@ -74,14 +83,14 @@ def every_verb(ledger):
 
 
 VERBS = tuple(every_verb(None))
-READS = {"accounts", "usage", "entries", "find", "open_holds"}
+READS = {"alerts", "accounts", "usage", "entries", "find", "open_holds"}
 
 
 async def prepare(ledger):
     await ledger.reserve(asked("h", 10))
-    await ledger.reserve(asked("d", 10, dispatched=True))
-    await ledger.reserve(asked("run", 10, envelope=True))
-    await ledger.reserve(asked("done", 10, dispatched=True))
+    await ledger.reserve(asked("d", 10, T, WATCHED, dispatched=True))
+    await ledger.reserve(asked("run", 10, T, TOKENS, envelope=True, units={"tokens": 5}))
+    await ledger.reserve(asked("done", 10, T, WATCHED, dispatched=True))
     await ledger.settle("done", 7)
     await ledger.set_limit("other", 5)
     await ledger.adjust("before", 1, reason="r")

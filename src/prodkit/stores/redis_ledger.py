@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
-from prodkit.core.exceptions import StoreIncompatibleError
 from prodkit.stores import accounting
-from prodkit.stores.accounting import known, merged_attributes, overdrawn
+from prodkit.stores.accounting import known, merged_attributes
 from prodkit.stores.ledger import LedgerConflictError
 from prodkit.stores.ledger_arguments import (
     require_amount,
-    require_asks,
     require_at_least_one,
     require_attributes,
     require_lease,
+    require_manual,
     require_query,
     require_reservation,
     require_text,
     require_units,
 )
-from prodkit.stores.redis_ledger_reports import read_entries, read_usage, rebuild
+from prodkit.stores.redis_ledger_answers import changed, disagree, entry_of, parent_text, require_counted
+from prodkit.stores.redis_ledger_reports import read_alerts, read_entries, read_usage, rebuild
 from prodkit.stores.redis_ledger_values import (
     ALL,
     STANDING,
     account_name,
+    alerts_of,
+    are_plain,
     as_bytes,
     asks_text,
     hold_of,
     holds_of,
     json_text,
-    lines_of,
     script,
+    units_text,
 )
 from prodkit.stores.redis_link import RedisLink
 from prodkit.stores.redis_values import asking, check_types, number_text, reading
 from prodkit.stores.spending import Account, Hold, Reaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from prodkit.core.clock import Clock
     from prodkit.core.features import HealthResult
     from prodkit.stores.redis_link import Script
-    from prodkit.stores.spending import BudgetAsk, Entry, Refusal, Reservation, UsageQuery, UsageRow
+    from prodkit.stores.spending import Alert, BudgetAsk, Entry, Refusal, Reservation, UsageQuery, UsageRow
 
 __all__ = ["RedisLedger"]
 
@@ -53,10 +55,13 @@ _RESERVE: Final = script("reserve")
 _DRAW: Final = script("draw")
 _DISPATCH: Final = script("dispatch")
 _EXTEND: Final = script("extend")
-_SETTLE: Final = script("settle")
-_CLOSE: Final = script("close")
-_REAP: Final = script("reap")
-_ADJUST: Final = script("adjust")
+_SETTLE: Final = script("settle", charges=True)
+_CLOSE: Final = script("close", charges=True)
+_REAP: Final = script("reap", charges=True)
+_ADJUST: Final = script("adjust", charges=True)
+_CACHED: Final = script("cached", charges=True)
+_TAKE: Final = script("alerts_take")
+_FINISH: Final = script("alerts_finish")
 _LIMIT: Final = script("limit")
 _ACCOUNTS: Final = script("accounts")
 _FIND: Final = script("find")
@@ -120,19 +125,19 @@ class RedisLedger:
             int(reservation.envelope),
             asks_text(asks),
             json_text(merged_attributes({}, reservation.attributes)),
-            *("" if ask.limit_nano is None else f"{ask.limit_nano:d}" for ask in asks),
+            units_text(reservation),
         )
         if answer[0] == b"refused":
             with reading(", ".join(ALL[2:5])):
                 number, limit, settled, held = (int(text) if text != b"" else None for text in answer[1:])
                 refusal = accounting.admit(
                     asks[(number or 0) - 1],
-                    reservation.amount_nano,
+                    reservation,
                     limit_nano=limit,
                     settled_nano=settled or 0,
                     held_nano=held or 0,
                 )
-            return refusal or _disagree()
+            return refusal or disagree()
         return self._reserved(answer, reservation, None)
 
     async def draw(self, envelope: str, reservation: Reservation) -> Hold | Refusal:
@@ -148,18 +153,19 @@ class RedisLedger:
             int(reservation.envelope),
             json_text(dict(reservation.attributes)),
             as_bytes(envelope),
-            _parent_text(envelope),
+            parent_text(envelope),
+            json_text(dict(reservation.units)),
         )
         if answer[0] == b"unknown":
             known(None, envelope)
         if answer[0] == b"refused":
-            refusal = accounting.draw(hold_of(envelope, answer[1]), reservation.amount_nano)
-            return _disagree() if isinstance(refusal, Hold) else refusal
+            refusal = accounting.draw(hold_of(envelope, answer[1]), reservation)
+            return disagree() if isinstance(refusal, Hold) else refusal
         return self._reserved(answer, reservation, envelope)
 
     async def dispatch(self, hold: str) -> Hold:
         """See `LedgerStore.dispatch`."""
-        return _changed(hold, await self._ask(_DISPATCH, as_bytes(hold)), accounting.dispatch)
+        return changed(hold, await self._ask(_DISPATCH, as_bytes(hold)), accounting.dispatch)
 
     async def extend(self, holds: Sequence[str], lease_seconds: float) -> None:
         """See `LedgerStore.extend`."""
@@ -188,7 +194,7 @@ class RedisLedger:
             json_text(dict(units or {})),
             json_text(dict(attributes or {})),
         )
-        return _changed(
+        return changed(
             hold,
             answer,
             lambda found: accounting.settle(
@@ -199,12 +205,12 @@ class RedisLedger:
     async def release(self, hold: str) -> Hold:
         """See `LedgerStore.release`."""
         answer = await self._ask(_CLOSE, self._now(), as_bytes(hold), "release")
-        return _changed(hold, answer, lambda found: accounting.release(found, 0.0))
+        return changed(hold, answer, lambda found: accounting.release(found, 0.0))
 
     async def presume(self, hold: str) -> Hold:
         """See `LedgerStore.presume`."""
         answer = await self._ask(_CLOSE, self._now(), as_bytes(hold), "presume")
-        return _changed(hold, answer, lambda found: accounting.presume(found, 0.0))
+        return changed(hold, answer, lambda found: accounting.presume(found, 0.0))
 
     async def reap(self, *, limit: int = 100) -> Reaped:
         """See `LedgerStore.reap`. More than 500 are closed 500 at a time, each of which is all or nothing."""
@@ -214,7 +220,7 @@ class RedisLedger:
         while more:
             asked = min(_PAGE, limit - len(closed))
             answer = await self._ask(_REAP, self._now(), asked)
-            _require_counted(answer)
+            require_counted(answer)
             page = list(holds_of(answer[1:]))
             closed += page
             more = len(page) == asked and len(closed) < limit
@@ -231,13 +237,10 @@ class RedisLedger:
         reason: str,
         asks: Sequence[BudgetAsk] = (),
         attributes: Mapping[str, str] | None = None,
+        units: Mapping[str, int] | None = None,
     ) -> Entry:
         """See `LedgerStore.adjust`."""
-        require_text("the id of an entry", entry)
-        require_text("a reason", reason)
-        require_amount("the amount of a manual entry", abs(amount_nano))
-        require_asks(asks)
-        require_attributes(attributes or {})
+        require_manual(entry, amount_nano, reason, asks, attributes or {}, units or {})
         answer = await self._ask(
             _ADJUST,
             self._now(),
@@ -247,13 +250,44 @@ class RedisLedger:
             json_text(merged_attributes({}, attributes or {})),
             json_text(reason),
             json_text(entry),
+            json_text(dict(units or {})),
+            "" if are_plain(asks) else "0",
         )
-        _require_counted(answer)
-        made = lines_of([*answer[1:], b"0"])[0].entry
+        made = entry_of(answer)
         if made.amount_nano != amount_nano:
             message = f"the id {entry} was used for another manual entry"
             raise LedgerConflictError(message)
         return made
+
+    async def cached(
+        self,
+        entry: str,
+        saved_nano: int,
+        *,
+        units: Mapping[str, int] | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> Entry:
+        """See `LedgerStore.cached`."""
+        require_text("the id of an entry", entry)
+        require_amount("saved_nano", saved_nano)
+        require_units(units or {})
+        require_attributes(attributes or {})
+        named, delivered = merged_attributes({}, attributes or {}), dict(units or {})
+        texts = (json_text(named), json_text(entry), json_text(delivered))
+        return entry_of(await self._ask(_CACHED, self._now(), entry.encode(), f"{saved_nano:d}", *texts))
+
+    async def take_alerts(self, *, lease_seconds: float, limit: int = 20) -> Sequence[Alert]:
+        """See `LedgerStore.take_alerts`. At most 500, and of more than 1000 that are due, those that are due longest."""
+        require_lease(lease_seconds)
+        require_at_least_one("limit", limit)
+        return alerts_of(await self._ask(_TAKE, self._now(), number_text(lease_seconds), min(limit, _PAGE)))
+
+    async def finish_alert(self, sequence: int, *, again_in_seconds: float | None = None) -> None:
+        """See `LedgerStore.finish_alert`."""
+        if again_in_seconds is not None:
+            require_lease(again_in_seconds)
+        again = "" if again_in_seconds is None else number_text(again_in_seconds)
+        await self._ask(_FINISH, self._now(), sequence, again)
 
     async def set_limit(self, budget: str, limit_nano: int | None) -> None:
         """See `LedgerStore.set_limit`."""
@@ -298,6 +332,11 @@ class RedisLedger:
         require_at_least_one("limit", limit)
         require_attributes(where or {})
         return await read_entries(self._ask_for_report, after, limit, where or {})
+
+    async def alerts(self, *, after: int = 0, limit: int = 100) -> Sequence[Alert]:
+        """See `LedgerStore.alerts`. They are read 200 at a time."""
+        require_at_least_one("limit", limit)
+        return await read_alerts(self._ask_for_report, after, limit)
 
     async def find(self, hold: str) -> Hold | None:
         """See `LedgerStore.find`."""
@@ -352,40 +391,6 @@ class RedisLedger:
             return await self._link.run(verb, ALL, args, timeout_seconds=timeout_seconds)
 
     def _reserved(self, answer: list[bytes], reservation: Reservation, parent: str | None) -> Hold:
-        _require_counted(answer)
+        require_counted(answer)
         hold = hold_of(reservation.id, answer[1])
         return hold if answer[0] == b"done" else accounting.recognise(hold, reservation, parent)
-
-
-def _changed(hold: str, answer: list[bytes], rule: Callable[[Hold], object]) -> Hold:
-    """The hold as it is now; where the script refused to change it, *rule* says why."""
-    if answer[0] == b"unknown":
-        known(None, hold)
-    _require_counted(answer)
-    found = hold_of(hold, answer[1])
-    if answer[0] == b"conflict":
-        rule(found)
-        _disagree()
-    return found
-
-
-def _require_counted(answer: list[bytes]) -> None:
-    """Raise `LedgerConflictError` if an account could not take it."""
-    if answer[0] == b"overdrawn":
-        raise overdrawn(answer[1].decode())
-    if answer[0] == b"overfull":
-        message = f"more would have been counted in {answer[1].decode()} than a number of Redis holds; nothing was changed"
-        raise LedgerConflictError(message)
-
-
-def _parent_text(envelope: str) -> bytes:
-    # Of an envelope that can have no such name nothing is known, and this is not read.
-    try:
-        return json_text(envelope)
-    except UnicodeEncodeError:
-        return b""
-
-
-def _disagree() -> NoReturn:
-    message = "a script refused what the rules of the ledger allow: another program has changed what stands in Redis"
-    raise StoreIncompatibleError(message)

@@ -1,4 +1,4 @@
-"""Reports out of the entries of a ledger in Redis, and its accounts computed again: page by page, so that neither the server
+"""Reports out of the entries and alerts of a ledger in Redis, and its accounts computed again: page by page, so that neither the server
 nor the event loop does nothing else for long.
 """
 
@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from prodkit.core.exceptions import StoreUnavailableError
-from prodkit.stores.redis_ledger_values import ALL, json_text, lines_of, script
+from prodkit.stores.redis_ledger_values import ALL, alerts_of, json_text, lines_of, script
 from prodkit.stores.redis_values import reading
 from prodkit.stores.spending import UsageRow
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from prodkit.stores.redis_ledger_values import Line
     from prodkit.stores.redis_link import Script
-    from prodkit.stores.spending import Entry, UsageQuery
+    from prodkit.stores.spending import Alert, Entry, UsageQuery
 
-__all__ = ["Ask", "read_entries", "read_usage", "rebuild"]
+__all__ = ["Ask", "read_alerts", "read_entries", "read_usage", "rebuild"]
 
 # Entries, or accounts, that one script looks at: 2 ms of the server, which does nothing else meanwhile, and as much of ours.
 _PAGE: Final = 200
@@ -31,6 +31,7 @@ _PAGE: Final = 200
 _MOST_ATTEMPTS: Final = 100
 
 _ENTRIES: Final = script("entries")
+_ALERTS: Final = script("alerts")
 _NAMES: Final = script("names")
 _REBUILD: Final = script("rebuild")
 _REBUILD_HELD: Final = script("rebuild_held")
@@ -89,6 +90,19 @@ async def read_usage(ask: Ask, query: UsageQuery) -> list[UsageRow]:
     return rows[: query.limit]
 
 
+async def read_alerts(ask: Ask, after: int, limit: int) -> list[Alert]:
+    """See `LedgerStore.alerts`."""
+    found: list[Alert] = []
+    after = max(after, 0)
+    while True:
+        asked = min(_PAGE, limit - len(found))
+        page = alerts_of(await ask(_ALERTS, after, asked))
+        found += page
+        if len(page) < asked or len(found) == limit:
+            return found
+        after = page[-1].sequence
+
+
 async def rebuild(ask: Ask) -> int:
     """See `LedgerStore.rebuild`.
 
@@ -135,8 +149,8 @@ async def _add_up(ask: Ask, sums: Counter[bytes], after: int) -> int:
     wanted = _Range(after=after)
     async for lines in _pages(ask, wanted):
         for line in lines:
-            for name in _accounts_of(line.asks):
-                sums[name] += line.entry.amount_nano
+            for name, unit in _accounts_of(line.asks):
+                sums[name] += line.entry.units.get(unit, 0) if unit else line.entry.amount_nano
     return wanted.after
 
 
@@ -164,21 +178,33 @@ async def _pages(ask: Ask, wanted: _Range, limit: int | None = None) -> AsyncIte
 
 
 @lru_cache(maxsize=1024)
-def _accounts_of(asks: str) -> tuple[bytes, ...]:
+def _accounts_of(asks: str) -> tuple[tuple[bytes, str], ...]:
+    """The accounts, and what each counts."""
     with reading(ALL[5]):
-        return tuple(f"{start}:{budget}".encode() for budget, start, _end, _limit in json.loads(asks))
+        return tuple(
+            (f"{start}:{budget}".encode(), unit[0] if unit else "")
+            for budget, start, _end, _limit, *unit in json.loads(asks)
+        )
 
 
 @dataclass(slots=True)
 class _Sums:
     amount_nano: int = 0
     estimated_nano: int = 0
+    saved_nano: int = 0
+    cached: int = 0
     holds: set[str] = field(default_factory=set)
+    operations: set[str] = field(default_factory=set)
     units: Counter[str] = field(default_factory=Counter)
 
     def add(self, entry: Entry, *, exact: bool) -> None:
+        self.saved_nano += entry.saved_nano
+        if entry.kind == "cached":
+            self.cached += 1
+            return
         self.amount_nano += entry.amount_nano
         self.holds.add(entry.hold)
+        self.operations.add(entry.attributes.get("operation") or entry.hold)
         if entry.estimated and not exact:
             self.estimated_nano += entry.amount_nano
         for unit, quantity in entry.units.items():
@@ -188,9 +214,12 @@ class _Sums:
         return UsageRow(
             group=group,
             amount_nano=self.amount_nano,
-            operations=len(self.holds),
+            operations=len(self.operations),
             estimated_nano=self.estimated_nano,
             units=dict(self.units),
+            attempts=len(self.holds),
+            cached=self.cached,
+            saved_nano=self.saved_nano,
         )
 
 

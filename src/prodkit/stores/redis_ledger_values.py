@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from prodkit.stores.accounting import merged_attributes
 from prodkit.stores.redis_link import Script
 from prodkit.stores.redis_values import reading
-from prodkit.stores.spending import BudgetAsk, Entry, Hold
+from prodkit.stores.spending import Alert, BudgetAsk, Entry, Hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from prodkit.stores.spending import EntryKind, HoldState
+    from prodkit.stores.spending import EntryKind, HoldState, Reservation
 
 __all__ = [
     "ALL",
     "STANDING",
     "Line",
     "account_name",
+    "alerts_of",
+    "are_plain",
     "as_bytes",
     "asks_text",
     "hold_of",
@@ -29,13 +31,16 @@ __all__ = [
     "json_text",
     "lines_of",
     "script",
+    "units_text",
 ]
 
 # One hash tag: on a cluster all of it is on one machine, where a script sees it as one. The number changes when what stands
-# there changes its meaning.
+# there changes its meaning. It did not when units and alerts came: what was written before reads as it did, and of what counts
+# units or alerts a release before that can read nothing, so it fails rather than counts wrong (see `lua/ledger.lua`).
 _NAME: Final = "pk:ledger:1:{ledger}"
 _HOLDS: Final = f"{_NAME}:holds"
 _ENTRIES: Final = f"{_NAME}:entries"
+_ALERTS: Final = f"{_NAME}:alerts"
 STANDING: Final = {
     _HOLDS: b"hash",
     f"{_NAME}:open": b"zset",
@@ -45,6 +50,10 @@ STANDING: Final = {
     _ENTRIES: b"stream",
     f"{_NAME}:index": b"hash",
     f"{_NAME}:manual": b"hash",
+    f"{_NAME}:cached": b"hash",
+    _ALERTS: b"hash",
+    f"{_NAME}:alerted": b"hash",
+    f"{_NAME}:due": b"zset",
 }
 """Every name of a ledger in Redis, with what Redis calls its type."""
 
@@ -56,6 +65,7 @@ _KINDS: Final[Mapping[str, EntryKind]] = {
     "presumed": "presumed",
     "adjusted": "adjusted",
     "manual": "manual",
+    "cached": "cached",
 }
 _STATES: Final[Mapping[str, HoldState]] = {
     "held": "held",
@@ -85,9 +95,10 @@ _JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @cache
-def script(verb: str) -> Script:
-    """The script of one verb: what all share, and `lua/ledger_<verb>.lua`."""
-    text = Script.load("ledger").text + Script.load(f"ledger_{verb}").text
+def script(verb: str, *, charges: bool = False) -> Script:
+    """The script of one verb: what all share, what those share that write entries, and `lua/ledger_<verb>.lua`."""
+    names = ("ledger", *(["ledger_charge"] if charges else []), f"ledger_{verb}")
+    text = "".join(Script.load(name).text for name in names)
     return Script(f"ledger_{verb}", text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -96,19 +107,32 @@ def as_bytes(name: str) -> bytes:
     return name.encode("utf-8", "surrogatepass")
 
 
-def json_text(value: Mapping[str, str] | Mapping[str, int] | Sequence[Sequence[str]] | str) -> bytes:
+def json_text(
+    value: Mapping[str, str]
+    | Mapping[str, int]
+    | Mapping[str, Sequence[str]]
+    | Sequence[Sequence[str]]
+    | str,
+) -> bytes:
     """JSON in one line."""
     return _JSON.encode(value).encode()
 
 
 def asks_text(asks: Iterable[BudgetAsk]) -> bytes:
     """*asks* as lists of strings: a whole number may be too large for the numbers of a script."""
-    return json_text(
-        [
-            (ask.budget, _digits(ask.window_start), _digits(ask.window_end), _digits(ask.limit_nano))
-            for ask in asks
-        ]
-    )
+    return json_text([_ask_texts(ask) for ask in asks])
+
+
+def are_plain(asks: Iterable[BudgetAsk]) -> bool:
+    """Whether releases that know no units and no alerts count these right."""
+    return all(not ask.unit and ask.is_hard and not ask.alert_percents for ask in asks)
+
+
+def units_text(reservation: Reservation) -> bytes:
+    """What a hold says of units; nothing where it has none and all its asks are plain."""
+    if not reservation.units and are_plain(reservation.asks):
+        return b""
+    return json_text({unit: (_digits(quantity),) for unit, quantity in reservation.units.items()})
 
 
 def account_name(ask: BudgetAsk) -> bytes:
@@ -119,7 +143,8 @@ def account_name(ask: BudgetAsk) -> bytes:
 def hold_of(hold: str, text: bytes) -> Hold:
     """The hold that a script returned."""
     with reading(f"{hold!r} of {_HOLDS}"):
-        first, parent, asks, attributes = text.decode().split("\n")
+        first, parent, asks, attributes, *more = text.decode().split("\n")
+        units: dict[str, list[str]] = json.loads(*more) if more else {}
         state, envelope, amount_nano, drawn_nano, charged_nano, expires_at, _ = first.split(" ")
         return Hold(
             id=hold,
@@ -132,6 +157,8 @@ def hold_of(hold: str, text: bytes) -> Hold:
             expires_at=float(expires_at),
             asks=tuple(map(_ask, json.loads(asks))),
             attributes=merged_attributes({}, json.loads(attributes)),
+            units={unit: int(pair[0]) for unit, pair in units.items()},
+            drawn_units={unit: int(pair[1]) for unit, pair in units.items() if len(pair) > 1},
         )
 
 
@@ -153,7 +180,7 @@ def lines_of(answer: Sequence[bytes]) -> list[Line]:
 
 
 def _entry(sequence: bytes, text: bytes) -> tuple[Entry, str]:
-    first, hold, units, asks, attributes, reason = text.decode().split("\n")
+    first, hold, units, asks, attributes, reason, *saved = text.decode().split("\n")
     kind, amount_nano, at, estimated = first.split(" ")
     entry = Entry(
         sequence=int(sequence),
@@ -165,13 +192,61 @@ def _entry(sequence: bytes, text: bytes) -> tuple[Entry, str]:
         units=json.loads(units),
         attributes=merged_attributes({}, json.loads(attributes)),
         reason=json.loads(reason),
+        saved_nano=int(*saved),
     )
     return entry, asks
 
 
+def alerts_of(answer: Sequence[bytes]) -> list[Alert]:
+    """The alerts in a list of sequence, alert and whether somebody has still to hear of it."""
+    with reading(_ALERTS):
+        return [
+            _alert(int(sequence), text.decode(), is_open=is_open == b"1")
+            for sequence, text, is_open in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
+        ]
+
+
+def _alert(sequence: int, text: str, *, is_open: bool) -> Alert:
+    first, window, hold, attributes = text.split("\n")
+    attempts, percent, limit, settled, at = first.split(" ")
+    budget, start, end, unit, is_hard = json.loads(window)
+    return Alert(
+        sequence=sequence,
+        budget=budget,
+        unit=unit,
+        window_start=int(start),
+        window_end=int(end) if end else None,
+        percent=int(percent),
+        limit_nano=int(limit),
+        settled_nano=int(settled),
+        is_hard=is_hard == "1",
+        at=float(at),
+        hold=json.loads(hold),
+        attributes=merged_attributes({}, json.loads(attributes)),
+        attempts=int(attempts),
+        is_open=is_open,
+    )
+
+
+def _ask_texts(ask: BudgetAsk) -> list[str]:
+    texts = [ask.budget, _digits(ask.window_start), _digits(ask.window_end), _digits(ask.limit_nano)]
+    if not are_plain((ask,)):
+        texts += [ask.unit, _digits(ask.is_hard), ",".join(map(_digits, ask.alert_percents))]
+    return texts
+
+
 def _ask(texts: Sequence[str]) -> BudgetAsk:
-    budget, start, end, limit = texts
-    return BudgetAsk(budget, int(start), int(end) if end else None, int(limit) if limit else None)
+    budget, start, end, limit, *more = texts
+    unit, is_hard, percents = more or ("", "1", "")
+    return BudgetAsk(
+        budget,
+        int(start),
+        int(end) if end else None,
+        int(limit) if limit else None,
+        unit,
+        is_hard == "1",
+        tuple(map(int, percents.split(","))) if percents else (),
+    )
 
 
 def _digits(number: int | None) -> str:

@@ -1,18 +1,26 @@
--- What every verb of the ledger shares; the text of the verb follows in the same script.
+-- What every verb of the ledger shares; ledger_charge.lua where it needs that, and the text of the verb follow in the same script.
 -- KEYS: holds (hash: id to text), open (sorted set: id by the end of its lease; there, and not in the text, stands what is
 --   true of an open hold), held and settled (hashes: account to nano-USD), limits (hash: budget to nano-USD), entries
 --   (stream: its ids are the sequences), index (hash: `last` is the last sequence; the number of each hundred of entries to
---   the earliest and the latest time in it), manual (hash: id of a manual entry to its sequence).
+--   the earliest and the latest time in it; `alerts` is the last sequence of an alert), manual and cached (hashes: id of an
+--   entry of that kind to its sequence), alerts (hash: sequence to text), alerted (hash: window, percent, limit and budget to
+--   the sequence of their alert), due (sorted set: sequence of an alert that somebody has still to hear of, by when).
 -- A hold is four lines: state, whether it is an envelope, amount, drawn, charged, end of the lease or moment it was closed,
 --   sequence of the entry that made a presumed amount exact or 0; then its parent, its asks and its attributes, as JSON. Asks
---   are lists of strings: budget, begin, end or nothing, limit or nothing. An account is called `begin:budget`.
+--   are lists of strings: budget, begin, end or nothing, limit or nothing, and of those that are not plain also: unit or
+--   nothing, whether it refuses, percents with commas between. An account is called `begin:budget`.
+--   Where units are reserved or an ask is not plain, there is a fifth line: JSON of each unit to what was reserved of it and, once
+--   something was, what was drawn, as strings.
 -- An entry is six lines, the one field of its place in the stream: kind, amount, moment, whether it is estimated; then its hold,
---   units, asks, attributes and reason, as JSON.
+--   units, asks, attributes and reason, as JSON. A seventh is what was saved, where it is a cached one or an ask is not plain.
+-- Releases before those lines read no hold and no entry that has one: they fail rather than count a unit as money.
+-- An alert is four lines: how often it was taken, percent, limit, what was settled, moment; then its window (a list of strings:
+--   budget, begin, end or nothing, unit, whether it refuses), its hold and its attributes, as JSON.
 -- Amounts are whole nano-USD. What is added up over calls is added by Redis, in 64 bits; what is compared here is a double,
 -- which is right because no limit, and no single amount, is above 2^53: a rounded sum is on the same side of both.
 -- Everything is read and checked before anything is written, and the first command that writes is one that a full memory
 -- refuses: so a script changes all of it or nothing.
-local HOLDS, OPEN, HELD, SETTLED, LIMITS, ENTRIES, INDEX, MANUAL = unpack(KEYS)
+local HOLDS, OPEN, HELD, SETTLED, LIMITS, ENTRIES, INDEX, MANUAL, CACHED, ALERTS, ALERTED, DUE = unpack(KEYS)
 local call, format, match, floor = redis.call, string.format, string.match, math.floor
 
 local BLOCK = 100
@@ -59,11 +67,28 @@ local function fields(key, names)
 end
 
 local function accounts_of(asks)
-  local names, budgets = {}, {}
-  for number, ask in ipairs(cjson.decode(asks)) do
+  local names, budgets, list = {}, {}, cjson.decode(asks)
+  for number, ask in ipairs(list) do
     names[number], budgets[number] = ask[2] .. ':' .. ask[1], ask[1]
   end
-  return names, budgets
+  return names, budgets, list
+end
+
+local function unit_of(ask)
+  return ask[5] ~= '' and ask[5] or nil
+end
+
+-- What each ask counts: `nano`, or what `quantities` say of its unit, or `missing` where they say nothing.
+local function counted(list, nano, quantities, missing)
+  local amounts = {}
+  for number, ask in ipairs(list) do
+    if ask[5] and ask[5] ~= '' then
+      amounts[number] = tonumber(quantities[ask[5]] or missing)
+    else
+      amounts[number] = nano
+    end
+  end
+  return amounts
 end
 
 -- ---------------------------------------------------------------------------------------------- holds
@@ -71,8 +96,8 @@ end
 local function parsed(id, text)
   local hold = { id = id }
   local amount, drawn, charged
-  hold.state, hold.envelope, amount, drawn, charged, hold.ends, hold.exact, hold.parent, hold.asks, hold.attributes =
-    match(text, '^(%l+) ([01]) (%d+) (%d+) (%d+) (%S+) (%d+)\n([^\n]*)\n([^\n]*)\n([^\n]*)$')
+  hold.state, hold.envelope, amount, drawn, charged, hold.ends, hold.exact, hold.parent, hold.asks, hold.attributes, hold.units =
+    match(text, '^(%l+) ([01]) (%d+) (%d+) (%d+) (%S+) (%d+)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n?([^\n]*)$')
   if not hold.state then
     foreign(HOLDS)
   end
@@ -96,6 +121,21 @@ end
 local function written(hold)
   return format('%s %s %.0f %.0f %.0f %s %s', hold.state, hold.envelope, hold.amount, hold.drawn, hold.charged, hold.ends,
     hold.exact) .. '\n' .. hold.parent .. '\n' .. hold.asks .. '\n' .. hold.attributes
+    .. (hold.units ~= '' and '\n' .. hold.units or '')
+end
+
+-- Of each unit what was reserved and, once something was, what was drawn, as strings.
+local function units_of(hold)
+  return hold.units ~= '' and cjson.decode(hold.units) or {}
+end
+
+-- What an open hold itself holds in each account of `list`: what was reserved, without what was drawn from it.
+local function rests(hold, list)
+  local quantities = {}
+  for unit, pair in pairs(units_of(hold)) do
+    quantities[unit] = tonumber(pair[1]) - tonumber(pair[2] or 0)
+  end
+  return counted(list, hold.amount - hold.drawn, quantities, 0)
 end
 
 -- JSON of both together, the new ones first in rank; an empty value takes one away.
@@ -110,13 +150,14 @@ local function merged(known, new)
   return cjson.encode(together)
 end
 
--- ---------------------------------------------------------------------------------------------- accounts and entries
+-- ---------------------------------------------------------------------------------------------- accounts
 
--- What the accounts cannot take and the budget of the first of them, or nothing; `held` and `settled` are as `fields` returns.
-local function refuses(budgets, held, settled, held_nano, settled_nano)
+-- What the accounts cannot take and the budget of the first of them, or nothing. `held` and `settled` are as `fields` returns;
+-- `held_by` and `settled_by` are what is to be added to each.
+local function refuses(budgets, held, settled, held_by, settled_by)
   for number, budget in ipairs(budgets) do
-    local holds = whole(held[number], HELD) + held_nano
-    local spent = whole(settled[number], SETTLED) + settled_nano
+    local holds = whole(held[number], HELD) + (held_by and held_by[number] or 0)
+    local spent = whole(settled[number], SETTLED) + (settled_by and settled_by[number] or 0)
     if holds < 0 or spent < 0 then
       return { 'overdrawn', budget }
     elseif holds > MOST_IN_ACCOUNT or spent > MOST_IN_ACCOUNT then
@@ -125,12 +166,9 @@ local function refuses(budgets, held, settled, held_nano, settled_nano)
   end
 end
 
-local function add(key, names, nano)
-  if nano == 0 then
-    return
-  end
-  for _, name in ipairs(names) do
-    if call('HINCRBY', key, name, digits(nano)) == 0 then
+local function add(key, names, amounts)
+  for number, name in ipairs(amounts and names or {}) do
+    if amounts[number] ~= 0 and call('HINCRBY', key, name, digits(amounts[number])) == 0 then
       call('HDEL', key, name)
     end
   end
@@ -138,71 +176,7 @@ end
 
 local function split(text)
   local entry = {}
-  entry.kind, entry.nano, entry.at, entry.hold, entry.asks, entry.attributes =
-    match(text, '^(%l+) (%S+) (%S+) [01]\n([^\n]*)\n[^\n]*\n([^\n]*)\n([^\n]*)\n[^\n]*$')
+  entry.kind, entry.nano, entry.at, entry.hold, entry.units, entry.asks, entry.attributes =
+    match(text, '^(%l+) (%S+) (%S+) [01]\n([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n[^\n]*\n?(%d*)$')
   return entry.kind and entry or foreign(ENTRIES)
-end
-
--- Writes the next entry: the first thing a verb may write. Returns its sequence.
-local function enter(now, entry)
-  local sequence = whole(call('HGET', INDEX, 'last'), INDEX) + 1
-  local block = digits(floor(sequence / BLOCK))
-  local span = call('HGET', INDEX, block)
-  local earliest, latest = now, now
-  if span then
-    earliest, latest = match(span, '^(%S+) (%S+)$')
-    local first, last, this = tonumber(earliest), tonumber(latest), tonumber(now)
-    if not (first and last) then
-      foreign(INDEX)
-    end
-    earliest, latest = this < first and now or earliest, this > last and now or latest
-  end
-  local line = format('%s %.0f %s %s', entry.kind, entry.nano, now, entry.estimated)
-  local text = table.concat({ line, entry.hold, entry.units, entry.asks, entry.attributes, entry.reason or '""' }, '\n')
-  call('XADD', ENTRIES, digits(sequence) .. '-0', 'entry', text)
-  call('HSET', INDEX, 'last', digits(sequence), block, earliest .. ' ' .. latest)
-  return digits(sequence)
-end
-
--- Ends an open or a presumed hold: `entry` is what it is charged with, or nothing.
-local function finish(hold, now, state, held_nano, entry)
-  local names, budgets = accounts_of(hold.asks)
-  local settled_nano = entry and entry.nano or 0
-  local refusal = refuses(budgets, fields(HELD, names), fields(SETTLED, names), held_nano, settled_nano)
-  if refusal then
-    return refusal
-  end
-  if entry then
-    entry.hold, entry.asks, entry.attributes = cjson.encode(hold.id), hold.asks, hold.attributes
-    local sequence = enter(now, entry)
-    if entry.kind == 'adjusted' and entry.estimated == '0' then
-      hold.exact = sequence
-    end
-  end
-  hold.state, hold.ends, hold.open = state, now, false
-  call('HSET', HOLDS, hold.id, written(hold))
-  call('ZREM', OPEN, hold.id)
-  add(HELD, names, held_nano)
-  add(SETTLED, names, settled_nano)
-  return { 'done', written(hold) }
-end
-
-local function release(hold, now)
-  if hold.state == 'released' then
-    return { 'done', written(hold) }
-  elseif hold.state ~= 'held' then
-    return { 'conflict', written(hold) }
-  end
-  return finish(hold, now, 'released', hold.drawn - hold.amount)
-end
-
-local function presume(hold, now)
-  if hold.state == 'presumed' or hold.state == 'settled' then
-    return { 'done', written(hold) }
-  elseif hold.state ~= 'dispatched' then
-    return { 'conflict', written(hold) }
-  end
-  hold.charged = hold.amount
-  return finish(hold, now, 'presumed', hold.drawn - hold.amount,
-    { kind = 'presumed', nano = hold.amount, estimated = '1', units = '{}' })
 end

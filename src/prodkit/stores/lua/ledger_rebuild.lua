@@ -8,9 +8,11 @@ local rest = {}
 if last > tonumber(ARGV[1]) then
   for _, row in ipairs(call('XRANGE', ENTRIES, digits(tonumber(ARGV[1]) + 1) .. '-0', '+')) do
     local entry = split(row[2][2])
-    for _, name in ipairs((accounts_of(entry.asks))) do
+    local names, _, list = accounts_of(entry.asks)
+    local amounts = counted(list, tonumber(entry.nano), cjson.decode(entry.units), 0)
+    for number, name in ipairs(names) do
       rest[name] = rest[name] or {}
-      table.insert(rest[name], entry.nano)
+      table.insert(rest[name], digits(amounts[number]))
     end
   end
 end

@@ -1,16 +1,20 @@
 -- Returns the names of the accounts that were wrong.
--- Sums are kept in two parts, of 1e9 nano-USD and of the rest: a double holds each exactly.
+-- Sums are kept in two parts, of 1e9 and of the rest: a double holds each exactly.
 local sums = {}
 local ids = call('ZRANGE', OPEN, 0, -1)
 for first = 1, #ids, CHUNK do
   local some = { unpack(ids, first, math.min(first + CHUNK - 1, #ids)) }
   for number, text in ipairs(fields(HOLDS, some)) do
     local hold = parsed(some[number], text or foreign(HOLDS))
-    local nano = hold.open and hold.amount - hold.drawn or 0
-    for _, name in ipairs(nano > 0 and accounts_of(hold.asks) or {}) do
-      local sum = sums[name] or { 0, 0 }
-      sum[1], sum[2] = sum[1] + floor(nano / 1e9), sum[2] + nano % 1e9
-      sums[name] = sum
+    if hold.open then
+      local names, _, list = accounts_of(hold.asks)
+      for place, amount in ipairs(rests(hold, list)) do
+        if amount > 0 then
+          local sum = sums[names[place]] or { 0, 0 }
+          sum[1], sum[2] = sum[1] + floor(amount / 1e9), sum[2] + amount % 1e9
+          sums[names[place]] = sum
+        end
+      end
     end
   end
 end

@@ -11,9 +11,16 @@ if hold.state ~= 'dispatched' and hold.state ~= 'presumed' then
   return { 'conflict', written(hold) }
 end
 local entry = { kind = 'settled', nano = amount, estimated = ARGV[4], units = ARGV[5] }
-local given_back = hold.drawn - hold.amount
 if hold.state == 'presumed' then
-  entry.kind, entry.nano, given_back = 'adjusted', amount - hold.charged, 0
+  entry.kind, entry.nano = 'adjusted', amount - hold.charged
+  local learnt = cjson.decode(ARGV[5])
+  for unit, pair in pairs(units_of(hold)) do
+    learnt[unit] = (learnt[unit] or 0) - tonumber(pair[1])
+  end
+  for unit, quantity in pairs(learnt) do
+    learnt[unit] = quantity ~= 0 and quantity or nil
+  end
+  entry.units = quantities_text(learnt)
 end
 hold.charged, hold.attributes = amount, merged(hold.attributes, ARGV[6])
-return finish(hold, moment(ARGV[1]), 'settled', given_back, entry)
+return finish(hold, moment(ARGV[1]), 'settled', entry)
