@@ -18,7 +18,7 @@ from prodkit.stores.memory_history import History
 from prodkit.stores.memory_ledger import MemoryLedger
 from prodkit.stores.spending import Hold
 
-__all__ = ["KILLED_BY", "MUTANTS", "OF_THE_MODEL"]
+__all__ = ["KILLED_BY", "MUTANTS", "OF_THE_FILE", "OF_THE_MODEL"]
 
 _ADMIT, _DRAW, _NEW, _POSTINGS = (
     accounting.admit,
@@ -293,3 +293,10 @@ KILLED_BY = {
 MUTANTS = tuple(KILLED_BY)
 # The model computes no account again while something is held, so it cannot see what is left out there.
 OF_THE_MODEL = tuple(mutant for mutant in MUTANTS if mutant is not rebuilt_without_open_holds)
+# What each store does its own way.
+OF_THE_FILE = (
+    envelope_counted_twice,
+    alert_on_every_entry,
+    reserved_again_under_the_same_id,
+    adjusted_again_under_the_same_id,
+)

@@ -7,7 +7,7 @@ import pytest
 from prodkit.stores.memory_ledger import MemoryLedger
 from prodkit.stores.sqlite_ledger import SqliteLedger
 from prodkit.testing import LedgerStoreContract
-from tests.stores.ledger_mutants import KILLED_BY, MUTANTS, OF_THE_MODEL
+from tests.stores.ledger_mutants import KILLED_BY, MUTANTS, OF_THE_FILE, OF_THE_MODEL
 
 BREAKS = "the store breaks its contract"
 
@@ -49,11 +49,19 @@ def test_the_contract_kills(mutant, contract, monkeypatch):
 
 
 @pytest.mark.parametrize("mutant", OF_THE_MODEL, ids=lambda mutant: mutant.__name__)
-def test_the_model_kills(mutant, contract, monkeypatch):
+def test_the_model_kills(mutant, monkeypatch):
     """A history that nobody wrote with the mutant in mind finds it too."""
     mutant(monkeypatch)
     with pytest.raises(AssertionError, match=BREAKS):
-        contract.test_long_histories_keep_the_accounts_true()
+        Memory().test_long_histories_keep_the_accounts_true()
+
+
+@pytest.mark.parametrize("mutant", OF_THE_FILE, ids=lambda mutant: mutant.__name__)
+def test_the_model_kills_what_only_the_file_does(mutant, tmp_path, monkeypatch):
+    """Likewise what the ledger in a file does its own way; the rules it shares with the one in memory."""
+    mutant(monkeypatch)
+    with pytest.raises(AssertionError, match=BREAKS):
+        Sqlite(tmp_path).test_long_histories_keep_the_accounts_true()
 
 
 def test_the_right_ledger_survives(contract):
