@@ -37,7 +37,7 @@ OTHER_PAGES = {
     "hardening": ("Installing", ["prodkit.hardening", "prodkit.installation", "prodkit.shared_store"]),
     "context": ("The request context", ["prodkit.core.context", "prodkit.core.identity"]),
     "features": ("Writing a feature", ["prodkit.core.features", "prodkit.core.pipeline"]),
-    "events": ("Events", ["prodkit.core.events"]),
+    "events": ("Events and notices", ["prodkit.core.events", "prodkit.core.notices"]),
     "errors": ("Problems and exceptions", ["prodkit.core.problems", "prodkit.core.exceptions"]),
     "stores": (
         "Stores",

@@ -135,6 +135,9 @@ class ChatAnswer(BaseModel):
     run_id: str = Field(description="Names this run in logs, usage and problems.")
     agent: str
     processor: str
+    degraded_from: str | None = Field(
+        None, description="The processor that was not taken, because a budget is nearly spent."
+    )
     answer: str = Field(description="Markdown with `[n]`, or that nothing was found.")
     citations: list[Citation] = Field(description="The sources named; empty when nothing was found.")
     findings: list[Finding] = Field(default_factory=list, description="Of the analyst.")

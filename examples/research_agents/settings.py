@@ -75,6 +75,13 @@ class ResearchSettings(BaseSettings):
         description="Seconds after which a run whose process has died shows as interrupted. Default 30: a run is not taken "
         "from a process that a busy machine has stopped for a while.",
     )
+    degrade_percent: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="From how many hundredths of a budget on, messages that name no processor are given the agent's cheapest. "
+        "Default none: never.",
+    )
     model_base_url: str | None = Field(
         None,
         description="Base URL of an OpenAI-compatible API, for a language model that leads the conversation. Default none: "

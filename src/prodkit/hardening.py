@@ -30,10 +30,11 @@ from prodkit.proxies import Proxies
 from prodkit.rate_limiting import RateLimiting
 from prodkit.request_limits import RequestLimits
 from prodkit.security_headers import SecurityHeaders
-from prodkit.settings import OPEN_COOKIES, Settings
+from prodkit.settings import OPEN_COOKIES, OPEN_WEBHOOKS, Settings
 from prodkit.shared_store import SharedStore
 from prodkit.timeouts import Timeouts
 from prodkit.web_sessions import WebSessions
+from prodkit.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -84,22 +85,22 @@ def harden(
         else:
             chosen.append(feature)
     chosen.extend(given.values())
-    _refuse_open_cookies(chosen, settings)
+    _refuse_open_ways(chosen, settings)
     chosen.append(_Absent(app, absent))
     kit = install(app, *chosen, clock=clock, problem_type_base=settings.problems.type_base)
     kit.provide([settings])
     return kit
 
 
-def _refuse_open_cookies(features: Sequence[Feature], settings: Settings) -> None:
+def _refuse_open_ways(features: Sequence[Feature], settings: Settings) -> None:
     """`Settings` sees only what was set there; a feature may have been given in code."""
+    if settings.environment != "production":
+        return
     for feature in features:
-        if (
-            isinstance(feature, WebSessions)
-            and not feature.settings.secure
-            and settings.environment == "production"
-        ):
+        if isinstance(feature, WebSessions) and not feature.settings.secure:
             raise SettingsError([OPEN_COOKIES])
+        if isinstance(feature, Webhooks) and feature.settings.is_open:
+            raise SettingsError([OPEN_WEBHOOKS])
 
 
 def _refuse_other_settings(settings: object) -> None:
@@ -163,6 +164,10 @@ def _standard(settings: Settings, clock: Clock | None) -> list[tuple[str, Callab
         ),
         ("metering", lambda: Metering.from_settings(settings.metering)),
         ("budgets", lambda: Budgets.from_settings(settings.budgets) if settings.budgets.is_on else None),
+        (
+            "webhooks",
+            lambda: Webhooks.from_settings(settings.webhooks) if settings.webhooks.is_on else None,
+        ),
         # Outside of what replays whole answers: those keep plain bytes.
         (
             "compression",

@@ -50,6 +50,7 @@ from prodkit.security_headers import SecurityHeadersSettings
 from prodkit.stores.urls import check_url
 from prodkit.timeouts import TimeoutsSettings
 from prodkit.web_sessions import WebSessionsSettings
+from prodkit.webhooks import WebhooksSettings
 
 __all__ = ["ProblemsSettings", "Settings"]
 
@@ -65,6 +66,13 @@ OPEN_COOKIES: Final = SettingsFault(
     f"Remove it, or set {PREFIX}ENVIRONMENT=development on a machine of your own.",
 )
 """Said where the cookies of sessions would not be `Secure` in production."""
+
+OPEN_WEBHOOKS: Final = SettingsFault(
+    f"{PREFIX}WEBHOOKS__ENDPOINTS",
+    "webhooks would be sent over plain HTTP, where everybody on the way can read them.",
+    f"Write https://, or set {PREFIX}ENVIRONMENT=development on a machine of your own.",
+)
+"""Said where an endpoint on another machine is plain HTTP in production."""
 
 # The position in a list has fewer; more of them may be a secret made of digits.
 _DIGITS: Final = 4
@@ -142,6 +150,7 @@ class Settings(BaseSettings):
     web_sessions: WebSessionsSettings = WebSessionsSettings()
     metering: MeteringSettings = MeteringSettings()
     budgets: BudgetsSettings = BudgetsSettings()
+    webhooks: WebhooksSettings = WebhooksSettings()
     compression: CompressionSettings = CompressionSettings()
 
     # Any: pydantic validates them.
@@ -167,6 +176,8 @@ class Settings(BaseSettings):
         sessions = self.web_sessions
         if sessions.is_on and not sessions.secure and self.environment == "production":
             faults.append(OPEN_COOKIES)
+        if self.webhooks.is_open and self.environment == "production":
+            faults.append(OPEN_WEBHOOKS)
         if self.authentication.mode == "keys" and not (
             self.authentication.static_keys or self.api_keys.is_on
         ):

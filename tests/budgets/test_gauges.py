@@ -12,7 +12,7 @@ from prodkit import harden
 from prodkit.budgets import Budgets, Policies, Policy
 from prodkit.budgets.gauges import BudgetGauges
 from prodkit.core.clock import FakeClock
-from prodkit.core.exceptions import StoreUnavailableError
+from prodkit.core.exceptions import SettingsError, StoreUnavailableError
 from prodkit.stores.ledger import Reservation
 from prodkit.stores.memory_ledger import MemoryLedger
 
@@ -92,3 +92,10 @@ def test_they_are_on_the_metrics_page(monkeypatch):
     with TestClient(app) as client:
         page = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).text
     assert 'prodkit_budget_limit_usd{budget="house:all",policy="house"} 5.0' in page
+
+
+@pytest.mark.parametrize("budget", ["house", "other:all", ""])
+def test_a_budget_that_no_policy_has_is_refused_at_the_start(budget):
+    """It would never be shown, and look as if nothing was spent."""
+    with pytest.raises(SettingsError, match="no policy"):
+        Budgets(policies=[Policy("house", "application", "day", "5")], metric_budgets=[budget])

@@ -14,6 +14,10 @@ from pydantic import BaseModel, Field, IPvAnyNetwork, SecretBytes, SecretStr
 from prodkit.core.environment import SECRETS_DIR, closest, read_sources, unknown_names, variables_of
 
 
+class Item(BaseModel):
+    number: int
+
+
 class Section(BaseModel):
     text: Annotated[str, Field(description="Some\n  words.")] = "x"
     count: int = 7
@@ -29,6 +33,7 @@ class Section(BaseModel):
     keys: dict[str, SecretBytes] = Field(default_factory=dict)
     path: Path | None = None
     price: Decimal = Decimal("0.10")
+    items: tuple[Item, ...] = ()
 
 
 class Everything(BaseModel):
@@ -64,6 +69,7 @@ def test_names_are_prefix_section_field():
         ("either", "whole number or auto", "auto"),
         ("path", "path", ""),
         ("price", "number", "0.10"),
+        ("items", "list of objects (JSON)", "[]"),
     ],
 )
 def test_types_and_defaults_are_written_for_people(field, type_text, default):

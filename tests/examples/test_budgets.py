@@ -114,3 +114,30 @@ async def test_usage_is_told_by_whatever_it_is_grouped(open_research: Any) -> No
     assert only["total_usd"] == mine["cost_usd"]
     assert (eve["total_usd"], eve["rows"]) == ("0", [])
     assert idle.status_code == 403
+
+
+async def test_what_a_run_cost_and_what_is_left_stand_in_headers(open_research: Any) -> None:
+    """Of a chat, when it is answered; a stream tells its cost in its `usage` event."""
+    async with open_research(budgets=DAILY) as ada:
+        answer = await ada.post("/v1/agents/search/chat", json={**NONLOCAL, "max_cost_usd": "0.001"})
+        [budget] = (await ada.get("/v1/budgets")).json()["budgets"]
+    assert answer.headers["X-Cost-USD"] == answer.json()["cost_usd"] == "0.001"
+    assert answer.headers["X-Budget-Scope"] == "default"
+    assert answer.headers["X-Budget-Remaining-USD"] == budget["remaining_usd"] == "0.019"
+    assert answer.headers["X-Budget-Reset"] == budget["resets_at"]
+
+
+async def test_something_cheaper_is_taken_when_a_budget_is_nearly_spent(
+    open_research: Any, settings: Any
+) -> None:
+    """For messages that name no processor; the answer says what was not taken, and what was named is kept."""
+    frugal = settings.model_copy(update={"degrade_percent": 50})
+    async with open_research(settings=frugal, budgets={"default": "0.04/day"}) as ada:
+        before = (await ada.post("/v1/agents/search/chat", json=NONLOCAL)).json()
+        spent = await ada.post("/v1/agents/critic/chat", json={"message": "The package fastapi is red."})
+        after = (await ada.post("/v1/agents/search/chat", json=NONLOCAL)).json()
+        named = (await ada.post("/v1/agents/search/chat", json={**NONLOCAL, "processor": "fast"})).json()
+    assert spent.status_code == 200, spent.text
+    assert (before["processor"], before["degraded_from"]) == ("fast", None)
+    assert (after["processor"], after["degraded_from"]) == ("turbo", "fast")
+    assert (named["processor"], named["degraded_from"]) == ("fast", None)

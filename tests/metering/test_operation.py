@@ -148,3 +148,23 @@ async def test_cancelled_while_it_is_reserved_it_leaves_nothing_behind():
     await asyncio.sleep(0.01)
     await one.meter.keeper.beat()
     assert await exposed(one) == (0, 0)
+
+
+async def test_what_is_open_here_is_counted_by_state():
+    """Envelopes are held, calls dispatched; what is closed is not counted any more."""
+    one = Bench(Resolver())
+
+    async def counted():
+        await one.meter.keeper.beat()
+        return {
+            sample.labels["state"]: sample.value
+            for sample in one.meter.tally.samples()
+            if sample.name == "prodkit_holds"
+        }
+
+    envelope = await one.open(5000)
+    await envelope.call(10)
+    async with one.meter.operation(10, attributes=WHO):
+        assert await counted() == {"held": 1, "dispatched": 2}
+    await envelope.aclose()
+    assert await counted() == {"held": 0, "dispatched": 0}

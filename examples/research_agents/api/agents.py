@@ -29,7 +29,7 @@ from prodkit import CurrentContext, CurrentPrincipal, Principal, Problem
 from prodkit.authentication import require_scopes
 from prodkit.core.context import RequestContext
 from prodkit.core.money import format_usd, parse_usd
-from prodkit.metering import PriceBook, owner_of
+from prodkit.metering import PriceBook, degrade, owner_of
 from prodkit.timeouts import timeout
 
 from .examples import ANSWERS, FAILURES, NOT_FOUND, STREAM_EXAMPLE
@@ -161,24 +161,27 @@ async def _begin(
             raise Problem(409, detail=f"The session belongs to the agent {session.agent}.")
         processor_name = processor_name or session.processor
         interaction_id = session.interaction_id
-    processor = _processor(spec, processor_name, principal)
-    amount = _amount(services, processor, asked)
-    history = [] if session_id is None else await services.runs.history(session_id, _REMEMBERED)
+    wanted = processor = _processor(spec, processor_name, principal)
     run_id = f"run_{uuid.uuid4().hex}"
     new_session = session_id is None
     session_id = session_id or f"ses_{uuid.uuid4().hex}"
+    attributes = {
+        "tenant": tenant,
+        "principal": principal.id,
+        "agent": spec.id,
+        "session": session_id,
+        "run": run_id,
+        "request": context.correlation_id,
+    }
+    if asked.processor is None and (percent := services.settings.degrade_percent) is not None:
+        used = await services.meter.used_percent({**attributes, "processor": wanted.name}, context=context)
+        processor = degrade(wanted, used, {percent: spec.processors[0]})
+    amount = _amount(services, processor, asked)
+    history = [] if new_session else await services.runs.history(session_id, _REMEMBERED)
     envelope = await services.meter.open(
         run_id,
         amount_nano=amount,
-        attributes={
-            "tenant": tenant,
-            "principal": principal.id,
-            "agent": spec.id,
-            "processor": processor.name,
-            "session": session_id,
-            "run": run_id,
-            "request": context.correlation_id,
-        },
+        attributes={**attributes, "processor": processor.name},
         context=context,
     )
     run = Run(
@@ -192,6 +195,7 @@ async def _begin(
         interaction_id=interaction_id,
         envelope=envelope,
         services=services,
+        degraded_from=None if processor is wanted else wanted.name,
     )
     try:
         await services.runs.begin(

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CallLog"]
 
+_CLIENT_REQUEST_ID = "x-client-request-id"
+_LONGEST_ID = 512
+
 
 class CallLog:
     """The last accepted calls, oldest first.
@@ -34,6 +37,8 @@ class CallLog:
         Returns:
             The entry; what is only known later (`usage`, `status`) is added to it.
         """
+        # What a client calls it: a client that keeps books finds its own line again by it.
+        facts["client_request_id"] = request.headers.get(_CLIENT_REQUEST_ID, "")[:_LONGEST_ID] or None
         said = {name: value for name, value in facts.items() if value is not None}
         entry = {"path": request.url.path, "accepted_at": datetime.now(UTC).isoformat(), **said}
         self._calls.append(entry)

@@ -43,6 +43,7 @@ class Run:
         run_id: names this run.
         spec: the agent asked.
         processor: how deep it may go.
+        degraded_from: the processor that was not taken because a budget is nearly spent.
         message: what was asked.
         session_id: the conversation it belongs to.
         tenant: whose documents are searched.
@@ -63,6 +64,7 @@ class Run:
     interaction_id: str | None
     envelope: Envelope
     services: Services
+    degraded_from: str | None = None
     material: Material = field(default_factory=Material)
 
     @property
@@ -225,6 +227,7 @@ class Run:
             "session_id": self.session_id,
             "agent": self.spec.id,
             "processor": self.processor.name,
+            **({} if self.degraded_from is None else {"degraded_from": self.degraded_from}),
             "engine": self.services.settings.engine,
         }
 
@@ -250,6 +253,7 @@ class Run:
             "run_id": self.run_id,
             "agent": self.spec.id,
             "processor": self.processor.name,
+            "degraded_from": self.degraded_from,
             "answer": answer,
             "citations": material.citations(sorted(set(named))),
             "findings": material.findings,

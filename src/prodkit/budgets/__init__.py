@@ -98,6 +98,15 @@ class BudgetsSettings(FeatureSettings):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _metrics_are_of_policies(self) -> BudgetsSettings:
+        names = {policy.name for policy in self.all_policies()}
+        strange = [budget for budget in self.metric_budgets if budget.partition(":")[0] not in names]
+        if strange or any(":" not in budget for budget in self.metric_budgets):
+            message = "metric_budgets names a budget of no policy | Write policy:value, e.g. tenant:acme."
+            raise ValueError(message)
+        return self
+
     def all_policies(self) -> Sequence[Policy]:
         """`default` as a policy, then the further ones."""
         if self.default is None:

@@ -244,7 +244,8 @@ def _type_text(annotation: Any) -> str:
         return "mapping (JSON)"
     if origin is not None and issubclass(origin, (Sequence, AbstractSet)):
         return f"list of {_type_text(arguments[0])} (JSON)"
-    return _WORDS.get(annotation) or ("objects" if is_dataclass(annotation) else "text")
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return _WORDS.get(annotation) or ("objects" if is_model or is_dataclass(annotation) else "text")
 
 
 def _default_text(field: FieldInfo) -> str:

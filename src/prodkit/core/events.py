@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
     from prodkit.core.context import Outcome, RequestContext
 
-__all__ = ["BackgroundFailed", "CallbackFailed", "CostCharged", "RequestFailed", "RequestFinished"]
+__all__ = [
+    "BackgroundFailed",
+    "BudgetAlert",
+    "CallbackFailed",
+    "CostCharged",
+    "RequestFailed",
+    "RequestFinished",
+]
 
 
 class RequestFinished:
@@ -127,3 +134,62 @@ class CostCharged:
         self.units = units
         self.attributes = attributes
         self.overrun_nano = overrun_nano
+
+
+class BudgetAlert:
+    """A budget reached a part of its limit; told once for each window and limit, by one of the processes, in or out of a request.
+
+    Attributes:
+        budget: its id, `policy:value`.
+        policy: the name of its policy.
+        percent: how many hundredths of the limit are spent at least.
+        unit: what *limit* and *spent* count: nano-USD where it is empty.
+        limit: of the budget.
+        spent: settled with the entry that reached it; calls under way are not in it.
+        is_hard: whether the limit refuses.
+        window_start: unix seconds.
+        resets_at: unix seconds at which the next window begins, or None.
+        at: when it was reached, unix seconds.
+        attributes: of the entry that reached it; names of `prodkit.stores.ledger.ATTRIBUTES`.
+    """
+
+    __slots__ = (
+        "at",
+        "attributes",
+        "budget",
+        "is_hard",
+        "limit",
+        "percent",
+        "policy",
+        "resets_at",
+        "spent",
+        "unit",
+        "window_start",
+    )
+
+    def __init__(
+        self,
+        budget: str,
+        percent: int,
+        *,
+        policy: str,
+        unit: str,
+        limit: int,
+        spent: int,
+        is_hard: bool,
+        window_start: int,
+        resets_at: int | None,
+        at: float,
+        attributes: Mapping[str, str],
+    ) -> None:
+        self.budget = budget
+        self.percent = percent
+        self.policy = policy
+        self.unit = unit
+        self.limit = limit
+        self.spent = spent
+        self.is_hard = is_hard
+        self.window_start = window_start
+        self.resets_at = resets_at
+        self.at = at
+        self.attributes = attributes

@@ -18,7 +18,9 @@ from pydantic import Field
 from prodkit.core.events import CostCharged
 from prodkit.core.exceptions import SettingsError, SettingsFault, StoreUnavailableError
 from prodkit.core.features import FeatureSettings, HealthCheck, Parts
+from prodkit.core.notices import NoticeSink
 from prodkit.core.owners import owner_of
+from prodkit.metering.alerts import THRESHOLD_REACHED, AlertTeller
 from prodkit.metering.calls import Call
 from prodkit.metering.envelope import Envelope, EnvelopeExhaustedError
 from prodkit.metering.meter import Meter
@@ -48,6 +50,7 @@ __all__ = [
     "BUDGET_EXHAUSTED",
     "BUDGET_RESERVED",
     "REFUSAL_RESPONSES",
+    "THRESHOLD_REACHED",
     "Call",
     "CurrentEnvelope",
     "Envelope",
@@ -105,7 +108,7 @@ class MeteringSettings(FeatureSettings):
         Field(
             ge=0.1,
             le=600,
-            description="How often each process looks for such money. Default 5.",
+            description="How often each process looks for such money, and for alerts of budgets to tell. Default 5.",
         ),
     ] = 5.0
     response_headers: Annotated[
@@ -129,7 +132,7 @@ class Metering:
 
     The ledger is the one of *store*, else the `LedgerStore` that a feature provides, else this process's memory. Nothing
     runs, and no price is read, before the first envelope; only where budgets are set and the ledger is shared, what dead
-    processes held is looked for from the start.
+    processes held is looked for from the start. Where budgets are set, their alerts are told.
 
     Raises:
         SettingsError: a setting is impossible, or the price book cannot be read.
@@ -189,6 +192,8 @@ class Metering:
             _refuse_many_workers()
         self.meter.bind(ledger, kit.clock, resolver=resolver, emit=kit.emit, failed=kit.failed)
 
+        alerts = None if resolver is None else self._alerts(kit, ledger, resolver)
+
         @asynccontextmanager
         async def lifespan() -> AsyncIterator[None]:
             try:
@@ -196,8 +201,12 @@ class Metering:
                     await _look_at(own.ledger)
                 if resolver is not None and shared:
                     self.meter.keeper.start()
+                if alerts is not None:
+                    alerts.start()
                 yield
             finally:
+                if alerts is not None:
+                    await alerts.aclose()
                 await self.meter.aclose()
                 if own is not None:
                     await own.aclose()
@@ -208,6 +217,20 @@ class Metering:
             observers=[(CostCharged, self.meter.tally.observe)],
             lifespan=lifespan,
             health_checks=[check] if shared else (),
+        )
+
+    def _alerts(self, kit: Kit, ledger: LedgerStore, resolver: BudgetResolver) -> AlertTeller:
+        tally = self.meter.tally
+        return AlertTeller(
+            ledger,
+            sinks=kit.all(NoticeSink),  # type: ignore[type-abstract] # looked for by protocol
+            resolver=resolver,
+            emit=kit.emit,
+            counted=tally.alerted,
+            given_up=tally.gave_up,
+            on_failure=self.meter.keeper.failed,
+            failed=kit.failed,
+            interval_seconds=self.settings.reap_interval_seconds,
         )
 
 

@@ -127,6 +127,7 @@ class Keeper:
         # Weak: an envelope that nobody can close any more loses its lease, as if its process had died.
         self._watched: WeakSet[Watched] = WeakSet()
         self._unfinished: deque[Unfinished] = deque()
+        self._open_holds: dict[str, int] = {}
         self._is_behind = False
         self._retry_seconds = _FIRST_RETRY_SECONDS
         self._extended_at = self._reaped_at = clock.monotonic()
@@ -139,12 +140,16 @@ class Keeper:
         """How many verbs the ledger has not heard yet."""
         return len(self._unfinished)
 
+    @property
     def open_holds(self) -> dict[str, int]:
-        """How many envelopes and calls are open here; may be asked from another thread."""
+        """How many envelopes and calls were open here at the last round; read by other threads."""
+        return self._open_holds
+
+    def _count_open(self) -> None:
         count = Counter({"held": 0, "dispatched": 0})
-        for watched in self._watched.copy():
+        for watched in list(self._watched):
             count.update(watched.open_states())
-        return dict(count)
+        self._open_holds = dict(count)
 
     @property
     def is_crowded(self) -> bool:
@@ -237,6 +242,7 @@ class Keeper:
     async def beat(self) -> None:
         """One round: say what was lost, extend, reap; each as far as the ledger answers."""
         now = self._monotonic()
+        self._count_open()
         await self._guarded("retry", self._finish())
         if now - self._extended_at >= self._lease_seconds / 3:
             await self._guarded("extend", self._extend(now))

@@ -111,7 +111,7 @@ class Meter:
             lease_seconds=self._lease_seconds,
         )
         self.tally.unfinished = lambda: self.keeper.unfinished
-        self.tally.open_holds = self._keeper.open_holds
+        self.tally.open_holds = lambda: self.keeper.open_holds
         self.tally.price_book_age_seconds = lambda: (
             None if self._prices is None else self._prices.age_seconds(clock.wall())
         )

@@ -37,6 +37,8 @@ class Tally:
         self._tokens: dict[tuple[str, str, str], int] = {}
         self._decisions: dict[tuple[str, str], int] = {}
         self._failures: dict[str, int] = {}
+        self._alerts: dict[tuple[str, str], int] = {}
+        self._given_up: dict[str, int] = {}
         self._presumed = 0
         self._overrun_nano = 0
         self.unfinished: Callable[[], int] = lambda: 0
@@ -67,6 +69,14 @@ class Tally:
         """Count a verb that the ledger did not answer, or contradicted."""
         self._failures[verb] = self._failures.get(verb, 0) + 1
 
+    def alerted(self, policy: str, percent: int) -> None:
+        """Count an alert of a budget of *policy* that was told for the first time."""
+        _add(self._alerts, (policy, str(percent)), (OTHER, OTHER), 1)
+
+    def gave_up(self, policy: str) -> None:
+        """Count an alert that was not delivered by its last attempt."""
+        _add(self._given_up, policy, OTHER, 1)
+
     def samples(self) -> Iterator[Sample]:
         """The present readings."""
         spent = "USD that calls were charged with; spent in all is settled + presumed + adjusted - credited."
@@ -92,6 +102,13 @@ class Tally:
         for verb, count in self._failures.copy().items():
             text = "Verbs that the ledger did not answer in time, or refused as contradicting what it knows."
             yield Sample("prodkit_ledger_errors_total", {"verb": verb}, count, "counter", text)
+        for (policy, percent), count in self._alerts.copy().items():
+            text = "Budgets that reached this part of their limit, once in each window."
+            labels = {"policy": policy, "percent": percent}
+            yield Sample("prodkit_budget_alerts_total", labels, count, "counter", text)
+        for policy, count in self._given_up.copy().items():
+            text = "Alerts of budgets that somebody did not get by the last attempt."
+            yield Sample("prodkit_budget_alerts_given_up_total", {"policy": policy}, count, "counter", text)
         presumed = "Calls charged in full because their outcome is not known."
         yield Sample("prodkit_holds_presumed_total", {}, self._presumed, "counter", presumed)
         overrun = "USD that calls cost above what was held for them."
