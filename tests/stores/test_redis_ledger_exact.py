@@ -252,3 +252,30 @@ def test_no_alert_is_rounded(limit, percent, off):
         await ledger.aclose()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("limit", "named", "admitted"), [(5, {}, False), (6, {}, True), (5, {"tokens": 0}, True)]
+)
+async def test_the_last_of_a_unit(ledger, limit, named, admitted):
+    """Who names no quantity is admitted while one is left, and not when none is; who says 0 needs none."""
+    ask = BudgetAsk("quota", 0, None, limit, "tokens")
+    await ledger.adjust("m", 0, reason="r", asks=[ask], units={"tokens": 5})
+    answer = await ledger.reserve(asked("h", 1, ask, units=named))
+    assert isinstance(answer, Hold) is admitted
+
+
+async def test_units_of_unknown_outcome_are_exact(ledger):
+    """The largest quantities there are, charged in full and then put right: to the last one."""
+    ask = BudgetAsk("quota", 0, None, None, "tokens")
+    quantity = MOST_NANO - 3
+    await ledger.reserve(asked("h", 1, ask, units={"tokens": quantity}, dispatched=True))
+    await ledger.presume("h")
+    await ledger.settle("h", 1, units={"tokens": 1})
+    assert [entry.units for entry in await ledger.entries()] == [
+        {"tokens": quantity},
+        {"tokens": 1 - quantity},
+    ]
+    (account,) = await ledger.accounts([ask])
+    assert account.settled_nano == 1
+    assert await ledger.rebuild() == 0

@@ -66,6 +66,7 @@ async def test_rebuild_while_others_spend(server, ledger):
     accounts = [BudgetAsk(f"b{number}", 0, None, None) for number in range(450)]
     for number in range(900):
         await ledger.adjust(f"m{number}", 2, reason="r", asks=accounts[number % 450 :: 450])
+    quota = BudgetAsk("quota", 0, None, None, "tokens")
     server.ask("HSET", SETTLED, "0:b7", "1")
     server.ask("HSET", SETTLED, "0:b449", "1")
     ended = False
@@ -73,8 +74,9 @@ async def test_rebuild_while_others_spend(server, ledger):
     async def spend(name):
         number = 0
         while not ended:
-            await ledger.reserve(asked(f"{name}{number}", 3, *accounts[number % 450 :: 450], dispatched=True))
-            await ledger.settle(f"{name}{number}", 2)
+            asks = (*accounts[number % 450 :: 450], quota)
+            await ledger.reserve(asked(f"{name}{number}", 3, *asks, dispatched=True, units={"tokens": 9}))
+            await ledger.settle(f"{name}{number}", 2, units={"tokens": 7})
             number += 1
         return number
 
@@ -85,6 +87,8 @@ async def test_rebuild_while_others_spend(server, ledger):
     assert found == 2
     assert min(made) > 0
     assert sum(one.settled_nano for one in await ledger.accounts(accounts)) == 900 * 2 + 2 * sum(made)
+    (account,) = await ledger.accounts([quota])
+    assert (account.settled_nano, account.held_nano) == (7 * sum(made), 0)
     assert await ledger.rebuild() == 0
 
 

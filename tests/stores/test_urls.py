@@ -26,6 +26,10 @@ from prodkit.stores import (
     Rule,
     SlidingWindow,
 )
+from prodkit.stores.ledger import Reservation
+from prodkit.stores.ledger_export import export_entries
+from prodkit.stores.ledger_sinks import JsonLinesSink, SqliteSink
+from prodkit.stores.memory_ledger import MemoryLedger
 from prodkit.stores.urls import check_limits_url, check_url, open_limits, open_store
 from prodkit.testing import hit
 from tests.house.tree import ROOT
@@ -331,3 +335,46 @@ async def test_redis_waits_as_long_as_the_url_says():
         assert time.monotonic() - started >= 0.35
         server.resume()
         await stores.aclose()
+
+
+# ------------------------------------------------------------------------------------------- the export of a ledger
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["ledger.jsonl", "ledger.db"])
+async def test_a_ledger_that_lacks_what_was_exported_refuses(valkey, tmp_path, name):  # noqa: F811  the fixture
+    """The option `ledger_export` names the file; the health of the store says what is missing, and all else works."""
+    asked = Reservation(id="h", amount_nano=1, lease_seconds=60.0)
+    for path in (tmp_path / name, tmp_path / "with space" / name):
+        path.parent.mkdir(exist_ok=True)
+        shown = str(path).replace(" ", "%20")
+        stores = open_store(f"{valkey}?ledger_export={shown}&timeout_seconds=5")
+        assert "ledger_export" not in stores.name
+        await stores.check()
+        sink = JsonLinesSink(path) if path.suffix == ".jsonl" else SqliteSink(path)
+        other = MemoryLedger()
+        await other.adjust("m", 1, reason="r")
+        await export_entries(other, sink, lag_seconds=-60.0)
+        fresh = open_store(f"{valkey}?timeout_seconds=5&ledger_export={shown}")
+        with pytest.raises(StoreUnavailableError, match="lacks the entry 1"):
+            await fresh.ledger.reserve(asked)
+        with pytest.raises(StoreUnavailableError, match="lacks the entry 1"):
+            await fresh.check()
+        assert await fresh.keys.find("k") is None
+        await fresh.aclose()
+        await stores.aclose()
+
+
+@pytest.mark.parametrize(
+    "option", ["ledger_export=", "ledger_export", "ledger_export=/a/", "ledger_export=a&ledger_export=b"]
+)
+def test_an_export_that_is_no_file(option):
+    """It is refused with the name of the setting, at the start."""
+    with pytest.raises(SettingsError, match="PRODKIT_STORE: its option ledger_export names no file"):
+        check_url(f"redis://localhost?{option}")
+
+
+def test_only_redis_has_an_export():
+    """SQLite is as durable as a copy beside it."""
+    with pytest.raises(SettingsError, match="option"):
+        check_url("sqlite:///app.db?ledger_export=a")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from prodkit.core.exceptions import StoreIncompatibleError
 from prodkit.stores import accounting
 from prodkit.stores.accounting import known, merged_attributes
 from prodkit.stores.ledger import LedgerConflictError
@@ -13,62 +14,57 @@ from prodkit.stores.ledger_arguments import (
     require_attributes,
     require_lease,
     require_manual,
-    require_query,
     require_reservation,
     require_text,
     require_units,
 )
+from prodkit.stores.ledger_export import diverged
 from prodkit.stores.redis_ledger_answers import changed, disagree, entry_of, parent_text, require_counted
-from prodkit.stores.redis_ledger_reports import read_alerts, read_entries, read_usage, rebuild
+from prodkit.stores.redis_ledger_questions import PAGE, RedisLedgerQuestions
+from prodkit.stores.redis_ledger_reports import rebuild
 from prodkit.stores.redis_ledger_values import (
     ALL,
-    STANDING,
-    account_name,
+    Verb,
     alerts_of,
     are_plain,
     as_bytes,
     asks_text,
+    export_line_of,
     hold_of,
     holds_of,
     json_text,
+    lines_of,
+    restore_texts,
     script,
     units_text,
 )
-from prodkit.stores.redis_link import RedisLink
-from prodkit.stores.redis_values import asking, check_types, number_text, reading
-from prodkit.stores.spending import Account, Hold, Reaped
+from prodkit.stores.redis_values import number_text, reading
+from prodkit.stores.spending import Hold, Reaped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from prodkit.core.clock import Clock
-    from prodkit.core.features import HealthResult
-    from prodkit.stores.redis_link import Script
-    from prodkit.stores.spending import Alert, BudgetAsk, Entry, Refusal, Reservation, UsageQuery, UsageRow
+    from prodkit.stores.ledger_export import ExportLine
+    from prodkit.stores.spending import Alert, BudgetAsk, Entry, Refusal, Reservation
 
 __all__ = ["RedisLedger"]
 
-# What one script closes, returns or looks up: a few milliseconds of the server, which does nothing else meanwhile.
-_PAGE: Final = 500
-
-_RESERVE: Final = script("reserve")
-_DRAW: Final = script("draw")
+_RESERVE: Final = Verb.load("reserve")
+_DRAW: Final = Verb.load("draw")
 _DISPATCH: Final = script("dispatch")
 _EXTEND: Final = script("extend")
-_SETTLE: Final = script("settle", charges=True)
-_CLOSE: Final = script("close", charges=True)
-_REAP: Final = script("reap", charges=True)
-_ADJUST: Final = script("adjust", charges=True)
-_CACHED: Final = script("cached", charges=True)
+_SETTLE: Final = Verb.load("settle", charges=True)
+_CLOSE: Final = Verb.load("close", charges=True)
+_REAP: Final = Verb.load("reap", charges=True)
+_ADJUST: Final = Verb.load("adjust", charges=True)
+_CACHED: Final = Verb.load("cached", charges=True)
 _TAKE: Final = script("alerts_take")
 _FINISH: Final = script("alerts_finish")
 _LIMIT: Final = script("limit")
-_ACCOUNTS: Final = script("accounts")
-_FIND: Final = script("find")
-_OPEN: Final = script("open")
+_RESTORE: Final = script("restore", charges=True)
 
 
-class RedisLedger:
+class RedisLedger(RedisLedgerQuestions):
     """Holds, accounts and entries in Redis; each verb is one script, so one round trip, and all or nothing.
 
     What a verb that returned is worth is decided by the server's settings. With `appendonly yes` and `appendfsync always` it
@@ -91,23 +87,9 @@ class RedisLedger:
             under `appendfsync always` needs more.
         report_timeout_seconds: the longest each page of `usage`, `entries`, `open_holds` and `rebuild` may take. 1: nobody's
             request waits for them.
+        watermark: what was exported, without which nothing is admitted and nothing charged; see
+            `prodkit.stores.ledger_export`. Each verb costs the server some microseconds more.
     """
-
-    def __init__(
-        self,
-        redis: RedisLink | str,
-        *,
-        clock: Clock | None = None,
-        timeout_seconds: float = 0.1,
-        report_timeout_seconds: float = 1.0,
-    ) -> None:
-        """Open nothing yet."""
-        self._link = (
-            RedisLink.shared(redis, timeout_seconds=timeout_seconds) if isinstance(redis, str) else redis
-        )
-        self._clock = clock
-        self._timeout_seconds = timeout_seconds
-        self._report_timeout_seconds = report_timeout_seconds
 
     # ------------------------------------------------------------------------------ verbs
 
@@ -115,7 +97,7 @@ class RedisLedger:
         """See `LedgerStore.reserve`."""
         require_reservation(reservation, drawn=False)
         asks = reservation.asks
-        answer = await self._ask(
+        answer = await self._count(
             _RESERVE,
             self._now(),
             reservation.id.encode(),
@@ -143,7 +125,7 @@ class RedisLedger:
     async def draw(self, envelope: str, reservation: Reservation) -> Hold | Refusal:
         """See `LedgerStore.draw`."""
         require_reservation(reservation, drawn=True)
-        answer = await self._ask(
+        answer = await self._count(
             _DRAW,
             self._now(),
             reservation.id.encode(),
@@ -185,7 +167,7 @@ class RedisLedger:
         require_amount("amount_nano", amount_nano)
         require_units(units or {})
         require_attributes(attributes or {})
-        answer = await self._ask(
+        answer = await self._count(
             _SETTLE,
             self._now(),
             as_bytes(hold),
@@ -204,12 +186,12 @@ class RedisLedger:
 
     async def release(self, hold: str) -> Hold:
         """See `LedgerStore.release`."""
-        answer = await self._ask(_CLOSE, self._now(), as_bytes(hold), "release")
+        answer = await self._count(_CLOSE, self._now(), as_bytes(hold), "release")
         return changed(hold, answer, lambda found: accounting.release(found, 0.0))
 
     async def presume(self, hold: str) -> Hold:
         """See `LedgerStore.presume`."""
-        answer = await self._ask(_CLOSE, self._now(), as_bytes(hold), "presume")
+        answer = await self._count(_CLOSE, self._now(), as_bytes(hold), "presume")
         return changed(hold, answer, lambda found: accounting.presume(found, 0.0))
 
     async def reap(self, *, limit: int = 100) -> Reaped:
@@ -218,8 +200,8 @@ class RedisLedger:
         closed: list[Hold] = []
         more = True
         while more:
-            asked = min(_PAGE, limit - len(closed))
-            answer = await self._ask(_REAP, self._now(), asked)
+            asked = min(PAGE, limit - len(closed))
+            answer = await self._count(_REAP, self._now(), asked)
             require_counted(answer)
             page = list(holds_of(answer[1:]))
             closed += page
@@ -241,7 +223,7 @@ class RedisLedger:
     ) -> Entry:
         """See `LedgerStore.adjust`."""
         require_manual(entry, amount_nano, reason, asks, attributes or {}, units or {})
-        answer = await self._ask(
+        answer = await self._count(
             _ADJUST,
             self._now(),
             entry.encode(),
@@ -274,13 +256,13 @@ class RedisLedger:
         require_attributes(attributes or {})
         named, delivered = merged_attributes({}, attributes or {}), dict(units or {})
         texts = (json_text(named), json_text(entry), json_text(delivered))
-        return entry_of(await self._ask(_CACHED, self._now(), entry.encode(), f"{saved_nano:d}", *texts))
+        return entry_of(await self._count(_CACHED, self._now(), entry.encode(), f"{saved_nano:d}", *texts))
 
     async def take_alerts(self, *, lease_seconds: float, limit: int = 20) -> Sequence[Alert]:
         """See `LedgerStore.take_alerts`. At most 500, and of more than 1000 that are due, those that are due longest."""
         require_lease(lease_seconds)
         require_at_least_one("limit", limit)
-        return alerts_of(await self._ask(_TAKE, self._now(), number_text(lease_seconds), min(limit, _PAGE)))
+        return alerts_of(await self._ask(_TAKE, self._now(), number_text(lease_seconds), min(limit, PAGE)))
 
     async def finish_alert(self, sequence: int, *, again_in_seconds: float | None = None) -> None:
         """See `LedgerStore.finish_alert`."""
@@ -296,99 +278,31 @@ class RedisLedger:
             require_amount("limit_nano", limit_nano)
         await self._ask(_LIMIT, budget.encode(), "" if limit_nano is None else f"{limit_nano:d}")
 
-    # ------------------------------------------------------------------------------ questions
-
-    async def accounts(self, asks: Sequence[BudgetAsk]) -> Sequence[Account]:
-        """See `LedgerStore.accounts`. More than 500 are asked for 500 at a time."""
-        accounts: list[Account] = []
-        for first in range(0, len(asks), _PAGE):
-            some = asks[first : first + _PAGE]
-            names = (text for ask in some for text in (account_name(ask), as_bytes(ask.budget)))
-            answer = await self._ask(_ACCOUNTS, *names)
-            with reading(", ".join(ALL[2:5])):
-                accounts += [
-                    Account(
-                        budget=ask.budget,
-                        window_start=ask.window_start,
-                        limit_nano=int(limit) if limit else None,
-                        settled_nano=int(settled),
-                        held_nano=int(held),
-                    )
-                    for ask, limit, settled, held in zip(
-                        some, answer[::3], answer[1::3], answer[2::3], strict=True
-                    )
-                ]
-        return accounts
-
-    async def usage(self, query: UsageQuery) -> Sequence[UsageRow]:
-        """See `LedgerStore.usage`. It reads 200 entries at a time, and keeps about 100 bytes for each operation meanwhile."""
-        require_query(query)
-        return await read_usage(self._ask_for_report, query)
-
-    async def entries(
-        self, *, after: int = 0, limit: int = 100, where: Mapping[str, str] | None = None
-    ) -> Sequence[Entry]:
-        """See `LedgerStore.entries`. It looks at 200 entries at a time."""
-        require_at_least_one("limit", limit)
-        require_attributes(where or {})
-        return await read_entries(self._ask_for_report, after, limit, where or {})
-
-    async def alerts(self, *, after: int = 0, limit: int = 100) -> Sequence[Alert]:
-        """See `LedgerStore.alerts`. They are read 200 at a time."""
-        require_at_least_one("limit", limit)
-        return await read_alerts(self._ask_for_report, after, limit)
-
-    async def find(self, hold: str) -> Hold | None:
-        """See `LedgerStore.find`."""
-        text = await self._ask(_FIND, as_bytes(hold))
-        return None if text is None else hold_of(hold, text)
-
-    async def open_holds(self, *, limit: int = 1000) -> Sequence[Hold]:
-        """See `LedgerStore.open_holds`. More than 500 are read 500 at a time, and may change in between."""
-        require_at_least_one("limit", limit)
-        found: dict[str, Hold] = {}
-        after: tuple[bytes | str, bytes | str] = ("", "")
-        more = True
-        while more:
-            answer = await self._ask_for_report(_OPEN, _PAGE, *after)
-            page = {hold.id: hold for hold in holds_of(answer)}
-            more = len(page) == _PAGE and not page.keys() <= found.keys() and len(found) + len(page) < limit
-            found |= page
-            if more:
-                last = next(reversed(page.values()))
-                after = (last.id.encode(), number_text(last.expires_at))
-        return list(found.values())[:limit]
-
     async def rebuild(self) -> int:
         """See `LedgerStore.rebuild`, and `prodkit.stores.redis_ledger_reports.rebuild` for how verbs can go on meanwhile."""
         return await rebuild(self._ask_for_report)
 
-    async def check(self) -> HealthResult | None:
-        """Ask the server whether it can be written and keeps what is; see `Store.check`."""
-        result = await self._link.check(durable=True)
-        await check_types(self._link, STANDING, self._timeout_seconds)
-        return result
+    async def restore(self, line: ExportLine) -> bool:
+        """Write an exported entry again under its own sequence, which has to be the next; close its hold, and count it.
 
-    async def aclose(self) -> None:
-        """See `Store.aclose`. The link is closed for this event loop, also to other stores; whoever asks next opens it again."""
-        await self._link.aclose()
+        Returns:
+            whether it was missing; False: it is there.
 
-    # ------------------------------------------------------------------------------ the way to Redis
-
-    def _now(self) -> str:
-        return "" if self._clock is None else number_text(self._clock.wall())
-
-    async def _ask(self, verb: Script, *args: str | bytes | int) -> Any:  # what the script returns
-        return await self._run(verb, args, self._timeout_seconds)
-
-    async def _ask_for_report(
-        self, script: Script, *args: str | bytes | int
-    ) -> Any:  # what the script returns
-        return await self._run(script, args, self._report_timeout_seconds)
-
-    async def _run(self, verb: Script, args: Sequence[str | bytes | int], timeout_seconds: float) -> Any:
-        with asking(f"one of {', '.join(ALL)}"):
-            return await self._link.run(verb, ALL, args, timeout_seconds=timeout_seconds)
+        Raises:
+            StoreIncompatibleError: another entry has its place, or those before it are missing too.
+        """
+        answer = await self._ask(_RESTORE, *restore_texts(line))
+        if answer[0] == b"known":
+            restored = export_line_of(lines_of([*answer[1:], b"0"])[0])
+            if restored != line:
+                raise diverged(line.sequence)
+        elif answer[0] == b"gap":
+            message = (
+                f"the entry {line.sequence} cannot follow {answer[1].decode()}, which is the last in Redis"
+            )
+            raise StoreIncompatibleError(message)
+        require_counted(answer)
+        return bool(answer[0] == b"done")
 
     def _reserved(self, answer: list[bytes], reservation: Reservation, parent: str | None) -> Hold:
         require_counted(answer)

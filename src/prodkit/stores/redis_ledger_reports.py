@@ -12,18 +12,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from prodkit.core.exceptions import StoreUnavailableError
-from prodkit.stores.redis_ledger_values import ALL, alerts_of, json_text, lines_of, script
+from prodkit.stores.redis_ledger_values import ALL, alerts_of, export_line_of, json_text, lines_of, script
 from prodkit.stores.redis_values import reading
 from prodkit.stores.spending import UsageRow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from prodkit.stores.ledger_export import ExportLine
     from prodkit.stores.redis_ledger_values import Line
     from prodkit.stores.redis_link import Script
     from prodkit.stores.spending import Alert, Entry, UsageQuery
 
-__all__ = ["Ask", "read_alerts", "read_entries", "read_usage", "rebuild"]
+__all__ = ["Ask", "read_alerts", "read_entries", "read_lines", "read_usage", "rebuild"]
 
 # Entries, or accounts, that one script looks at: 2 ms of the server, which does nothing else meanwhile, and as much of ours.
 _PAGE: Final = 200
@@ -88,6 +89,14 @@ async def read_usage(ask: Ask, query: UsageQuery) -> list[UsageRow]:
     rows = [sums.row(dict(zip(query.group_by, names, strict=True))) for names, sums in groups.items()]
     rows.sort(key=lambda row: (-row.amount_nano, *row.group.values()))
     return rows[: query.limit]
+
+
+async def read_lines(ask: Ask, after: int, limit: int) -> list[ExportLine]:
+    """Entries after that sequence, with the budgets they count in."""
+    found: list[ExportLine] = []
+    async for lines in _pages(ask, _Range(after=max(after, 0)), limit):
+        found += map(export_line_of, lines)
+    return found
 
 
 async def read_alerts(ask: Ask, after: int, limit: int) -> list[Alert]:

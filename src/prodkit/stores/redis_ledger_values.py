@@ -8,8 +8,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prodkit.stores.accounting import merged_attributes
+from prodkit.stores.ledger_export import ExportLine
 from prodkit.stores.redis_link import Script
-from prodkit.stores.redis_values import reading
+from prodkit.stores.redis_values import number_text, reading
 from prodkit.stores.spending import Alert, BudgetAsk, Entry, Hold
 
 if TYPE_CHECKING:
@@ -21,15 +22,19 @@ __all__ = [
     "ALL",
     "STANDING",
     "Line",
+    "Verb",
     "account_name",
     "alerts_of",
     "are_plain",
     "as_bytes",
     "asks_text",
+    "export_line_of",
     "hold_of",
     "holds_of",
     "json_text",
     "lines_of",
+    "mark_text",
+    "restore_texts",
     "script",
     "units_text",
 ]
@@ -95,11 +100,29 @@ _JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @cache
-def script(verb: str, *, charges: bool = False) -> Script:
+def script(verb: str, *, guarded: bool = False, charges: bool = False) -> Script:
     """The script of one verb: what all share, what those share that write entries, and `lua/ledger_<verb>.lua`."""
-    names = ("ledger", *(["ledger_charge"] if charges else []), f"ledger_{verb}")
+    parts = ["ledger_guard"] * guarded + ["ledger_charge"] * charges
+    names = ("ledger", *parts, f"ledger_{verb}")
     text = "".join(Script.load(name).text for name in names)
     return Script(f"ledger_{verb}", text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+class Verb(NamedTuple):
+    """A verb that admits or writes an entry.
+
+    Attributes:
+        plain: its script.
+        guarded: that, which first looks whether an entry that was exported is there.
+    """
+
+    plain: Script
+    guarded: Script
+
+    @staticmethod
+    def load(verb: str, *, charges: bool = False) -> Verb:
+        """Both scripts of *verb*; see `script`."""
+        return Verb(script(verb, charges=charges), script(verb, guarded=True, charges=charges))
 
 
 def as_bytes(name: str) -> bytes:
@@ -195,6 +218,31 @@ def _entry(sequence: bytes, text: bytes) -> tuple[Entry, str]:
         saved_nano=int(*saved),
     )
     return entry, asks
+
+
+def export_line_of(line: Line) -> ExportLine:
+    """A line as it is exported."""
+    with reading(_ENTRIES):
+        return ExportLine(line.entry, tuple(map(_ask, json.loads(line.asks))))
+
+
+def mark_text(line: ExportLine | None) -> bytes:
+    """By what `lua/ledger_guard.lua` knows an entry; nothing for none."""
+    if line is None:
+        return b""
+    entry = line.entry
+    return f"{entry.sequence:d} {entry.kind} {entry.amount_nano:d} {number_text(entry.at)}\n{entry.hold}".encode()
+
+
+def restore_texts(line: ExportLine) -> tuple[str | bytes, ...]:
+    """What `lua/ledger_restore.lua` takes."""
+    entry, asks = line.entry, line.asks or ()
+    saved = f"{entry.saved_nano:d}" if entry.kind == "cached" or not are_plain(asks) else ""
+    return (
+        *(f"{entry.sequence:d}", entry.kind, f"{entry.amount_nano:d}", number_text(entry.at)),
+        *(_digits(entry.estimated), entry.hold.encode(), json_text(entry.hold), json_text(entry.units)),
+        *(asks_text(asks), json_text(entry.attributes), json_text(entry.reason), saved),
+    )
 
 
 def alerts_of(answer: Sequence[bytes]) -> list[Alert]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prodkit.core.clock import Clock
     from prodkit.stores import KeyStore, RateLimitStore, Store
     from prodkit.stores.ledger import LedgerStore
+    from prodkit.stores.ledger_export import Watermark
     from prodkit.stores.redis_link import RedisLink
     from prodkit.stores.sessions import SessionStore
 
@@ -53,6 +54,7 @@ _SUPPORTED: Final = (
 _SEVERITY: Final = ("healthy", "degraded", "unhealthy")
 
 _BOUND: Final = "timeout_seconds"
+_EXPORT: Final = "ledger_export"
 _BOUND_SECONDS: Final = 0.1
 _SHORTEST_SECONDS: Final = 0.005
 _LONGEST_SECONDS: Final = 30.0
@@ -117,6 +119,9 @@ def open_store(url: str, *, setting: str = "PRODKIT_STORE", clock: Clock = SYSTE
 
     SQLite and Redis take the option `?timeout_seconds=0.25`: how long a request waits for one answer of the store at most.
     0.1 by default: several times the slowest healthy answer, and less than a person notices. From 0.005 to 30.
+
+    Redis takes `?ledger_export=/var/lib/app/ledger.jsonl`, what `prodkit.stores.ledger_export` has written (an SQLite file, if it ends
+    in `.db`): while an entry that stands there is missing in Redis, the ledger admits and charges nothing.
 
     Nothing is connected yet: a store that cannot be reached shows at its first use, or in `check()`.
 
@@ -208,7 +213,7 @@ def _checked(url: str, setting: str) -> SplitResult:
         require("redis", extra="redis", purpose=f"The store of {setting}")
         from prodkit.stores.redis_urls import parse  # noqa: PLC0415  on demand
 
-        parse(_bounded(url, setting)[0], setting=setting)
+        parse(_exported(_bounded(url, setting)[0], setting)[0], setting=setting)
     elif parts.scheme == "sqlite":
         _check_local(urlsplit(_bounded(url, setting)[0]), setting)
     elif parts.scheme == "memory":
@@ -226,9 +231,7 @@ def _checked(url: str, setting: str) -> SplitResult:
 
 def _bounded(url: str, setting: str) -> tuple[str, float]:
     """*url* without the option that bounds every answer, and that bound in seconds."""
-    place, _, query = url.partition("?")
-    options = query.split("&") if query else []
-    given = [option.partition("=")[2] for option in options if option.partition("=")[0] == _BOUND]
+    place, given = _taken(url, _BOUND)
     if not given:
         return url, _BOUND_SECONDS
     try:
@@ -241,8 +244,28 @@ def _bounded(url: str, setting: str) -> tuple[str, float]:
             f"its option {_BOUND} is no time.",
             f"Set it once, to a number of seconds from {_SHORTEST_SECONDS} to {_LONGEST_SECONDS:g}.",
         )
-    others = "&".join(option for option in options if option.partition("=")[0] != _BOUND)
-    return f"{place}?{others}" if others else place, seconds
+    return place, seconds
+
+
+def _exported(url: str, setting: str) -> tuple[str, str]:
+    """*url* without the option that names the export of its ledger, and the path of that, or nothing."""
+    place, given = _taken(url, _EXPORT)
+    if not given:
+        return url, ""
+    path = unquote(given[0])
+    if len(given) > 1 or not path or path.endswith("/"):
+        message = f"its option {_EXPORT} names no file."
+        raise _fault(setting, message, "Set it once, to the path of what export_entries writes.")
+    return place, path
+
+
+def _taken(url: str, name: str) -> tuple[str, list[str]]:
+    """*url* without the option *name*, and what it was set to."""
+    place, _, query = url.partition("?")
+    options = query.split("&") if query else []
+    given = [option.partition("=")[2] for option in options if option.partition("=")[0] == name]
+    others = "&".join(option for option in options if option.partition("=")[0] != name)
+    return f"{place}?{others}" if others else place, given
 
 
 def _check_local(parts: SplitResult, setting: str) -> None:
@@ -303,6 +326,7 @@ def _open_redis(url: str, setting: str, clock: Clock, seconds: float) -> Stores:
     from prodkit.stores.redis_sessions import RedisSessionStore  # noqa: PLC0415  on demand
     from prodkit.stores.redis_urls import parse  # noqa: PLC0415  on demand
 
+    url, export = _exported(url, setting)
     link: RedisLink = RedisLink.shared(url, timeout_seconds=seconds)
     page = max(_PAGE_SECONDS, seconds)
     # Where nobody set a clock, the server's is the one that all workers share.
@@ -312,9 +336,24 @@ def _open_redis(url: str, setting: str, clock: Clock, seconds: float) -> Stores:
         shared=True,
         limits=RedisRateLimitStore(link, clock=own, timeout_seconds=seconds),
         keys=RedisKeyStore(link, timeout_seconds=seconds, list_timeout_seconds=page),
-        ledger=RedisLedger(link, clock=own, timeout_seconds=seconds, report_timeout_seconds=page),
+        ledger=RedisLedger(
+            link,
+            clock=own,
+            timeout_seconds=seconds,
+            report_timeout_seconds=page,
+            watermark=_watermark(export),
+        ),
         sessions=RedisSessionStore(link, timeout_seconds=seconds),
     )
+
+
+def _watermark(path: str) -> Watermark | None:
+    if not path:
+        return None
+    from prodkit.stores.ledger_export import Watermark  # noqa: PLC0415  on demand
+    from prodkit.stores.ledger_sinks import JsonLinesSink, SqliteSink  # noqa: PLC0415  on demand
+
+    return Watermark(SqliteSink(path) if path.endswith(".db") else JsonLinesSink(path))
 
 
 def _fault(setting: str, message: str, cure: str) -> SettingsError:

@@ -1,0 +1,2 @@
+-- Returns {'done', the sequence of the last entry}.
+return { 'done', digits(whole(call('HGET', INDEX, 'last'), INDEX)) }
