@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks import redis_server
-from prodkit.stores.ledger import BudgetAsk, Hold, Reservation
+from prodkit.stores.ledger import BudgetAsk, Hold, LedgerStore, Reservation
 from prodkit.stores.memory_ledger import MemoryLedger
 from prodkit.stores.redis_ledger import RedisLedger
 from prodkit.stores.sqlite_ledger import SqliteLedger
@@ -33,9 +33,9 @@ ATTRIBUTES = {"tenant": "acme", "agent": "search", "run": "bench"}
 NAMES = count()
 
 
-def stores(folder: Path, processor: str, postgres: str | None) -> dict[str, object]:
+def stores(folder: Path, processor: str, postgres: str | None) -> dict[str, LedgerStore]:
     """Name to ledger."""
-    rows = {
+    rows: dict[str, LedgerStore] = {
         "memory": MemoryLedger(),
         "SQLite": SqliteLedger(folder / "ledger.db", timeout_seconds=30.0),
         "Redis, no log": RedisLedger(redis_server.start(processor), timeout_seconds=30.0),
@@ -51,7 +51,7 @@ def stores(folder: Path, processor: str, postgres: str | None) -> dict[str, obje
     return rows
 
 
-async def pair(ledger) -> None:
+async def pair(ledger: LedgerStore) -> None:
     """One call."""
     name = f"bench.{next(NAMES)}"
     asked = Reservation(
@@ -61,7 +61,7 @@ async def pair(ledger) -> None:
     await ledger.settle(name, 700, units={"sku": 1})
 
 
-async def batch(ledger, callers: int, pairs: int) -> tuple[float, float]:
+async def batch(ledger: LedgerStore, callers: int, pairs: int) -> tuple[float, float]:
     """Pairs in a second, and microseconds of this process's processor time for each, of *pairs* made by *callers* at once."""
 
     async def call() -> None:
@@ -75,7 +75,9 @@ async def batch(ledger, callers: int, pairs: int) -> tuple[float, float]:
     return made * 1e9 / spent[1], spent[0] / made / 1000
 
 
-async def measure(rows: dict, rounds: int, pairs: int) -> dict[str, dict[int, tuple[float, float]]]:
+async def measure(
+    rows: dict[str, LedgerStore], rounds: int, pairs: int
+) -> dict[str, dict[int, tuple[float, float]]]:
     """Row to number of callers to both figures, the medians of *rounds* batches."""
     found: dict[str, dict[int, list[tuple[float, float]]]] = {}
     try:

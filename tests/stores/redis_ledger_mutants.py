@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass, replace
 
-from prodkit.stores import redis_ledger, redis_ledger_reports
 from prodkit.stores.redis_link import Script
 
 __all__ = ["MUTANTS", "REFUSES_TOO_MUCH", "Mutant"]
@@ -48,19 +48,30 @@ class Mutant:
 
     def __call__(self, patch):
         """Change the scripts."""
-        changed = 0
-        for module in (redis_ledger, redis_ledger_reports):
-            for name, script in list(vars(module).items()):
-                if isinstance(script, Script) and (not self.verbs or script.name in self.verbs):
-                    text = script.text
-                    for before, after in self.changes:
-                        assert text.count(before) <= 1, f"{before} is not one place"
-                        text = text.replace(before, after)
-                    if text != script.text:
-                        sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-                        patch.setattr(module, name, replace(script, text=text, sha=sha))
-                        changed += 1
+        changed = False
+        for path in [path for path in sys.modules if path.startswith("prodkit.stores.redis_ledger")]:
+            module = sys.modules[path]
+            for name, value in list(vars(module).items()):
+                mutated = self._mutated(value)
+                if mutated != value:
+                    patch.setattr(module, name, mutated)
+                    changed = True
         assert changed, f"what {self.name} changes is not there any more"
+
+    def _mutated(self, value):
+        """A script with the changes, where they are to be made; of a verb, all its scripts."""
+        if isinstance(value, tuple) and value and all(isinstance(one, Script) for one in value):
+            return type(value)(*map(self._mutated, value))
+        if not isinstance(value, Script) or (self.verbs and value.name not in self.verbs):
+            return value
+        text = value.text
+        for before, after in self.changes:
+            assert text.count(before) <= 1, f"{before} is not one place"
+            text = text.replace(before, after)
+        if text == value.text:
+            return value
+        sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        return replace(value, text=text, sha=sha)
 
 
 MUTANTS = (
