@@ -111,7 +111,7 @@ async def run(meter, accepted):
 
 
 async def charged(ledger):
-    amounts = {}
+    amounts: dict[str, int] = {}
     for entry in await ledger.entries(limit=1000):
         amounts[entry.hold] = amounts.get(entry.hold, 0) + entry.amount_nano
     return amounts
@@ -127,7 +127,7 @@ async def require_at_rest(ledger):
 
 async def test_without_a_fault_every_word_counts():
     """What is charged is what the provider asks; and this is how many words there are to lose."""
-    clock, accepted = FakeClock(), {}
+    clock, accepted = FakeClock(), dict[str, int]()
     ledger = Failing(MemoryLedger(clock=clock), "down", 0, 0)
     meter = metered(ledger, clock)
     await run(meter, accepted)
@@ -142,7 +142,7 @@ async def test_without_a_fault_every_word_counts():
 @pytest.mark.parametrize("first", range(WORDS))
 async def test_a_process_that_lives_charges_exactly(how, first, many):
     """Whatever was not heard is said again when the ledger is back: each call is charged what it cost, and nothing else is."""
-    clock, accepted = FakeClock(), {}
+    clock, accepted = FakeClock(), dict[str, int]()
     ledger = Failing(MemoryLedger(clock=clock), how, first, many)
     meter = metered(ledger, clock)
     await run(meter, accepted)
@@ -160,7 +160,7 @@ async def test_a_process_that_lives_charges_exactly(how, first, many):
 @pytest.mark.parametrize("first", range(WORDS))
 async def test_what_a_dead_process_had_sent_is_charged_at_least(how, first):
     """Another process finds it when the lease is over: nothing that the provider has accepted is given back."""
-    clock, accepted = FakeClock(), {}
+    clock, accepted = FakeClock(), dict[str, int]()
     store = MemoryLedger(clock=clock)
     dead = metered(Failing(store, how, first, FOR_EVER), clock)
     with pytest.raises(DiedError):
@@ -180,7 +180,7 @@ async def test_what_a_dead_process_had_sent_is_charged_at_least(how, first):
 
 async def test_a_word_lost_during_another_outage_is_not_forgotten():
     """Down, back for a moment, down again: what waits is said in its order, once."""
-    clock, accepted = FakeClock(), {}
+    clock, accepted = FakeClock(), dict[str, int]()
     ledger = Failing(MemoryLedger(clock=clock), "lost", 2, FOR_EVER)
     meter = metered(ledger, clock)
     await run(meter, accepted)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from prodkit.core.clock import FakeClock
 from prodkit.core.money import MOST_NANO, format_usd, parse_usd, price_nano
 from prodkit.metering import Meter
 from prodkit.metering.pricing import Price
 from prodkit.stores.ledger import BudgetAsk, UsageQuery
 from prodkit.stores.memory_ledger import MemoryLedger
 from prodkit.stores.sqlite_ledger import SqliteLedger
-from tests.metering.metered import FakeClock
 
 ALL = BudgetAsk("all", 0, None, MOST_NANO)
 # A third, a seventh and their like of a price that is finer than a nano-USD: what is exact in no binary and in no decimal fraction.

@@ -57,7 +57,7 @@ def arm_sqlite(tick):
             return super().executemany(*arguments)
 
     connect = sqlite3.connect
-    sqlite3.connect = lambda *names, **options: connect(*names, factory=Deadly, **options)
+    sqlite3.connect = lambda *names, **options: connect(*names, factory=Deadly, **options)  # type: ignore[assignment]
 
 
 def arm_torn(tick):
@@ -70,7 +70,7 @@ def arm_torn(tick):
             return super().execute("SELECT 1" if alone else statement, *arguments)
 
     connect = sqlite3.connect
-    sqlite3.connect = lambda *names, **options: connect(*names, factory=Torn, **options)
+    sqlite3.connect = lambda *names, **options: connect(*names, factory=Torn, **options)  # type: ignore[assignment]
 
 
 def arm_methods(owner, *names):
@@ -107,7 +107,7 @@ def redis():
 
 def postgres():
     """Before a statement is sent, and when it is done."""
-    from asyncpg import Connection
+    from asyncpg import Connection  # type: ignore[import-untyped]
 
     from prodkit.stores.postgres_ledger import PostgresLedger
 
@@ -137,7 +137,7 @@ WAYS: dict[str, Callable[[], Way]] = {
 
 async def live(way, url, life, moments, writing):
     """Live *life*, and die at the moment after *moments*."""
-    left = None
+    left: int | None = None
 
     def tick():
         nonlocal left
@@ -190,7 +190,7 @@ def died(way, url, life, moments):
 
 def main(name: str, url: str) -> None:
     """Die at every moment there is, twice."""
-    way, numbers, deaths = WAYS[name](), itertools.count(), Counter()
+    way, numbers, deaths = WAYS[name](), itertools.count(), Counter[bool]()
     base = url
     for again in (False, True):
         for moments in range(10_000):

@@ -93,7 +93,7 @@ def settled_gives_nothing_back(patch):
 def settled_at_most_what_was_held(patch):
     def settle(hold, now, amount_nano, **options):
         change = _SETTLE(hold, now, amount_nano, **options)
-        if change is None or change.charge.amount_nano <= hold.amount_nano:
+        if change is None or change.charge is None or change.charge.amount_nano <= hold.amount_nano:
             return change
         return replace(change, charge=replace(change.charge, amount_nano=hold.amount_nano))
 
@@ -184,7 +184,9 @@ def presumed_free(patch):
 def presumed_without_units(patch):
     def presume(hold, now):
         change = _PRESUME(hold, now)
-        return change and replace(change, charge=replace(change.charge, units={}))
+        if change is None or change.charge is None:
+            return change
+        return replace(change, charge=replace(change.charge, units={}))
 
     everywhere(patch, "presume", presume)
 
