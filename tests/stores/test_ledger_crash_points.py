@@ -55,11 +55,11 @@ def test_a_process_may_be_killed_before_and_after_any_command():
 @pytest.mark.skipif(
     importlib.util.find_spec("prodkit.stores.postgres_ledger") is None, reason="no ledger in PostgreSQL"
 )
-def test_a_process_may_be_killed_before_and_after_any_statement():
-    """Of PostgreSQL: before it is sent, and when it is done and nobody reads the answer any more."""
+def test_a_process_may_be_killed_between_any_two_statements_of_a_server():
+    """Of PostgreSQL. What follows is the end of the leases, or the same verbs again: both are true."""
     from tests.support.postgres import shared_postgres
 
-    assert deaths("postgres", shared_postgres().url()) > 100
+    assert deaths("postgres", shared_postgres().url()) > 80
 
 
 def test_a_ledger_without_transactions_is_found_out(directory):
