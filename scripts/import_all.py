@@ -26,6 +26,7 @@ EXTRAS = {
     "otel": "opentelemetry.sdk",
     "postgres": "asyncpg",
     "prices": "genai_prices",
+    "httpx": "httpx",
     "compression": "brotli",
     "server": "uvicorn",
 }

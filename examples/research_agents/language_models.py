@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from prodkit.metering import EnvelopeExhaustedError
+from prodkit.metering import EnvelopeExhaustedError, FlatTokenPrices
+from prodkit.metering.clients import MeteredTransport, ModelTariff, open_pool
 
 from .settings import self_hosted
-from .spending import MeteredTransport, ModelTariff, open_pool
 from .upstream.errors import UpstreamError, failure_of, of_status
 
 if TYPE_CHECKING:
     from agno.models.base import Model
 
+    from prodkit.metering.clients import EnvelopeLike
+
     from .settings import ResearchSettings
-    from .spending import EnvelopeLike
 
 __all__ = ["LanguageModels"]
 
@@ -41,10 +42,16 @@ class LanguageModels:
         base_url = settings.model_base_url
         if base_url is not None:
             self._pool = open_pool(base_url, trust_env=not self_hosted(base_url))
-            self._tariff = ModelTariff(
-                base_url,
+            # The operator says what tokens cost at this address, whatever the model there calls itself.
+            prices = FlatTokenPrices(
                 input_usd=settings.model_input_usd_per_million or "",
                 output_usd=settings.model_output_usd_per_million or "",
+                version="settings",
+            )
+            self._tariff = ModelTariff(
+                prices,
+                base_url,
+                provider="model",
                 most_output_tokens=settings.model_max_output_tokens,
             )
 

@@ -121,6 +121,10 @@ class Usage(BaseModel):
 
     calls: int = Field(description="Billable calls that left, answered or not.")
     units: dict[str, int] = Field(description="Units delivered, by SKU.")
+    saved_usd: str = Field(
+        "0",
+        description="What answers would have cost that the tenant had paid for already, as a decimal string.",
+    )
     price_book: str = Field(description="The version of the prices used.")
     estimated: bool = Field(description="Whether some of the cost is an estimate, the outcome being unknown.")
     simulated: bool = Field(

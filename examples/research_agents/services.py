@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prodkit.core.exceptions import InstallationError
-from prodkit.metering import Meter, PriceBook
+from prodkit.metering import AnswerCache, Meter, PriceBook
 
 from .language_models import LanguageModels
 from .running.live import LiveRuns
@@ -19,7 +19,7 @@ from .state.database import Database
 from .state.documents import Documents
 from .state.runs import Runs
 from .state.sessions import Sessions
-from .upstream import Upstream
+from .upstream import KEPT, Upstream
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -84,7 +84,7 @@ async def open_services(settings: ResearchSettings, kit: Kit, prices: PriceBook)
         )
         # What ran in a process that was killed shows as interrupted from the beginning, and not only after a while.
         await runs.sweep()
-        upstream = Upstream(settings, prices)
+        upstream = Upstream(settings, prices, cache=_cache(settings, kit))
         stack.push_async_callback(upstream.aclose)
         models = LanguageModels(settings)
         stack.push_async_callback(models.aclose)
@@ -105,6 +105,18 @@ async def open_services(settings: ResearchSettings, kit: Kit, prices: PriceBook)
             meter=meter,
             prices=prices,
         )
+
+
+def _cache(settings: ResearchSettings, kit: Kit) -> AnswerCache | None:
+    if not settings.cache_seconds:
+        return None
+    # Who waits for somebody else's search waits as long as for a search.
+    return AnswerCache.of(
+        kit,
+        namespace=KEPT,
+        ttl_seconds=settings.cache_seconds,
+        wait_seconds=settings.upstream_timeout_seconds,
+    )
 
 
 def services_of(request: Request) -> Services:

@@ -54,6 +54,14 @@ class ResearchSettings(BaseSettings):
         le=7200,
         description="Seconds one task run may take. Default 600: what Parallel says its processor pro needs at most.",
     )
+    cache_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=86_400,
+        description="Seconds for which what a search or a page answered is given again to the same tenant, and not paid again; "
+        "the same question asked meanwhile waits for the one answer. Default 0: off, because an answer may be out of date for "
+        "so long. A tenant's own documents are not kept: what is added or deleted counts for the next question.",
+    )
     heartbeat_seconds: float = Field(
         10.0,
         gt=0,

@@ -40,7 +40,13 @@ class SharedStore:
     def __init__(self, url: str = "memory://", *, clock: Clock | None = None) -> None:
         self._stores = open_store(url, clock=clock or SYSTEM_CLOCK)
         stores = self._stores
-        self.provides: Sequence[object] = (stores.limits, stores.keys, stores.ledger, stores.sessions)
+        self.provides: Sequence[object] = (
+            stores.limits,
+            stores.keys,
+            stores.ledger,
+            stores.sessions,
+            stores.cache,
+        )
 
     def parts(self, kit: Kit) -> Parts:
         """A health check where the store is outside this process; opening it ahead and closing it at the end."""

@@ -27,7 +27,7 @@ def test_help_lists_every_command(capsys):
     """What there is can be found out from the command itself."""
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert set(NAMES) == {"config", "env", "keys", "serve"}
+    assert set(NAMES) == {"budgets", "config", "env", "keys", "serve", "usage"}
     assert all(name in out for name in NAMES)
 
 

@@ -6,13 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodkit.core.money import format_usd, parse_usd, price_nano
+from prodkit.core.money import format_usd, parse_signed_usd, parse_usd, price_nano
 
 
 @given(st.integers(min_value=0, max_value=999_999_999_999_999))
 def test_what_is_written_is_read_again(nano: int) -> None:
     """No amount changes on its way through a string."""
     assert parse_usd(format_usd(nano)) == nano
+
+
+@given(st.integers(min_value=-999_999_999_999_999, max_value=999_999_999_999_999))
+def test_what_is_given_back_has_a_sign(nano: int) -> None:
+    """And is read again as it was written; nowhere else is a sign an amount."""
+    assert parse_signed_usd(format_usd(nano)) == nano
+    for wrong in ("+1", "--1", "- 1", "-", "-1e3"):
+        with pytest.raises(ValueError, match="not an amount"):
+            parse_signed_usd(wrong)
 
 
 @pytest.mark.parametrize(

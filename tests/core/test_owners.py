@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from prodkit.core.owners import (
     attributes_of,
     bounded,
     identity_of,
+    is_cut,
     owner_of,
     principal_in,
     principal_of,
@@ -51,6 +53,12 @@ def test_a_digest_cannot_be_chosen(name: str) -> None:
     """What looks like a shortened name is shortened again."""
     long = bounded(name * 200)
     assert bounded(long) != long
+
+
+@pytest.mark.parametrize(("value", "cut"), [("ada", False), ("a~b", False), ("", False), ("x" * 200, True)])
+def test_what_was_cut_is_known(value: str, cut: bool) -> None:
+    """It names somebody, and is nobody's name."""
+    assert is_cut(bounded(value)) is cut
 
 
 def test_spending_is_recorded_under_who_spent() -> None:

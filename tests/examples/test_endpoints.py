@@ -28,7 +28,7 @@ async def test_a_question_is_answered_with_citations_and_cost(open_research) -> 
     assert body["session_id"].startswith("ses_")
     assert body["cost_usd"] == answer.headers["x-cost-usd"] == "0.001"
     assert body["usage"]["calls"] == 1
-    assert body["usage"]["units"] == {"sku_search": 1}
+    assert body["usage"]["units"] == {"requests": 1, "search.fast": 1}
     assert body["usage"]["simulated"] is True
     assert body["usage"]["estimated"] is False
 

@@ -26,7 +26,8 @@ from prodkit import Problem
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.metering import EnvelopeExhaustedError, PriceBook
 from prodkit.stores.memory_ledger import MemoryLedger
-from tests.examples.spending.provider import Books, Provider, Reply, Seen, books, provider, settings_for
+from tests.support.paid_provider import Books, Provider, Reply, Seen, books, provider
+from tests.support.research import settings_for
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/v1/search")
 PRICES = PriceBook.load("parallel")

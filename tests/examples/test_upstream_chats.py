@@ -10,7 +10,8 @@ import pytest
 
 from examples.research_agents.upstream import Basis, Citation, ParallelChat, Upstream, UpstreamError
 from prodkit.metering import EnvelopeExhaustedError, PriceBook
-from tests.examples.spending.provider import Provider, Reply, books, events, provider, settings_for
+from tests.support.paid_provider import Provider, Reply, books, events, provider
+from tests.support.research import settings_for
 
 PRICES = PriceBook.load("parallel")
 SPEED = 5_000_000

@@ -18,7 +18,8 @@ from examples.research_agents.upstream import (
 )
 from examples.research_agents.upstream import tasks as tasks_module
 from prodkit.metering import EnvelopeExhaustedError, PriceBook
-from tests.examples.spending.provider import Provider, Reply, Seen, books, events, provider, settings_for
+from tests.support.paid_provider import Provider, Reply, Seen, books, events, provider
+from tests.support.research import settings_for
 
 PRICES = PriceBook.load("parallel")
 LITE = 5_000_000

@@ -48,6 +48,7 @@ class FaultyLedger(MemoryLedger):
             "reap",
             "accounts",
             "usage",
+            "cached",
         }:
             return verb
 

@@ -162,6 +162,7 @@ def test_a_stream_tells_its_cost_in_its_last_event():
         "estimated": False,
         "calls": 1,
         "units": {"a": 1, "b": 2},
+        "saved_usd": "0",
     }
     assert made.exposed() == (1500, 0)
 

@@ -61,7 +61,9 @@ def test_the_whole_in_one_number():
         "group": {},
         "cost_usd": "0.000031",
         "operations": 6,
+        "attempts": 6,
         "estimated_usd": "0",
+        "saved_usd": "0",
         "units": {"sku_search": 6},
     }
     assert (report["total_usd"], report["truncated"], report["group_by"]) == ("0.000031", False, [])
@@ -303,7 +305,7 @@ def test_the_document_describes_it():
     assert {"200", "403", "404", "422", "503"} <= set(operation["responses"])
     assert "example" in document["components"]["schemas"]["Usage"]
     names = {parameter["name"] for parameter in operation["parameters"]}
-    assert names == {"group_by", "from", "to", "agent", "principal", "key", "session", "run"}
+    assert names == {"group_by", "from", "to", "timezone", "agent", "principal", "key", "session", "run"}
 
 
 @pytest.mark.parametrize(

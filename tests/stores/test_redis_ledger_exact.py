@@ -266,16 +266,13 @@ async def test_the_last_of_a_unit(ledger, limit, named, admitted):
 
 
 async def test_units_of_unknown_outcome_are_exact(ledger):
-    """The largest quantities there are, charged in full and then put right: to the last one."""
+    """The largest quantities there are, charged in full and then put right to the last one; what was right is no difference."""
     ask = BudgetAsk("quota", 0, None, None, "tokens")
-    quantity = MOST_NANO - 3
-    await ledger.reserve(asked("h", 1, ask, units={"tokens": quantity}, dispatched=True))
+    units = {"tokens": MOST_NANO - 3, "pages": 2}
+    await ledger.reserve(asked("h", 1, ask, units=units, dispatched=True))
     await ledger.presume("h")
-    await ledger.settle("h", 1, units={"tokens": 1})
-    assert [entry.units for entry in await ledger.entries()] == [
-        {"tokens": quantity},
-        {"tokens": 1 - quantity},
-    ]
+    await ledger.settle("h", 1, units={"tokens": 1, "pages": 2})
+    assert [entry.units for entry in await ledger.entries()] == [units, {"tokens": 4 - MOST_NANO}]
     (account,) = await ledger.accounts([ask])
     assert account.settled_nano == 1
     assert await ledger.rebuild() == 0

@@ -134,6 +134,8 @@ def test_a_step_that_was_released_is_never_edited():
         "10094048a46d8581",
         "0f19eeec8bb5f446",
         "3d7e37acb173698f",
+        "3cb22c3ef3afb89c",
+        "2faa62c669ed3d75",
     ]
 
 

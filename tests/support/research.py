@@ -45,3 +45,8 @@ def research_app(folder: Path, settings: ResearchSettings, **sections: Any) -> F
         settings.model_copy(update={"database_url": f"sqlite+aiosqlite:///{folder / 'research.db'}"}),
         prodkit_settings=Settings(**{**given, **sections}),
     )
+
+
+def settings_for(url: str, **options: Any) -> ResearchSettings:
+    """Settings that lead to Parallel at *url*."""
+    return ResearchSettings(parallel_api_key="key-of-the-tests", parallel_base_url=url, **options)

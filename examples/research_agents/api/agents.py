@@ -191,6 +191,7 @@ async def _begin(
         message=asked.message,
         session_id=session_id,
         tenant=tenant,
+        principal=principal,
         history=history,
         interaction_id=interaction_id,
         envelope=envelope,

@@ -32,7 +32,8 @@ def _answer(agent: str, processor: str, cost_usd: str, units: dict[str, int], **
         "not_found": [],
         "usage": {
             "calls": sum(units.values()),
-            "units": units,
+            "units": {"requests": sum(units.values()), **units},
+            "saved_usd": "0",
             "price_book": "2026-10-18",
             "estimated": False,
             "simulated": True,
@@ -61,15 +62,15 @@ _FINDING = {
 }
 
 ANSWERS: dict[str, dict[str, Any]] = {
-    "search": _answer("search", "fast", "0.001", {"sku_search": 1}),
+    "search": _answer("search", "fast", "0.001", {"search.fast": 1}),
     "analyst": _answer("analyst", "core", "0.025", {"task.core": 1}, findings=[_FINDING]),
     "critic": _answer("critic", "core", "0.025", {"task.core": 1}, claims=[_CLAIM]),
-    "writer": _answer("writer", "speed", "0.006", {"sku_search": 1, "chat.speed": 1}),
+    "writer": _answer("writer", "speed", "0.006", {"search.fast": 1, "chat.speed": 1}),
     "deep_research": _answer(
         "deep_research",
         "pro",
         "0.181",
-        {"task.pro": 1, "sku_search": 1, "task.core": 3, "chat.speed": 1},
+        {"task.pro": 1, "search.fast": 1, "task.core": 3, "chat.speed": 1},
         plan=["What does the nonlocal statement do?"],
         claims=[_CLAIM],
         not_found=["Who invented the nonlocal statement?"],

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from examples.research_agents.agents.team import Member
     from examples.research_agents.catalogue import AgentSpec, Processor
     from examples.research_agents.services import Services
+    from prodkit.core.identity import Principal
     from prodkit.metering import Envelope
 
 __all__ = ["Emit", "Run"]
@@ -47,6 +48,7 @@ class Run:
         message: what was asked.
         session_id: the conversation it belongs to.
         tenant: whose documents are searched.
+        principal: who asked.
         history: earlier exchanges of the conversation, oldest first.
         interaction_id: what Parallel calls the conversation, if it does.
         envelope: what may be spent; closed at the end, however it ends.
@@ -60,6 +62,7 @@ class Run:
     message: str
     session_id: str
     tenant: str
+    principal: Principal
     history: Sequence[tuple[str, str]]
     interaction_id: str | None
     envelope: Envelope
@@ -145,7 +148,7 @@ class Run:
             emit("progress", {"stage": stage, "message": message})
 
         return Workbench(
-            parallel=services.upstream.for_run(self.envelope, attributes=attributes),
+            parallel=services.upstream.for_caller(self.envelope, self.principal, attributes=attributes),
             library=lambda: services.documents.library(self.tenant),
             material=self.material,
             processor=processor,
@@ -235,6 +238,7 @@ class Run:
         return {
             "calls": self.envelope.calls,
             "units": dict(sorted(self.envelope.units.items())),
+            "saved_usd": format_usd(self.envelope.saved_nano),
             "price_book": self.services.prices.version,
             "estimated": self.envelope.presumed_nano > 0,
             "simulated": self.services.settings.local,

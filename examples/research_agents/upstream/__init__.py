@@ -10,10 +10,12 @@
 from .chats import ParallelChat
 from .client import Upstream, open_client
 from .errors import UpstreamError, error_of, failure_of
+from .kept import KEPT
 from .run import ParallelRun
 from .values import Basis, Citation, Found, ReadFound, SearchFound, TaskAnswer
 
 __all__ = [
+    "KEPT",
     "Basis",
     "Citation",
     "Found",

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import httpx
 
-from examples.research_agents.spending.sse import EventReader
+from prodkit.metering.clients.sse import EventReader
 
 from .errors import FAILURES, UpstreamError, error_of, failure_of, of_status
 from .values import Basis

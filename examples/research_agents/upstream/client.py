@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Self
 import httpx
 from parallel import AsyncParallel
 
-from examples.research_agents.spending import EnvelopeLike, ParallelTariff, metered_client, open_pool
+from prodkit.metering.clients import EnvelopeLike, ParallelTariff, metered_client, open_pool
 
+from .kept import Keeping, KeptRun
 from .run import ParallelRun
 
 if TYPE_CHECKING:
     from examples.research_agents.settings import ResearchSettings
-    from prodkit.metering import PriceBook
+    from prodkit.core.identity import Principal
+    from prodkit.metering import AnswerCache, Envelope, PriceBook, Receipt
 
 __all__ = ["Upstream", "open_client"]
 
@@ -26,10 +28,14 @@ class Upstream:
     Args:
         settings: where Parallel is, the key, and how long what may take.
         prices: of Parallel's products.
+        cache: of answers that were paid for; None for none.
     """
 
-    def __init__(self, settings: ResearchSettings, prices: PriceBook) -> None:
+    def __init__(
+        self, settings: ResearchSettings, prices: PriceBook, *, cache: AnswerCache | None = None
+    ) -> None:
         self._settings = settings
+        self._cache = cache
         self._tariffs = (ParallelTariff(prices, settings.parallel_base_url),)
         self._pool = open_pool(settings.parallel_base_url, trust_env=not settings.local)
 
@@ -40,19 +46,40 @@ class Upstream:
             envelope: pays; calls that are open when it closes are presumed.
             attributes: noted with every call, over those of the envelope.
         """
-        settings = self._settings
-        http = metered_client(
-            self._pool,
-            envelope,
-            self._tariffs,
-            timeout_seconds=settings.upstream_timeout_seconds,
-            attributes=attributes,
-        )
+        settings, http = self._settings, self._http(envelope, attributes)
         return ParallelRun(
             _sdk(settings, http),
             http,
             timeout_seconds=settings.upstream_timeout_seconds,
             task_timeout_seconds=settings.task_timeout_seconds,
+        )
+
+    def for_caller(
+        self, envelope: Envelope, principal: Principal, *, attributes: Mapping[str, str] | None = None
+    ) -> ParallelRun:
+        """As `for_run`, and what *principal*'s tenant has bought already is not bought again, if answers are kept."""
+        if self._cache is None:
+            return self.for_run(envelope, attributes=attributes)
+
+        def connect(receipt: Receipt) -> ParallelRun:
+            return self.for_run(receipt, attributes=attributes)
+
+        settings, http = self._settings, self._http(envelope, attributes)
+        return KeptRun(
+            _sdk(settings, http),
+            http,
+            timeout_seconds=settings.upstream_timeout_seconds,
+            task_timeout_seconds=settings.task_timeout_seconds,
+            keeping=Keeping(self._cache, principal, envelope, settings.parallel_base_url, connect),
+        )
+
+    def _http(self, envelope: EnvelopeLike, attributes: Mapping[str, str] | None) -> httpx.AsyncClient:
+        return metered_client(
+            self._pool,
+            envelope,
+            self._tariffs,
+            timeout_seconds=self._settings.upstream_timeout_seconds,
+            attributes=attributes,
         )
 
     async def aclose(self) -> None:

@@ -11,9 +11,9 @@ import httpx
 import structlog
 from parallel import APIConnectionError, APIStatusError, APITimeoutError, ParallelError
 
-from examples.research_agents.spending import refused
 from prodkit import Problem
 from prodkit.metering import EnvelopeExhaustedError, UnpricedError
+from prodkit.metering.clients import refused
 
 __all__ = ["FAILURES", "UpstreamError", "error_of", "failure_of", "of_status"]
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import (
-    TYPE_CHECKING,
     Annotated,
     Any,
     Final,
@@ -19,20 +17,19 @@ from typing import (
 )
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
+from prodkit.budgets.adjusting import BudgetAdjustment, amount_of
+from prodkit.budgets.administration import Counted, adjust_budget, attributes_in, counted
+from prodkit.budgets.bodies import Budget, BudgetLimit, BudgetList, shown
 from prodkit.budgets.policy import CALLERS_OWN, Policies, Policy
 from prodkit.core.context import CurrentContext, RequestContext
 from prodkit.core.exceptions import InstallationError, StoreUnavailableError
-from prodkit.core.money import MOST_NANO, UsdString, format_usd, parse_usd
+from prodkit.core.money import MOST_NANO, format_usd, parse_usd
 from prodkit.core.openapi import problem_response
 from prodkit.core.owners import attributes_of, owner_of, principal_in
 from prodkit.core.permission import Permission
 from prodkit.core.problems import INSUFFICIENT_SCOPE, LEDGER_UNAVAILABLE, Problem
-from prodkit.stores.ledger import LONGEST_ATTRIBUTE, LedgerStore, UsageQuery
-
-if TYPE_CHECKING:
-    from prodkit.stores.ledger import Account, BudgetAsk
+from prodkit.stores.ledger import LONGEST_ATTRIBUTE, LedgerConflictError, LedgerStore, UsageQuery
 
 __all__ = ["Budget", "BudgetLimit", "BudgetList", "LedgerSource", "Owns", "budgets_router"]
 
@@ -49,18 +46,6 @@ ADMIN: Final = "admin"
 Owns: TypeAlias = Callable[[RequestContext, str, str], Awaitable[bool]]
 """Whether the caller of a request owns something: its context, what it is (`key`, `session`) and its value."""
 
-_EXAMPLE: Final[dict[str, Any]] = {
-    "id": "default:acme-app",
-    "policy": "default",
-    "per": "principal",
-    "window": "day",
-    "limit_usd": "5",
-    "spent_usd": "0.012",
-    "held_usd": "0.05",
-    "remaining_usd": "4.938",
-    "resets_at": "2026-11-23T00:00:00Z",
-}
-
 
 @runtime_checkable
 class LedgerSource(Protocol):
@@ -76,95 +61,6 @@ BudgetId: TypeAlias = Annotated[
 
 Standing: TypeAlias = Literal["own", "tenant"] | None
 """What a budget is to a caller: its own, its tenant's or of somebody in it, or nothing it may know of."""
-
-
-class Budget(BaseModel):
-    """A budget, and how far it is spent in the window that is open now. Amounts are decimal strings in USD."""
-
-    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
-
-    id: str = Field(description="The policy's name and whose budget it is: `default:acme-app`.")
-    policy: str
-    per: str = Field(description="Whose spending shares it.")
-    window: str = Field(description="minute, hour, day, month or total.")
-    hard: bool = Field(True, description="Whether the limit refuses; a soft one only alerts.")
-    limit_usd: str | None = Field(description="The most that may be spent; null: counted and not limited.")
-    spent_usd: str | None = Field(description="Null where the budget counts a unit and not money.")
-    held_usd: str | None = Field(description="Held for calls under way; what they do not cost comes back.")
-    remaining_usd: str | None = Field(description="What a new run could still be given.")
-    unit: str | None = Field(None, description="What is counted where it is not money; then these tell:")
-    limit: int | None = None
-    spent: int | None = None
-    held: int | None = None
-    remaining: int | None = None
-    resets_at: str | None = Field(description="When the next window begins.")
-
-
-class BudgetList(BaseModel):
-    """The caller's own budgets."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"budgets": [_EXAMPLE]}})
-
-    budgets: list[Budget]
-
-
-class BudgetLimit(BaseModel):
-    """What a budget's limit shall be."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"limit_usd": "1.50"}})
-
-    limit_usd: UsdString | None = Field(
-        None, description="A decimal string, never a number; null for what its policy says."
-    )
-    limit: StrictInt | None = Field(
-        None, ge=0, le=MOST_NANO, description="In place of it, for a budget that counts a unit."
-    )
-
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> BudgetLimit:
-        if len(self.model_fields_set & {"limit_usd", "limit"}) != 1:
-            message = "give limit_usd, or limit for a budget that counts a unit"
-            raise ValueError(message)
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One budget that the caller may see."""
-
-    policy: Policy
-    ask: BudgetAsk
-    account: Account
-
-    @property
-    def limit_nano(self) -> int | None:
-        return self.account.limit_nano if self.account.limit_nano is not None else self.ask.limit_nano
-
-    def shown(self) -> Budget:
-        """It as an answer."""
-        limit = self.limit_nano
-        left = None if limit is None else max(0, limit - self.account.settled_nano - self.account.held_nano)
-        end = self.ask.window_end
-        unit = self.policy.unit
-        numbers = {
-            "limit": limit,
-            "spent": self.account.settled_nano,
-            "held": self.account.held_nano,
-            "remaining": left,
-        }
-        return Budget(
-            id=self.ask.budget,
-            policy=self.policy.name,
-            per=self.policy.per,
-            window=self.policy.window,
-            hard=self.policy.hard,
-            unit=unit or None,
-            resets_at=None
-            if end is None
-            else datetime.fromtimestamp(end, UTC).isoformat().replace("+00:00", "Z"),
-            **(numbers if unit else {}),
-            **{f"{name}_usd": None if unit else _usd(nano) for name, nano in numbers.items()},
-        )
 
 
 async def _standing(context: RequestContext, policy: Policy, budget: str, owns: Owns | None) -> Standing:
@@ -211,19 +107,14 @@ async def _standing_by_history(context: RequestContext, per: str, value: str) ->
     return "tenant" if is_admin and {tenant for tenant, _ in spenders} == {own["tenant"]} else None
 
 
-async def _find(context: RequestContext, budgets: Sequence[tuple[Policy, str]]) -> list[_Found]:
+async def _find(context: RequestContext, budgets: Sequence[tuple[Policy, str]]) -> list[Counted]:
     if not budgets:
         return []
-    zone, now = _policies(context).zone, context.kit.clock.wall()
-    asks = [policy.ask(budget, zone, now) for policy, budget in budgets]
-    accounts = await _answer(_ledger(context).accounts(asks))
-    return [
-        _Found(policy, ask, account)
-        for (policy, _), ask, account in zip(budgets, asks, accounts, strict=True)
-    ]
+    now = context.kit.clock.wall()
+    return await _answer(counted(_ledger(context), _policies(context), budgets, now))
 
 
-async def _find_one(context: RequestContext, budget: str, owns: Owns | None) -> tuple[_Found, Standing]:
+async def _find_one(context: RequestContext, budget: str, owns: Owns | None) -> tuple[Counted, Standing]:
     """The budget and what it is to the caller; one that is nothing to it is not there.
 
     Raises:
@@ -244,10 +135,11 @@ def budgets_router(
     owns: Owns | None = None,
     tags: Sequence[str] = ("budgets",),
 ) -> APIRouter:
-    """A router with `GET {prefix}/budgets`, and `GET` and `PUT {prefix}/budgets/{id}`.
+    """A router with `GET {prefix}/budgets`, `GET` and `PUT {prefix}/budgets/{id}`, and `POST {prefix}/budgets/{id}/adjust`.
 
     Who has the scope `budgets:write` may set the limit of its own principal, key and session, up to what the policy says;
-    who has `admin`, any limit within its own tenant, and the tenant's. Give `admin` to those whom you trust with the money.
+    who has `admin`, any limit within its own tenant, and the tenant's, and may adjust what was counted there. Give `admin` to
+    those whom you trust with the money.
 
     Args:
         prefix: of the paths.
@@ -272,12 +164,12 @@ def budgets_router(
             for policy in _policies(context)
             if policy.per in CALLERS_OWN and (budget := policy.budget_of(own)) is not None
         ]
-        return BudgetList(budgets=[found.shown() for found in await _find(context, chosen)])
+        return BudgetList(budgets=[shown(found) for found in await _find(context, chosen)])
 
     @router.get("/budgets/{budget}", summary="One budget", dependencies=[reading], responses=responses_of_one)
     async def read_budget(context: CurrentContext, budget: BudgetId) -> Budget:
         found, _ = await _find_one(context, budget, owns)
-        return found.shown()
+        return shown(found)
 
     @router.put(
         "/budgets/{budget}",
@@ -297,13 +189,64 @@ def budgets_router(
                 "budget": budget,
                 "by": context.principal.id,
                 "tenant": owner_of(context.principal),
-                **_told("old", found.limit_nano, found.policy.unit),
-                **_told("new", changed.limit_nano, found.policy.unit),
+                **_told("old", found.limit, found.policy.unit),
+                **_told("new", changed.limit, found.policy.unit),
             },
         )
-        return changed.shown()
+        return shown(changed)
+
+    @router.post(
+        "/budgets/{budget}/adjust",
+        summary="Charge a budget, or give something back",
+        dependencies=[Depends(Permission([ADMIN], always=True))],
+        responses=responses_of_one
+        | {409: problem_response("More would be given back than was spent, or the id was another amount's.")},
+    )
+    async def post_adjustment(
+        context: CurrentContext, budget: BudgetId, adjustment: BudgetAdjustment
+    ) -> Budget:
+        found, _ = await _find_one(context, budget, owns)
+        return shown(await _adjusted(context, found, adjustment))
 
     return router
+
+
+async def _adjusted(context: RequestContext, found: Counted, adjustment: BudgetAdjustment) -> Counted:
+    """Carry it out, and write it into the log.
+
+    Raises:
+        Problem: 409 or 422.
+    """
+    amount = amount_of(adjustment, found.ask.unit)
+    budget, tenant, by = found.ask.budget, owner_of(context.principal), context.principal.id
+    adjusting = adjust_budget(
+        _ledger(context),
+        found,
+        amount,
+        reason=f"{adjustment.reason} (by {by})",
+        entry=adjustment.id,
+        attributes=attributes_in(found.policy, budget, tenant),
+    )
+    try:
+        entry = await _answer(adjusting)
+    except LedgerConflictError:
+        told = (
+            "More would be given back than was spent in this window, or the id was used for another amount."
+        )
+        raise Problem(409, told) from None
+    LOGGER.warning(
+        "budget_adjusted",
+        extra={
+            "budget": budget,
+            "by": by,
+            "tenant": tenant,
+            **_told("amount", amount, found.ask.unit),
+            "reason": adjustment.reason,
+            "entry": entry.hold,
+        },
+    )
+    (changed,) = await _find(context, [(found.policy, budget)])
+    return changed
 
 
 def _limit_of(limit: BudgetLimit, policy: Policy) -> int | None:
@@ -324,7 +267,7 @@ def _limit_of(limit: BudgetLimit, policy: Policy) -> int | None:
     return nano
 
 
-def _refuse_beyond(context: RequestContext, found: _Found, standing: Standing, nano: int | None) -> None:
+def _refuse_beyond(context: RequestContext, found: Counted, standing: Standing, nano: int | None) -> None:
     """Refuse what only an administrator may do.
 
     Raises:

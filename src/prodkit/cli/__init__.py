@@ -9,7 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 import prodkit
-from prodkit.cli import config, env, keys, serve
+from prodkit.cli import budgets, config, env, keys, serve, usage
 from prodkit.cli.arguments import DiscreetParser
 from prodkit.cli.console import Console, RefusedError, UsageError
 from prodkit.core.exceptions import ProdkitError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-COMMANDS = (config, env, keys, serve)
+COMMANDS = (config, env, keys, usage, budgets, serve)
 
 _INTERRUPTED = 130  # 128 + SIGINT, which is what a shell expects of a program that ctrl-c ended
 
@@ -73,11 +73,13 @@ def _explained(error: Exception, arguments: argparse.Namespace, console: Console
 def _parser() -> argparse.ArgumentParser:
     parser = DiscreetParser(
         prog="prodkit",
-        description="Hardens FastAPI applications: shows what is set and installed, serves it, and administers its API keys.",
+        description="Hardens FastAPI applications: shows what is set and installed, serves it, and administers its API keys, its\n"
+        "budgets, and the history of what it spent.",
         epilog="examples:\n"
         "  prodkit env > .env.example\n"
         "  prodkit config --app shop.main:app\n"
         "  prodkit keys create shop --scope orders:read\n"
+        "  prodkit usage report --group-by agent,day\n"
         "  prodkit serve shop.main:app --workers 4\n\n"
         "`prodkit COMMAND --help` explains one command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -45,6 +45,14 @@ class Console:
         """One result, ended by a newline."""
         self._put(sys.stdout, f"{text}\n")
 
+    def put(self, text: str) -> None:
+        """A part of a result, as it is."""
+        self._put(sys.stdout, text)
+
+    def raw_error(self, text: str) -> None:
+        """Words of our own on standard error, as they are: no line of its own, nothing to mask."""
+        self._put(sys.stderr, text)
+
     def json(self, value: Mapping[str, object]) -> None:
         """The whole result for a program."""
         self.write(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -18,6 +18,8 @@ __all__ = [
     "BudgetAlert",
     "CallbackFailed",
     "CostCharged",
+    "CostSaved",
+    "CostUnpriced",
     "RequestFailed",
     "RequestFinished",
 ]
@@ -100,6 +102,27 @@ class CallbackFailed:
         self.error = error
 
 
+class CostSaved:
+    """An answer was given without a call, because it had been bought before or was just being bought; told by who gave it.
+
+    Attributes:
+        entry: its id in the ledger.
+        saved_nano: nano-USD that it cost when it was bought.
+        units: what was delivered then.
+        attributes: what it was for now; names of `prodkit.stores.ledger.ATTRIBUTES`.
+    """
+
+    __slots__ = ("attributes", "entry", "saved_nano", "units")
+
+    def __init__(
+        self, entry: str, saved_nano: int, *, units: Mapping[str, int], attributes: Mapping[str, str]
+    ) -> None:
+        self.entry = entry
+        self.saved_nano = saved_nano
+        self.units = units
+        self.attributes = attributes
+
+
 class CostCharged:
     """A billable call was charged, or a charge was corrected; told by the process that found out, in or out of a request.
 
@@ -134,6 +157,19 @@ class CostCharged:
         self.units = units
         self.attributes = attributes
         self.overrun_nano = overrun_nano
+
+
+class CostUnpriced:
+    """Something has no price: it was refused before it left, or it came back and another price had to do.
+
+    Attributes:
+        provider: who was to be paid.
+    """
+
+    __slots__ = ("provider",)
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
 
 
 class BudgetAlert:

@@ -12,7 +12,16 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-__all__ = ["MOST_NANO", "NANO_PER_USD", "UsdString", "format_usd", "parse_usd", "price_nano"]
+__all__ = [
+    "MOST_NANO",
+    "NANO_PER_USD",
+    "SignedUsdString",
+    "UsdString",
+    "format_usd",
+    "parse_signed_usd",
+    "parse_usd",
+    "price_nano",
+]
 
 NANO_PER_USD: Final = 1_000_000_000
 MOST_NANO: Final = 9_000_000 * NANO_PER_USD
@@ -24,6 +33,11 @@ _PATTERN = r"^[0-9]{1,7}(\.[0-9]{1,9})?$"
 UsdString = Annotated[str, Field(pattern=_PATTERN, max_length=17, examples=["0.01"])]
 """A JSON string. A JSON number is refused with 422 (pydantic turns no number into a string): it has been a binary float
 in somebody's program."""
+
+SignedUsdString = Annotated[
+    str, Field(pattern=r"^-?[0-9]{1,7}(\.[0-9]{1,9})?$", max_length=18, examples=["-0.01"])
+]
+"""Likewise, with a minus sign for what is given back."""
 
 
 def parse_usd(text: str) -> int:
@@ -37,6 +51,15 @@ def parse_usd(text: str) -> int:
         raise ValueError(message)
     whole, _, fraction = text.partition(".")
     return int(whole) * NANO_PER_USD + int(fraction.ljust(9, "0"))
+
+
+def parse_signed_usd(text: str) -> int:
+    """As `parse_usd`, also with a minus sign in front.
+
+    Raises:
+        ValueError: *text* is not such a number.
+    """
+    return -parse_usd(text[1:]) if text.startswith("-") else parse_usd(text)
 
 
 def format_usd(nano: int) -> str:

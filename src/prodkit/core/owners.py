@@ -17,6 +17,7 @@ __all__ = [
     "bounded",
     "digested",
     "identity_of",
+    "is_cut",
     "owner_of",
     "principal_in",
     "principal_of",
@@ -100,9 +101,14 @@ def bounded(value: str, longest: int = LONGEST_OWNER) -> str:
     """
     # Half a surrogate pair can be kept nowhere. And what looks like a result of this function is made into another one:
     # nobody can choose to be somebody's digest.
-    if len(value) <= longest and value[-_CUT : 1 - _CUT] != _MARK and _writable(value) == value:
+    if len(value) <= longest and not is_cut(value) and _writable(value) == value:
         return value
     return digested(value, longest)
+
+
+def is_cut(value: str) -> bool:
+    """Whether *value* looks like a result of `bounded` or `digested` that is not what they were given."""
+    return value[-_CUT : 1 - _CUT] == _MARK
 
 
 def digested(value: str, longest: int = LONGEST_OWNER, *, shown: str | None = None) -> str:

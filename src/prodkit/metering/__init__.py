@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from prodkit.core.events import CostCharged
+from prodkit.core.events import CostCharged, CostSaved, CostUnpriced
 from prodkit.core.exceptions import SettingsError, SettingsFault, StoreUnavailableError
 from prodkit.core.features import FeatureSettings, HealthCheck, Parts
 from prodkit.core.notices import NoticeSink
 from prodkit.core.owners import owner_of
 from prodkit.metering.alerts import THRESHOLD_REACHED, AlertTeller
+from prodkit.metering.answers import Answer, AnswerCache
 from prodkit.metering.calls import Call
 from prodkit.metering.envelope import Envelope, EnvelopeExhaustedError
 from prodkit.metering.meter import Meter
 from prodkit.metering.operation import Operation
 from prodkit.metering.outage import OnLedgerError, ToleratesOutages
 from prodkit.metering.pricing import Price, PriceBook, UnpricedError
+from prodkit.metering.questions import Question, answer_key
+from prodkit.metering.receipts import Receipt
 from prodkit.metering.refusals import (
     BUDGET_EXCEEDS_LIMIT,
     BUDGET_EXHAUSTED,
@@ -35,6 +38,14 @@ from prodkit.metering.refusals import (
 )
 from prodkit.metering.route import CurrentEnvelope, metered, usage_event
 from prodkit.metering.standing import Standing, degrade
+from prodkit.metering.token_prices import (
+    BookTokenPrices,
+    ChainedTokenPrices,
+    FlatTokenPrices,
+    TokenPrices,
+    TokenRates,
+    TokenUse,
+)
 from prodkit.metering.usage import IsKnown, usage_router
 from prodkit.stores.ledger import BudgetResolver, LedgerStore
 from prodkit.stores.memory_ledger import MemoryLedger
@@ -51,10 +62,15 @@ __all__ = [
     "BUDGET_RESERVED",
     "REFUSAL_RESPONSES",
     "THRESHOLD_REACHED",
+    "Answer",
+    "AnswerCache",
+    "BookTokenPrices",
     "Call",
+    "ChainedTokenPrices",
     "CurrentEnvelope",
     "Envelope",
     "EnvelopeExhaustedError",
+    "FlatTokenPrices",
     "IsKnown",
     "Meter",
     "Metering",
@@ -63,9 +79,15 @@ __all__ = [
     "Operation",
     "Price",
     "PriceBook",
+    "Question",
+    "Receipt",
     "Standing",
+    "TokenPrices",
+    "TokenRates",
+    "TokenUse",
     "ToleratesOutages",
     "UnpricedError",
+    "answer_key",
     "degrade",
     "metered",
     "owner_of",
@@ -214,7 +236,7 @@ class Metering:
         # Without budgets, an application that cannot write down what it spends can still do what costs nothing.
         check = HealthCheck(name="ledger", check=ledger.check, critical=resolver is not None)
         return Parts(
-            observers=[(CostCharged, self.meter.tally.observe)],
+            observers=[(event, self.meter.tally.observe) for event in (CostCharged, CostSaved, CostUnpriced)],
             lifespan=lifespan,
             health_checks=[check] if shared else (),
         )

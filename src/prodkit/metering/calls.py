@@ -45,6 +45,7 @@ class Call:
         state: `dispatched`, `settled` or `presumed`.
         charged_nano: what it cost; 0 while its outcome is open.
         estimated: whether `charged_nano` is an estimate.
+        units: what was delivered; empty while that is not known.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Call:
         self.state: CallState = "dispatched"
         self.charged_nano = 0
         self.estimated = False
+        self.units: Mapping[str, int] = {}
         self._keeper = keeper
         self._account = account
         # What to count it in when it is written down after all, if the ledger was away when it left.
@@ -89,7 +91,7 @@ class Call:
 
         Args:
             actual_nano: nano-USD, at least 0.
-            units: what was delivered, e.g. `{"sku_search": 1}`.
+            units: what was delivered, e.g. `{"search.fast": 1}`.
             estimated: whether the amount is our estimate, the provider having said nothing.
             attributes: what became known by the answer, e.g. the model that really served.
 
@@ -144,6 +146,7 @@ class Call:
             await self._keeper.do(verb)
         kind: ChargeKind = "settled" if self.state == "dispatched" else "adjusted"
         self.attributes |= learnt
+        self.units = units
         self._account(self, kind, actual_nano, units, estimated)
         self.state = "settled"
 

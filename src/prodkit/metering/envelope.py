@@ -7,10 +7,10 @@ from collections import Counter
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final, Self
 
-from prodkit.core.events import CostCharged
+from prodkit.core.events import CostCharged, CostSaved, CostUnpriced
 from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.metering.calls import Call, clean
-from prodkit.metering.keeper import Unfinished
+from prodkit.metering.keeper import Unfinished, note_of
 from prodkit.metering.refusals import unavailable
 from prodkit.stores.ledger import LedgerConflictError, Refusal, Reservation
 from prodkit.stores.ledger_arguments import require_reservation
@@ -60,6 +60,7 @@ class Spending:
         charged_nano: nano-USD, what is presumed included.
         presumed_nano: the part of it that is estimated.
         units: what was delivered, by unit.
+        saved_nano: what answers would have cost that were had without a call.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Spending:
         self.charged_nano = 0
         self.presumed_nano = 0
         self.units: Counter[str] = Counter()
+        self.saved_nano = 0
         self._emit = emit
         self._context = context
         self._shown = shown
@@ -112,6 +114,17 @@ class Spending:
         )
         if self._shown is not None:
             self._shown()
+
+    def save(self, saved: CostSaved) -> None:
+        """Count what was not spent, and tell it."""
+        self.saved_nano += saved.saved_nano
+        self._emit(saved)
+        if self._shown is not None:
+            self._shown()
+
+    def unpriced(self, provider: str) -> None:
+        """Tell that something of *provider* has no price: a counter that should stand still."""
+        self._emit(CostUnpriced(provider))
 
     def show_by(self, shown: Callable[[], None] | None) -> None:
         """Have *shown* called after each charge."""
@@ -176,6 +189,11 @@ class Envelope:
         return self.spending.units
 
     @property
+    def saved_nano(self) -> int:
+        """What answers would have cost that were had without a call, in nano-USD."""
+        return self.spending.saved_nano
+
+    @property
     def is_closed(self) -> bool:
         """Whether nothing can be drawn from it any more."""
         return self._closing is not None
@@ -193,6 +211,10 @@ class Envelope:
     def open_states(self) -> dict[str, int]:
         """How many of them are held, and how many dispatched."""
         return {} if self.is_closed else {"held": 1, "dispatched": len(self._open_calls)}
+
+    def unpriced(self, provider: str) -> None:
+        """See `Spending.unpriced`."""
+        self.spending.unpriced(provider)
 
     def left_of(self, unit: str) -> int | None:
         """What no call was drawn from yet of *unit*; None where the envelope does not bound it."""
@@ -252,6 +274,29 @@ class Envelope:
         self._open_calls[call.id] = call
         self.calls += 1
         return call
+
+    def save(
+        self,
+        saved_nano: int,
+        *,
+        units: Mapping[str, int] | None = None,
+        attributes: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Note that an answer was had without a call: it costs nothing. Waits for nothing; also where it is closed.
+
+        Args:
+            saved_nano: what it cost when it was bought, at least 0.
+            units: what was delivered then.
+            attributes: what it is, besides what the envelope says.
+        """
+        saved = CostSaved(
+            f"{self.id}.{token_hex(8)}",
+            saved_nano,
+            units=dict(units or {}),
+            attributes=self.attributes | clean(attributes or {}),
+        )
+        self._keeper.later(note_of(saved))
+        self.spending.save(saved)
 
     async def _draw(self, reservation: Reservation) -> None:
         drawing = self._keeper.spawn(self._ledger.draw(self.id, reservation))

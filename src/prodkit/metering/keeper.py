@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from weakref import WeakSet
 
 from prodkit.core.exceptions import StoreError, StoreUnavailableError
+from prodkit.metering.notes import Notes
 from prodkit.stores.ledger import LedgerConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from prodkit.core.clock import Clock
+    from prodkit.core.events import CostSaved
     from prodkit.stores.ledger import BudgetAsk, LedgerStore, Reaped
 
-__all__ = ["Keeper", "Unfinished", "Watched"]
+__all__ = ["Keeper", "Unfinished", "Watched", "note_of"]
 
 T = TypeVar("T")
 
@@ -46,12 +48,12 @@ class Unfinished:
     Attributes:
         verb: of `LedgerStore`.
         hold: its id.
-        amount_nano, units, estimated, attributes: of `settle` and `adjust`.
+        amount_nano, units, estimated, attributes: of `settle` and `adjust`; of `cached`, the amount is what was saved.
         certain: whether the hold is known to be in the ledger; else it is no fault if it is not.
         asks: of `adjust`, which writes down late what was spent while the ledger was away.
     """
 
-    verb: Literal["settle", "presume", "release", "adjust"]
+    verb: Literal["settle", "presume", "release", "adjust", "cached"]
     hold: str
     amount_nano: int = 0
     units: Mapping[str, int] = field(default_factory=dict)
@@ -81,8 +83,21 @@ class Unfinished:
                 attributes=self.attributes,
                 units=self.units,
             )
+        elif self.verb == "cached":
+            await ledger.cached(self.hold, self.amount_nano, units=self.units, attributes=self.attributes)
         else:
             await ledger.release(self.hold)
+
+
+def note_of(saved: CostSaved) -> Unfinished:
+    """What the ledger has to hear of *saved*."""
+    return Unfinished(
+        "cached",
+        saved.entry,
+        amount_nano=saved.saved_nano,
+        units=saved.units,
+        attributes=saved.attributes,
+    )
 
 
 class Watched(Protocol):
@@ -127,6 +142,7 @@ class Keeper:
         # Weak: an envelope that nobody can close any more loses its lease, as if its process had died.
         self._watched: WeakSet[Watched] = WeakSet()
         self._unfinished: deque[Unfinished] = deque()
+        self._notes: Notes[Unfinished] = Notes(on_failure)
         self._open_holds: dict[str, int] = {}
         self._is_behind = False
         self._retry_seconds = _FIRST_RETRY_SECONDS
@@ -211,7 +227,14 @@ class Keeper:
             self.later(unfinished)
 
     def later(self, unfinished: Unfinished) -> None:
-        """Say it as soon as the ledger answers. Bounded: see `MAX_UNFINISHED`."""
+        """Say it as soon as the ledger answers. Bounded: see `MAX_UNFINISHED`.
+
+        What is only `cached` waits apart: it is no money, comes as fast as a cache can answer, and must not push out what is.
+        """
+        if unfinished.verb == "cached":
+            self._notes.add(unfinished)
+            self._awake()
+            return
         if len(self._unfinished) >= MAX_UNFINISHED:
             dropped = self._unfinished.popleft()
             self._on_failure("dropped", None)
@@ -219,6 +242,9 @@ class Keeper:
                 "too many verbs wait for the ledger; %s of %s is dropped", dropped.verb, dropped.hold
             )
         self._unfinished.append(unfinished)
+        self._awake()
+
+    def _awake(self) -> None:
         self.start()
         if self._wake is not None:
             self._wake.set()
@@ -228,13 +254,14 @@ class Keeper:
     async def _run(self, wake: asyncio.Event) -> None:
         while True:
             pause = min(self._reap_interval, self._lease_seconds / 3)
-            if self._unfinished:
+            if self._unfinished or self._notes:
                 pause = min(pause, self._retry_seconds)
             try:
                 async with asyncio.timeout(pause):
                     await wake.wait()
                 wake.clear()
-                await asyncio.sleep(min(pause, self._retry_seconds) if self._unfinished else 0)
+                # A moment later, so that what comes together is said together.
+                await asyncio.sleep(min(pause, self._retry_seconds) if self._unfinished or self._notes else 0)
             except TimeoutError:
                 pass
             await self.beat()
@@ -244,6 +271,7 @@ class Keeper:
         now = self._monotonic()
         self._count_open()
         await self._guarded("retry", self._finish())
+        await self._guarded("cached", self._notes.say(self._ledger))
         if now - self._extended_at >= self._lease_seconds / 3:
             await self._guarded("extend", self._extend(now))
         if now - self._reaped_at >= self._reap_interval:
@@ -303,6 +331,7 @@ class Keeper:
         try:
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await self._guarded("retry", self._finish())
+                await self._guarded("cached", self._notes.say(self._ledger, everything=True))
         except TimeoutError:
             self._on_failure("retry", None)
         if self._unfinished:

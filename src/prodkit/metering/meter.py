@@ -6,12 +6,13 @@ import logging
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from prodkit.core.events import CostCharged
+from prodkit.core.events import CostCharged, CostSaved
 from prodkit.core.exceptions import InstallationError
 from prodkit.core.money import format_usd
 from prodkit.metering.admission import Admission
+from prodkit.metering.calls import clean
 from prodkit.metering.envelope import Envelope
-from prodkit.metering.keeper import Keeper
+from prodkit.metering.keeper import Keeper, note_of
 from prodkit.metering.operation import Operation, SingleCall
 from prodkit.metering.outage import OnLedgerError, Outage
 from prodkit.metering.pricing import PriceBook
@@ -63,7 +64,7 @@ class Meter:
         self._ledger: LedgerStore | None = None
         self._bound_admission: Admission | None = None
         self._keeper: Keeper | None = None
-        self._emit: Callable[[object], None] = self.tally.observe  # type: ignore[assignment] # all there is to tell yet
+        self._emit: Callable[[object], None] = self.tally.observe  # type: ignore[assignment] # it knows all there is to tell
         self._failed: Callable[[str, BaseException], None] | None = None
 
     def bind(
@@ -81,7 +82,7 @@ class Meter:
             ledger: where money is held.
             clock: the time of windows and leases.
             resolver: which budgets apply; without one, spending is counted and not limited.
-            emit: told each `CostCharged`.
+            emit: told each `CostCharged` and `CostSaved`.
             failed: told faults that no caller hears of.
 
         Raises:
@@ -186,6 +187,20 @@ class Meter:
         if context is not None and self._response_headers:
             await self._admission.show_costs(opened, hold.asks, context)
         return opened
+
+    def save(
+        self,
+        saved_nano: int,
+        *,
+        units: Mapping[str, int] | None = None,
+        attributes: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """As `Envelope.save`, for an answer that no envelope was opened for."""
+        saved = CostSaved(
+            f"cached_{token_hex(16)}", saved_nano, units=dict(units or {}), attributes=clean(attributes or {})
+        )
+        self.keeper.later(note_of(saved))
+        self._emit(saved)
 
     def operation(
         self,

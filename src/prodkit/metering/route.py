@@ -115,7 +115,8 @@ CurrentEnvelope = Annotated[Envelope, Depends(_envelope)]
 def usage_event(envelope: Envelope, *, name: str = "usage") -> bytes:
     """The last event of a stream, as server-sent events are written: what the request has cost, which no header could say.
 
-    Its data: `{"cost_usd": "0.012", "estimated": false, "calls": 2, "units": {"search.fast": 1}}`.
+    Its data: `{"cost_usd": "0.012", "estimated": false, "calls": 2, "units": {"search.fast": 1}, "saved_usd": "0"}`,
+    the last of what answers would have cost that had been bought before.
 
     Args:
         envelope: whose calls have ended.
@@ -126,5 +127,6 @@ def usage_event(envelope: Envelope, *, name: str = "usage") -> bytes:
         "estimated": envelope.presumed_nano != 0,
         "calls": envelope.calls,
         "units": dict(sorted(envelope.units.items())),
+        "saved_usd": format_usd(envelope.saved_nano),
     }
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()

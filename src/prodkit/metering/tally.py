@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from prodkit.core.events import CostSaved, CostUnpriced
 from prodkit.core.features import Sample
 from prodkit.core.money import NANO_PER_USD
 
@@ -37,6 +38,9 @@ class Tally:
         self._tokens: dict[tuple[str, str, str], int] = {}
         self._decisions: dict[tuple[str, str], int] = {}
         self._failures: dict[str, int] = {}
+        self._saved: dict[tuple[str, str, str], int] = {}
+        self._answers: dict[tuple[str, str], int] = {}
+        self._unpriced: dict[str, int] = {}
         self._alerts: dict[tuple[str, str], int] = {}
         self._given_up: dict[str, int] = {}
         self._presumed = 0
@@ -45,8 +49,18 @@ class Tally:
         self.open_holds: Callable[[], Mapping[str, int]] = dict
         self.price_book_age_seconds: Callable[[], float | None] = lambda: None
 
-    def observe(self, event: CostCharged) -> None:
+    def answered(self, policy: str, outcome: str) -> None:
+        """Count how one question came to its answer; *policy* is the namespace of an `AnswerCache`."""
+        _add(self._answers, (policy, outcome), (OTHER, outcome), 1)
+
+    def observe(self, event: CostCharged | CostSaved | CostUnpriced) -> None:
         """Count one charge. A counter cannot go down: what is given back is counted by itself, as `credited`."""
+        if isinstance(event, CostSaved):
+            self._observe_saved(event)
+            return
+        if isinstance(event, CostUnpriced):
+            _add(self._unpriced, event.provider, OTHER, 1)
+            return
         attributes = event.attributes
         kind = "credited" if event.amount_nano < 0 else event.kind
         named = (attributes.get("agent", ""), attributes.get("provider", ""), attributes.get("model", ""))
@@ -60,6 +74,11 @@ class Tally:
         if event.kind == "presumed":
             self._presumed += 1
         self._overrun_nano += event.overrun_nano
+
+    def _observe_saved(self, event: CostSaved) -> None:
+        attributes = event.attributes
+        named = (attributes.get("agent", ""), attributes.get("provider", ""), attributes.get("model", ""))
+        _add(self._saved, named, (OTHER, OTHER, OTHER), event.saved_nano)
 
     def decided(self, policy: str, outcome: str) -> None:
         """Count what one budget's policy said to a reservation."""
@@ -99,9 +118,24 @@ class Tally:
             )
             labels = {"policy": policy, "outcome": outcome}
             yield Sample("prodkit_budget_decisions_total", labels, count, "counter", said)
+        for (agent, provider, model), nano in self._saved.copy().items():
+            labels = {"agent": agent, "provider": provider, "model": model}
+            text = "USD that answers would have cost that were had without a call."
+            yield Sample("prodkit_cost_saved_usd_total", labels, nano / NANO_PER_USD, "counter", text)
+        for (policy, outcome), count in self._answers.copy().items():
+            text = (
+                "Questions by how they came to their answer: hit, joined, miss; overdue, unavailable and bypassed were asked "
+                "without the cache, failed have none."
+            )
+            labels = {"policy": policy, "outcome": outcome}
+            yield Sample("prodkit_cache_decisions_total", labels, count, "counter", text)
         for verb, count in self._failures.copy().items():
             text = "Verbs that the ledger did not answer in time, or refused as contradicting what it knows."
             yield Sample("prodkit_ledger_errors_total", {"verb": verb}, count, "counter", text)
+        for provider, count in self._unpriced.copy().items():
+            said = "Calls that were refused, or charged by another price, because they have none."
+            labels = {"provider": provider}
+            yield Sample("prodkit_cost_unpriced_total", labels, count, "counter", said)
         for (policy, percent), count in self._alerts.copy().items():
             text = "Budgets that reached this part of their limit, once in each window."
             labels = {"policy": policy, "percent": percent}

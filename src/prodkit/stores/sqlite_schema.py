@@ -114,6 +114,29 @@ UPGRADES: Sequence[Sequence[str]] = (
         )""",
         "CREATE INDEX ledger_due_alerts ON ledger_alerts (due_at) WHERE due_at IS NOT NULL",
     ),
+    (
+        # Answers that were paid for. Without a value the row is a lease: `owner` is getting the answer. Values may be large, so
+        # they do not stand within the tree of the keys.
+        """CREATE TABLE cached_answers (key TEXT PRIMARY KEY NOT NULL, owner TEXT NOT NULL, ends_at REAL NOT NULL, value BLOB)""",
+        "CREATE INDEX cached_answers_by_end ON cached_answers (ends_at)",
+        # How many answers there are and how large: counting them would walk through all of them with each that comes.
+        """CREATE TABLE cached_answers_room (id INTEGER PRIMARY KEY CHECK (id = 1), entries INTEGER NOT NULL,
+            bytes INTEGER NOT NULL
+        )""",
+        "INSERT INTO cached_answers_room VALUES (1, 0, 0)",
+        """CREATE TRIGGER cached_answers_inserted AFTER INSERT ON cached_answers WHEN new.value IS NOT NULL BEGIN
+            UPDATE cached_answers_room SET entries = entries + 1, bytes = bytes + length(new.value); END""",
+        """CREATE TRIGGER cached_answers_updated AFTER UPDATE OF value ON cached_answers BEGIN
+            UPDATE cached_answers_room
+            SET entries = entries + (new.value IS NOT NULL) - (old.value IS NOT NULL),
+                bytes = bytes + coalesce(length(new.value), 0) - coalesce(length(old.value), 0); END""",
+        """CREATE TRIGGER cached_answers_deleted AFTER DELETE ON cached_answers WHEN old.value IS NOT NULL BEGIN
+            UPDATE cached_answers_room SET entries = entries - 1, bytes = bytes - length(old.value); END""",
+    ),
+    (
+        # Pages of one tenant's history, in order; the one by time would sort all of it for each page.
+        "CREATE INDEX ledger_entries_of_tenant ON ledger_entries (tenant)",
+    ),
 )
 """`UPGRADES[n]` leads from schema version n to n + 1. Released entries are never edited; new ones only add
 what an older release running beside the newer one can ignore."""

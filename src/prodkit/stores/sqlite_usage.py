@@ -96,6 +96,7 @@ def read_entries(
 
 
 def _where(where: Mapping[str, str]) -> tuple[list[str], dict[str, object]]:
-    return [f"entry.{name} = :where_{name}" for name in where], {
-        f"where_{name}": where[name] for name in where
-    }
+    # A run has few entries and a tenant many: with a plus in front, no other index than that of runs is thought of.
+    plus = "+" if "run" in where else ""
+    conditions = [f"{plus if name != 'run' else ''}entry.{name} = :where_{name}" for name in where]
+    return conditions, {f"where_{name}": where[name] for name in where}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from prodkit.core.clock import Clock
     from prodkit.stores import KeyStore, RateLimitStore, Store
+    from prodkit.stores.cache import CacheStore
     from prodkit.stores.ledger import LedgerStore
     from prodkit.stores.ledger_export import Watermark
     from prodkit.stores.redis_link import RedisLink
@@ -74,6 +75,7 @@ class Stores:
         keys: API keys.
         ledger: what was spent, and what is held for calls under way.
         sessions: sessions of browsers.
+        cache: answers that were paid for.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Stores:
     keys: KeyStore
     ledger: LedgerStore
     sessions: SessionStore
+    cache: CacheStore
 
     async def check(self) -> HealthResult | None:
         """Ask every store; see `prodkit.stores.Store.check`.
@@ -90,7 +93,7 @@ class Stores:
             What the worst of them found, with every detail that was told once; None when nobody found anything.
         """
         found = []
-        for store in (self.limits, self.keys, self.ledger, self.sessions):
+        for store in (self.limits, self.keys, self.ledger, self.sessions, self.cache):
             checked: Store = store
             result = await checked.check()
             if result is not None:
@@ -104,7 +107,7 @@ class Stores:
     async def aclose(self) -> None:
         """Close every store, also when closing one fails."""
         async with AsyncExitStack() as stack:
-            for store in (self.keys, self.limits, self.sessions, self.ledger):
+            for store in (self.keys, self.limits, self.sessions, self.cache, self.ledger):
                 stack.push_async_callback(store.aclose)
 
 
@@ -289,6 +292,7 @@ def _path(parts: SplitResult) -> str:
 
 def _open_memory(clock: Clock) -> Stores:
     from prodkit.stores.memory import MemoryKeyStore, MemoryRateLimitStore  # noqa: PLC0415  on demand
+    from prodkit.stores.memory_cache import MemoryCacheStore  # noqa: PLC0415  on demand
     from prodkit.stores.memory_ledger import MemoryLedger  # noqa: PLC0415  on demand
     from prodkit.stores.memory_sessions import MemorySessionStore  # noqa: PLC0415  on demand
 
@@ -299,11 +303,13 @@ def _open_memory(clock: Clock) -> Stores:
         keys=MemoryKeyStore(),
         ledger=MemoryLedger(clock=clock),
         sessions=MemorySessionStore(),
+        cache=MemoryCacheStore(clock=clock),
     )
 
 
 def _open_sqlite(path: str, clock: Clock, seconds: float) -> Stores:
     from prodkit.stores.sqlite import SqliteKeyStore, SqliteRateLimitStore  # noqa: PLC0415  on demand
+    from prodkit.stores.sqlite_cache import SqliteCacheStore  # noqa: PLC0415  on demand
     from prodkit.stores.sqlite_ledger import SqliteLedger  # noqa: PLC0415  on demand
     from prodkit.stores.sqlite_sessions import SqliteSessionStore  # noqa: PLC0415  on demand
 
@@ -315,10 +321,12 @@ def _open_sqlite(path: str, clock: Clock, seconds: float) -> Stores:
         keys=SqliteKeyStore(path, timeout_seconds=seconds, durable_timeout_seconds=durable),
         ledger=SqliteLedger(path, clock=clock, timeout_seconds=durable),
         sessions=SqliteSessionStore(path, timeout_seconds=seconds, durable_timeout_seconds=durable),
+        cache=SqliteCacheStore(path, clock=clock, timeout_seconds=seconds),
     )
 
 
 def _open_redis(url: str, setting: str, clock: Clock, seconds: float) -> Stores:
+    from prodkit.stores.redis_cache import RedisCacheStore  # noqa: PLC0415  on demand
     from prodkit.stores.redis_keys import RedisKeyStore  # noqa: PLC0415  on demand
     from prodkit.stores.redis_ledger import RedisLedger  # noqa: PLC0415  on demand
     from prodkit.stores.redis_limits import RedisRateLimitStore  # noqa: PLC0415  on demand
@@ -344,6 +352,7 @@ def _open_redis(url: str, setting: str, clock: Clock, seconds: float) -> Stores:
             watermark=_watermark(export),
         ),
         sessions=RedisSessionStore(link, timeout_seconds=seconds),
+        cache=RedisCacheStore(link, timeout_seconds=seconds),
     )
 
 

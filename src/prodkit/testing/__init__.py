@@ -1,7 +1,7 @@
 """What helps to test an application, or a part of one's own, without sleeping.
 
-`RateLimitStoreContract`, `KeyStoreContract`, `SessionStoreContract` and `LedgerStoreContract` prove a store: derive a test class, say how a store is made,
-and any test runner that collects classes with `test_` methods (pytest does) runs every promise of
+`RateLimitStoreContract`, `KeyStoreContract`, `SessionStoreContract`, `CacheStoreContract` and `LedgerStoreContract` prove a store:
+derive a test class, say how a store is made, and any test runner that collects classes with `test_` methods (pytest does) runs every promise of
 `prodkit.stores` against it:
 
     class TestMyStore(RateLimitStoreContract):
@@ -16,6 +16,7 @@ never.
 """
 
 from prodkit.core.clock import FakeClock
+from prodkit.testing.cache_contract import CacheStoreContract
 from prodkit.testing.keys_contract import KeyStoreContract
 from prodkit.testing.ledger_contract import LedgerStoreContract
 from prodkit.testing.limits_contract import RateLimitStoreContract
@@ -23,6 +24,7 @@ from prodkit.testing.limits_harness import hit
 from prodkit.testing.sessions_contract import SessionStoreContract
 
 __all__ = [
+    "CacheStoreContract",
     "FakeClock",
     "KeyStoreContract",
     "LedgerStoreContract",

@@ -69,6 +69,10 @@ class LedgerUnitsContract(LedgerStoreHarness):
 
         async def scenario(store: LedgerStore, clock: FakeClock) -> None:
             del clock
+            await held(store.reserve(reservation("exactly", 1, TOKENS, dispatched=True)))
+            await store.settle("exactly", 1, units={"tokens": 100})
+            await refused(store.reserve(reservation("none is left", 0, TOKENS)))
+            await store.adjust("m", 0, reason="again", asks=[TOKENS], units={"tokens": -100})
             for name, delivered in (("a", 99), ("b", 5)):
                 await held(store.reserve(reservation(name, 1, TOKENS, dispatched=True)))
                 require((await exposed(store, TOKENS))[0][1] == 0)

@@ -11,7 +11,7 @@ import pytest
 from examples.research_agents.settings import ResearchSettings
 from examples.research_agents.state.documents import Documents
 from prodkit.core.exceptions import StoreUnavailableError
-from tests.examples.spending.provider import Reply, Seen, events, provider
+from tests.support.paid_provider import Reply, Seen, events, provider
 from tests.support.world import make_world
 
 FOUND = {
@@ -184,7 +184,7 @@ async def test_names_of_units_are_bounded(open_research) -> None:
     for usage in (odd, new):
         answered, _, spent = await ask(open_research, answering(search=Reply(body=usage)), "search")
         assert answered.status_code == 200
-        assert answered.json()["usage"]["units"].keys() <= {"sku_search"}
+        assert answered.json()["usage"]["units"].keys() <= {"requests", "search.fast"}
         assert answered.json()["usage"]["estimated"] is True
         assert Decimal(spent) > 0
 
