@@ -20,14 +20,26 @@ STORES = re.compile(
     r"accounting|spending|(memory|sqlite|redis|postgres)_(ledger|alerts|usage|history).*|ledger.*|sqlite_schema"
 )
 
-# Where money is a fraction for all that, and where it is no float: the last place of a price that is finer than a nano-USD is
-# computed in Decimal and rounded up once; metrics are read by eyes and alarms, and Prometheus knows no other numbers.
-EXCEPTIONS = {
+# Where money is a fraction for all that, and yet no float: a price is finer than a nano-USD, so what it comes to is a Decimal or a
+# Fraction until it is rounded, once.
+EXACT = {
     ("src/prodkit/core/money.py", "price * quantity * NANO_PER_USD / per"),
+    ("src/prodkit/metering/invoices.py", "Decimal(MOST_NANO) / NANO_PER_USD"),
+    ("src/prodkit/metering/reconciling.py", "round(side.nano)"),
+    ("src/prodkit/metering/reconciling.py", "round(there.nano)"),
+    ("src/prodkit/metering/shares.py", "Fraction(Decimal(price_usd)) * NANO_PER_USD / per"),
+    ("src/prodkit/metering/shares.py", "amount_nano * weight / whole"),
+    ("src/prodkit/metering/shares.py", "math.ceil(exact_nano(part))"),
+    ("src/prodkit/metering/token_prices.py", "Decimal(price.price_usd) * _PER / price.per"),
+    ("src/prodkit/metering/token_prices.py", "usd_for_a_million * count * NANO_PER_USD / _PER"),
+}
+# Where it is a float: metrics are read by eyes and alarms, and Prometheus knows no other numbers.
+SHOWN = {
     ("src/prodkit/metering/tally.py", "nano / NANO_PER_USD"),
     ("src/prodkit/metering/tally.py", "self._overrun_nano / NANO_PER_USD"),
     ("src/prodkit/budgets/gauges.py", "value / NANO_PER_USD"),
 }
+EXCEPTIONS = EXACT | SHOWN
 
 
 def paths_of_money() -> list[Path]:
