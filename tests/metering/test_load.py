@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import httpx
@@ -55,12 +56,9 @@ def redis(_folder):
 
 def postgres(_folder):
     """Likewise, in PostgreSQL, which has the ledger only."""
-    from tests.support.postgres import shared_postgres
-
-    from prodkit.stores.postgres_ledger import PostgresLedger
-
-    url = shared_postgres().url()
-    return url, lambda clock: PostgresLedger(url, clock=clock, timeout_seconds=30.0)
+    url = import_module("tests.support.postgres").shared_postgres().url()
+    made = import_module("prodkit.stores.postgres_ledger").PostgresLedger
+    return url, lambda clock: made(url, clock=clock, timeout_seconds=30.0)
 
 
 STORES = [

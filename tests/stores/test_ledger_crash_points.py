@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,8 @@ def test_a_process_may_be_killed_before_and_after_any_command():
 )
 def test_a_process_may_be_killed_between_any_two_statements_of_a_server():
     """Of PostgreSQL. What follows is the end of the leases, or the same verbs again: both are true."""
-    from tests.support.postgres import shared_postgres
-
-    assert deaths("postgres", shared_postgres().url()) > 80
+    server = import_module("tests.support.postgres").shared_postgres()
+    assert deaths("postgres", server.url()) > 80
 
 
 def test_a_ledger_without_transactions_is_found_out(directory):
