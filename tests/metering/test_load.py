@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import os
 import random
@@ -16,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 
 import httpx
@@ -24,8 +22,10 @@ import pytest
 
 from prodkit.core.clock import SYSTEM_CLOCK, Clock
 from prodkit.stores.ledger import BudgetAsk, LedgerStore
+from prodkit.stores.postgres_ledger import PostgresLedger
 from prodkit.stores.redis_ledger import RedisLedger
 from prodkit.stores.sqlite_ledger import SqliteLedger
+from tests.support.postgres import shared_postgres
 from tests.support.valkey import shared_valkey
 
 pytestmark = pytest.mark.process
@@ -56,21 +56,8 @@ def redis(_folder):
 
 def postgres(_folder):
     """Likewise, in PostgreSQL, which has the ledger only."""
-    url = import_module("tests.support.postgres").shared_postgres().url()
-    made = import_module("prodkit.stores.postgres_ledger").PostgresLedger
-    return url, lambda clock: made(url, clock=clock, timeout_seconds=30.0)
-
-
-STORES = [
-    sqlite,
-    redis,
-    pytest.param(
-        postgres,
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec("prodkit.stores.postgres_ledger") is None, reason="no ledger there"
-        ),
-    ),
-]
+    url = shared_postgres().url()
+    return url, lambda clock: PostgresLedger(url, clock=clock, timeout_seconds=30.0)
 
 
 @contextlib.contextmanager
@@ -99,7 +86,7 @@ class Shop:
     opened: Callable[[Clock], LedgerStore]
 
 
-@pytest.fixture(scope="module", params=STORES)
+@pytest.fixture(scope="module", params=[sqlite, redis, postgres])
 def shop(request):
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY)))

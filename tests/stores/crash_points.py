@@ -17,7 +17,6 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 
 from prodkit.core.clock import FakeClock
 from prodkit.stores.ledger import LedgerStore
@@ -114,9 +113,10 @@ def postgres():
     """Before a statement is sent, which is when the one before it is done."""
     from asyncpg import Connection  # type: ignore[import-untyped]
 
-    made = import_module("prodkit.stores.postgres_ledger").PostgresLedger
+    from prodkit.stores.postgres_ledger import PostgresLedger
+
     return Way(
-        lambda url, clock: made(url, clock=clock, timeout_seconds=30.0),
+        lambda url, clock: PostgresLedger(url, clock=clock, timeout_seconds=30.0),
         lambda url, _number: url,
         True,
         arm_methods(Connection, "execute", "fetch", "fetchrow", "fetchval"),

@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from unittest import mock
 
-from prodkit.stores import accounting, sqlite_alerts, sqlite_schema
+from prodkit.stores import accounting, memory_ledger, postgres_ledger_sheet, sqlite_alerts, sqlite_schema
 from prodkit.stores import sqlite_ledger_rows as rows
 from prodkit.stores.accounting import Change, Charge, Posting
 from prodkit.stores.memory_alerts import Alerts
@@ -18,7 +18,7 @@ from prodkit.stores.memory_history import History
 from prodkit.stores.memory_ledger import MemoryLedger
 from prodkit.stores.spending import Hold
 
-__all__ = ["KILLED_BY", "MUTANTS", "OF_THE_FILE", "OF_THE_MODEL"]
+__all__ = ["KILLED_BY", "MUTANTS", "OF_THE_FILE", "OF_THE_MODEL", "OF_THE_RULES"]
 
 _ADMIT, _DRAW, _NEW, _POSTINGS = (
     accounting.admit,
@@ -40,7 +40,7 @@ def everywhere(patch, name, mutant):
 
 def of_stores(patch, name, mutant):
     """Put *mutant* in place of what the stores, not the rules themselves, call *name*."""
-    for module in (sys.modules["prodkit.stores.memory_ledger"], rows):
+    for module in (memory_ledger, rows, postgres_ledger_sheet):
         patch.setattr(module, name, mutant)
 
 
@@ -302,3 +302,6 @@ OF_THE_FILE = (
     reserved_again_under_the_same_id,
     adjusted_again_under_the_same_id,
 )
+# What is changed in the rules alone, which every store asks; but one writes into an account that PostgreSQL has not been asked for.
+_OTHERS = {*OF_THE_FILE, rebuilt_without_open_holds, settled_in_the_present_window} - {envelope_counted_twice}
+OF_THE_RULES = tuple(mutant for mutant in MUTANTS if mutant not in _OTHERS)

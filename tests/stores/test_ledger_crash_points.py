@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from tests.support.postgres import shared_postgres
 from tests.support.valkey import shared_valkey
 
 pytestmark = [
@@ -53,13 +52,9 @@ def test_a_process_may_be_killed_before_and_after_any_command():
     assert deaths("redis", server.url) > 40
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("prodkit.stores.postgres_ledger") is None, reason="no ledger in PostgreSQL"
-)
 def test_a_process_may_be_killed_between_any_two_statements_of_a_server():
     """Of PostgreSQL. What follows is the end of the leases, or the same verbs again: both are true."""
-    server = import_module("tests.support.postgres").shared_postgres()
-    assert deaths("postgres", server.url()) > 80
+    assert deaths("postgres", shared_postgres().url()) > 80
 
 
 def test_a_ledger_without_transactions_is_found_out(directory):
