@@ -30,8 +30,8 @@ EXACT = {
     ("src/prodkit/metering/shares.py", "Fraction(Decimal(price_usd)) * NANO_PER_USD / per"),
     ("src/prodkit/metering/shares.py", "amount_nano * weight / whole"),
     ("src/prodkit/metering/shares.py", "math.ceil(exact_nano(part))"),
-    ("src/prodkit/metering/token_prices.py", "Decimal(price.price_usd) * _PER / price.per"),
-    ("src/prodkit/metering/token_prices.py", "usd_for_a_million * count * NANO_PER_USD / _PER"),
+    ("src/prodkit/metering/token_prices.py", "Fraction(price.price_usd) * _PER / price.per"),
+    ("src/prodkit/metering/token_prices.py", "Fraction(usd_for_a_million) * count * NANO_PER_USD / _PER"),
 }
 # Where it is a float: metrics are read by eyes and alarms, and Prometheus knows no other numbers.
 SHOWN = {

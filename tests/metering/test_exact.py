@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import date
 from fractions import Fraction
 from math import ceil
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from prodkit.core.clock import FakeClock
 from prodkit.core.money import MOST_NANO, format_usd, parse_usd, price_nano
 from prodkit.metering import Meter
-from prodkit.metering.pricing import Price
+from prodkit.metering.pricing import Price, PriceBook
+from prodkit.metering.token_prices import BookTokenPrices, TokenUse
 from prodkit.stores.ledger import BudgetAsk, UsageQuery
 from prodkit.stores.memory_ledger import MemoryLedger
 from prodkit.stores.sqlite_ledger import SqliteLedger
@@ -133,3 +135,18 @@ def test_json_never_sees_a_number_of_money():
     """What crosses the border is a text: a reader of JSON makes a double of every number."""
     for nano in (1, 333_333_333, MOST_NANO - 1):
         assert parse_usd(json.loads(json.dumps(format_usd(nano)))) == nano
+
+
+@pytest.mark.parametrize("per", [3, 7, 13, 999_983])
+def test_a_rate_of_a_book_is_exact_whatever_it_is_for(per):
+    """A price for three tokens is the price of three tokens, and not a nano-USD more."""
+    book = PriceBook(
+        [Price("house", "m.input", "token", "0.2", per=per)],
+        version="v",
+        captured=date(2026, 11, 1),
+        source="s",
+    )
+    rates = BookTokenPrices(book).rates("house", "m")
+    for count in (1, per - 1, per, 5 * per):
+        assert rates.cost(TokenUse(input_tokens=count)) == book.cost("house", "m.input", count)
+    assert rates.cost(TokenUse(input_tokens=per)) == 200_000_000
