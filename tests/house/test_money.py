@@ -32,6 +32,10 @@ EXACT = {
     ("src/prodkit/metering/shares.py", "math.ceil(exact_nano(part))"),
     ("src/prodkit/metering/token_prices.py", "Fraction(price.price_usd) * _PER / price.per"),
     ("src/prodkit/metering/token_prices.py", "Fraction(usd_for_a_million) * count * NANO_PER_USD / _PER"),
+    (
+        "src/prodkit/metering/token_prices.py",
+        "math.ceil(Fraction(usd_for_a_million) * count * NANO_PER_USD / _PER)",
+    ),
 }
 # Where it is a float: metrics are read by eyes and alarms, and Prometheus knows no other numbers.
 SHOWN = {
