@@ -118,3 +118,14 @@ async def test_how_far_named_policies_are_used():
         assert await one.meter.used_percent(WHO, policies={"tokens", "house"}) == 90
         assert await one.meter.used_percent(WHO, policies={"nobody"}) == 0
         assert await one.meter.used_percent(WHO, policies=()) == 0
+
+
+async def test_nobody_knows_how_far_while_the_ledger_is_away():
+    """A 503, and counted as the failure of the ledger that it is."""
+    one = bench()
+    one.ledger.down.add("accounts")
+    with pytest.raises(Problem) as refused:
+        await one.meter.used_percent(WHO)
+    assert refused.value.status_code == 503
+    samples = [found for found in one.meter.tally.samples() if found.name == "prodkit_ledger_errors_total"]
+    assert [(sample.labels, sample.value) for sample in samples] == [({"verb": "accounts"}, 1)]

@@ -85,6 +85,7 @@ class Admission:
         try:
             accounts = await self._ledger.accounts(asks) if asks else ()
         except StoreUnavailableError as error:
+            self._keeper.failed("accounts")
             raise unavailable() from error
         return standings(asks, accounts)
 
