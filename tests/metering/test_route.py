@@ -16,7 +16,7 @@ from prodkit.core.exceptions import InstallationError
 from prodkit.core.features import Layer
 from prodkit.correlation import Correlation
 from prodkit.installation import install
-from prodkit.metering import CurrentEnvelope, Meter, Metering, metered, usage_event
+from prodkit.metering import CurrentEnvelope, Meter, Metering, UnpricedError, metered, usage_event
 from tests.metering.metered import FaultyLedger, identify
 from tests.support.recording import Contributes, guarding
 
@@ -238,3 +238,26 @@ def test_the_access_to_the_meter_draws_from_the_same_envelope():
     assert made.client().get("/op").headers["X-Cost-USD"] == "0.0000018"
     assert made.ledger.said.count("reserve") == 1
     assert made.exposed() == (1800, 0)
+
+
+def test_what_a_handler_lets_pass_is_a_problem():
+    """More than was set aside, and what has no price: 422 each, told apart, and what was spent before stays spent."""
+    made = Shop()
+
+    @made.app.get("/more", dependencies=[metered("0.000004")])
+    async def more(envelope: CurrentEnvelope) -> None:
+        await (await envelope.call(1000)).settle(1000)
+        await envelope.call(3001)
+
+    @made.app.get("/unpriced", dependencies=[metered("0.000004")])
+    async def unpriced(envelope: CurrentEnvelope) -> None:
+        del envelope
+        raise UnpricedError("house", "what-nobody-sells")
+
+    answer = made.client().get("/more")
+    assert (answer.status_code, answer.headers["X-Cost-USD"]) == (422, "0.000001")
+    assert answer.json()["type"].endswith("cost-exceeds-reservation")
+    answer = made.client().get("/unpriced")
+    assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (422, "cost-unknown")
+    assert "what-nobody-sells" not in answer.text
+    assert made.exposed() == (1000, 0)

@@ -35,6 +35,8 @@ from prodkit.metering.refusals import (
     BUDGET_EXHAUSTED,
     BUDGET_RESERVED,
     REFUSAL_RESPONSES,
+    uncovered,
+    unpriced,
 )
 from prodkit.metering.route import CurrentEnvelope, metered, usage_event
 from prodkit.metering.standing import Standing, degrade
@@ -239,6 +241,7 @@ class Metering:
             observers=[(event, self.meter.tally.observe) for event in (CostCharged, CostSaved, CostUnpriced)],
             lifespan=lifespan,
             health_checks=[check] if shared else (),
+            exception_handlers={EnvelopeExhaustedError: uncovered, UnpricedError: unpriced},
         )
 
     def _alerts(self, kit: Kit, ledger: LedgerStore, resolver: BudgetResolver) -> AlertTeller:

@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 from prodkit.core.money import format_usd
 from prodkit.core.openapi import problem_response
-from prodkit.core.problems import LEDGER_UNAVAILABLE, Problem, ProblemType, register
+from prodkit.core.problems import LEDGER_UNAVAILABLE, Problem, ProblemType, problem_answer, register
 
 if TYPE_CHECKING:
+    from prodkit.core.asgi import Answer
     from prodkit.stores.ledger import Refusal
 
 __all__ = [
     "BUDGET_EXCEEDS_LIMIT",
     "BUDGET_EXHAUSTED",
     "BUDGET_RESERVED",
+    "COST_EXCEEDS_RESERVATION",
+    "COST_UNKNOWN",
     "REFUSAL_RESPONSES",
     "outcome_of",
     "refusal_problem",
     "unavailable",
+    "uncovered",
+    "unpriced",
 ]
 
 BUDGET_EXHAUSTED: Final = register(
@@ -48,6 +53,25 @@ BUDGET_EXCEEDS_LIMIT: Final = register(
         "Budget Exceeds Limit",
         "This alone may cost more than a budget allows in all, so it would never be let through. Ask for less, or for a smaller "
         "`max_cost_usd`.",
+    )
+)
+
+COST_EXCEEDS_RESERVATION: Final = register(
+    ProblemType(
+        "cost-exceeds-reservation",
+        422,
+        "Cost Exceeds Reservation",
+        "What was set aside for this request does not cover what it turned out to ask for. What was spent until then stays "
+        "spent. Ask for less.",
+    )
+)
+COST_UNKNOWN: Final = register(
+    ProblemType(
+        "cost-unknown",
+        422,
+        "Cost Unknown",
+        "There is no price here for what was asked for, so it was not bought. Ask for another model or product, or have the "
+        "operator add its price.",
     )
 )
 
@@ -120,6 +144,20 @@ def _numbers(refusal: Refusal) -> dict[str, Any]:  # Any: JSON values
 
 def _moment(at: int | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+
+
+async def uncovered(connection: object, error: Exception) -> Answer:
+    """What a caller is told where a handler let an `EnvelopeExhaustedError` pass; no numbers, they may be nobody's business."""
+    del connection, error
+    return problem_answer(
+        Problem(COST_EXCEEDS_RESERVATION, "It would cost more than is set aside for one request.")
+    )
+
+
+async def unpriced(connection: object, error: Exception) -> Answer:
+    """What a caller is told where a handler let an `UnpricedError` pass."""
+    del connection, error
+    return problem_answer(Problem(COST_UNKNOWN, "There is no price for what was asked for."))
 
 
 def unavailable() -> Problem:

@@ -41,7 +41,7 @@ def metered_openai(
     limit_field: str = "max_tokens",
     most_input_tokens: int | None = None,
     attributes: Mapping[str, str] | None = None,
-    on_abandon: OnAbandon = "abort",
+    on_abandon: OnAbandon = "drain",
     timeout_seconds: float = _TIMEOUT_SECONDS,
     pool: httpx.AsyncBaseTransport | None = None,
 ) -> openai.AsyncOpenAI:
@@ -57,7 +57,7 @@ def metered_openai(
         limit_field: see `ModelTariff`.
         most_input_tokens: see `ModelTariff`.
         attributes: noted with every call, over those of the envelope.
-        on_abandon: see `MeteredTransport`.
+        on_abandon: see `MeteredTransport`. `drain`: most providers go on, and bill, when a reader hangs up.
         timeout_seconds: for each wait for a byte, not for the whole.
         pool: of `open_pool`, shared by all runs. By default the client has connections of its own: close it.
 
