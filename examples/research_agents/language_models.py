@@ -85,7 +85,9 @@ class LanguageModels:
             timeout=seconds,
             max_tokens=settings.model_max_output_tokens,
             http_client=httpx.AsyncClient(
-                transport=_Telling(MeteredTransport(self._pool, envelope, [self._tariff]), failed),
+                transport=_Telling(
+                    MeteredTransport(self._pool, envelope, [self._tariff], on_abandon="drain"), failed
+                ),
                 timeout=httpx.Timeout(seconds, connect=min(5.0, seconds)),
                 trust_env=False,  # a proxy of the environment is the pool's business, below the meter
             ),
