@@ -184,6 +184,9 @@ class TestRetryAfter:
             ("soon", None),
             ("", None),
             ("٣", None),
+            ("Fri, 27 Nov 99999999999 12:00:00 GMT", None),
+            ("Fri, 27 Nov 2026 99999999999999999999:00:00 GMT", None),
+            ("Fri, 27 Nov 2026 12:00:00 +99999999999999999999", None),
         ],
     )
     def test_how_it_is_read(self, value, seconds):

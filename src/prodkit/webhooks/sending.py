@@ -236,7 +236,7 @@ def retry_after_of(value: str, now: float) -> float | None:
         return min(float(text[:10]), LONGEST_RETRY_AFTER_SECONDS)
     try:
         then = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for numbers that are no date's at all
         return None
     if then.tzinfo is None:
         then = then.replace(tzinfo=UTC)
