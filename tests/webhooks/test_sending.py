@@ -205,6 +205,14 @@ class TestRetryAfter:
 class TestBounds:
     """Whatever a receiver does, an attempt is over in time and holds little."""
 
+    async def test_no_host_has_such_a_name(self):
+        """That is no fault of the program, and the others are told."""
+        with receiving() as receiver:
+            made = sender("https://xn--.example/hooks", receiver.url)
+            with pytest.raises(UndeliveredError):
+                await made.deliver(NOTICE)
+        assert counts(made) == {"delivered": 1, "unreachable": 1}
+
     async def test_nobody_listens(self):
         """A refused connection is a failed attempt."""
         with socket.create_server(("127.0.0.1", 0)) as server:
