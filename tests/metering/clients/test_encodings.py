@@ -57,6 +57,12 @@ async def test_an_answer_that_unpacks_to_more_than_allowed_never_is_in_memory(
     assert peak < 8 * 1024 * 1024
 
 
+async def test_what_follows_a_packed_answer_counts() -> None:
+    """It unpacks to nothing, and is held all the same."""
+    _, ended = await read_body(gzip.compress(b"{}") + bytes(1024 * 1024), "gzip", most=64 * 1024)
+    assert "larger than allowed" in ended
+
+
 async def test_an_encoding_that_cannot_be_bounded_is_not_read() -> None:
     """Of brotli, a few bytes may be any number; nobody asked for it. The call is charged at its estimate."""
     entries, _, answer = await ask(Reply(body=b"\x0b\x02\x80[]\x03", headers={"content-encoding": "br"}))

@@ -187,7 +187,14 @@ class AnswerBody:
         encodings = encodings_of(self._response.headers.get("content-encoding", ""))
         try:
             inflater = Inflater(encodings) if encodings else None
+            received = 0
             async for raw in self._response.aiter_raw():
+                received += len(raw)
+                if (
+                    received > self._most_bytes
+                ):  # also of what unpacks to nothing, or follows the end of what was packed
+                    message = "the answer is larger than allowed"
+                    raise self._read_error(message)
                 for piece in (raw,) if inflater is None else inflater.feed(raw):
                     yield piece
             if inflater is not None and (piece := inflater.end()):
