@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from prodkit.budgets import Budgets, Policy, budgets_router
+from prodkit.stores.ledger import UsageQuery
 from tests.metering.metered import Shop
 
 POLICIES = (
@@ -144,6 +145,22 @@ def test_nobody_learns_of_others_by_the_time_it_takes():
     made = shop()
     made.client(f"ann@acme {READ}").get("/v1/budgets/own:bob@acme")
     assert "usage" not in made.ledger.said
+
+
+def test_the_history_of_others_is_not_read_for_a_name_that_was_made_up():
+    """It is long, and whoever asks for sessions that there are not would have it read each time."""
+    made = shop()
+    read: list[dict[str, str]] = []
+    usage = made.ledger.usage
+
+    async def noted(query: UsageQuery) -> Any:
+        read.append(dict(query.where))
+        return await usage(query)
+
+    made.ledger.usage = noted  # type: ignore[method-assign]
+    for session in ("made-up", "hers"):  # the latter is another tenant's
+        assert made.client(f"ann@acme {READ}").get(f"/v1/budgets/chat:{session}").status_code == 404
+    assert read == [{"session": session, "tenant": "acme"} for session in ("made-up", "hers")]
 
 
 def test_scopes_are_asked_for():

@@ -81,6 +81,15 @@ def test_what_callers_sent_moves_no_cursor(usage):
     assert len(out.splitlines()) == 3
 
 
+@pytest.mark.parametrize("sign", ["\x1b[2J", "\x9b2J", "\x7f", "\u202e", "\u2028"])
+def test_a_document_commands_no_terminal(usage, sign):
+    """Signs that JSON lets stand as they are, and a terminal may obey; whoever reads the document finds them."""
+    bought((5, None, {"agent": f"a{sign}b"}))
+    out = usage("report", "--group-by", "agent", "--json")[1]
+    assert sign[0] not in out
+    assert json.loads(out)["rows"][0]["group"] == {"agent": f"a{sign}b"}
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -76,6 +77,13 @@ def test_a_moment_may_say_its_own_zone():
     """What has an offset is that moment, wherever the days begin."""
     begin, end = period("2026-10-25T12:00+05:00", "2026-10-25T12:00", 0.0, BERLIN)
     assert (shown(begin), shown(end)) == ("2026-10-25T07:00:00Z", "2026-10-25T11:00:00Z")
+
+
+@pytest.mark.parametrize("between", ["T", " ", "t"])
+def test_a_moment_is_not_taken_for_its_day(between):
+    """However the date and the time of it stand beside each other."""
+    begin, end = period(f"2026-11-22{between}12:00", f"2026-11-22{between}13:30:00", 0.0, BERLIN)
+    assert (shown(begin), shown(end)) == ("2026-11-22T11:00:00Z", "2026-11-22T12:30:00Z")
 
 
 @pytest.mark.parametrize(
@@ -181,3 +189,22 @@ async def test_pages_are_the_whole_history():
     for size in (1, 4, 5, 12, 100):
         found = [entry.hold async for page in scan(ledger, page=size) for entry in page]
         assert found == [f"h{number}" for number in range(12)]
+
+
+async def test_a_long_history_in_memory_does_not_hold_others_up():
+    """Between two pages others have their turn, also where nothing of what is read is of the period."""
+    ledger, _ = fresh()
+    for number in range(8):
+        await spend(ledger, f"h{number}", 1)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    assert [entry async for page in scan(ledger, until=1.0, page=1) for entry in page] == []
+    task.cancel()
+    assert turns >= 8

@@ -184,6 +184,9 @@ class TestRetryAfter:
             ("soon", None),
             ("", None),
             ("٣", None),
+            ("Fri, 27 Nov 99999999999 12:00:00 GMT", None),
+            ("Fri, 27 Nov 2026 99999999999999999999:00:00 GMT", None),
+            ("Fri, 27 Nov 2026 12:00:00 +99999999999999999999", None),
         ],
     )
     def test_how_it_is_read(self, value, seconds):
@@ -201,6 +204,14 @@ class TestRetryAfter:
 
 class TestBounds:
     """Whatever a receiver does, an attempt is over in time and holds little."""
+
+    async def test_no_host_has_such_a_name(self):
+        """That is no fault of the program, and the others are told."""
+        with receiving() as receiver:
+            made = sender("https://xn--.example/hooks", receiver.url)
+            with pytest.raises(UndeliveredError):
+                await made.deliver(NOTICE)
+        assert counts(made) == {"delivered": 1, "unreachable": 1}
 
     async def test_nobody_listens(self):
         """A refused connection is a failed attempt."""

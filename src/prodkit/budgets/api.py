@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC
 from typing import (
     Annotated,
@@ -96,11 +97,14 @@ async def _standing_by_history(context: RequestContext, per: str, value: str) ->
     query = UsageQuery(
         since=0.0,
         until=context.kit.clock.wall() + 1,
-        # A key or a session is one of a tenant's too, but only the history knows which.
-        where={per: value, "tenant": own["tenant"]} if per == "principal" else {per: value},
+        where={per: value, "tenant": own["tenant"]},
         group_by=("tenant", "principal"),
     )
     rows = await _answer(_ledger(context).usage(query))
+    if rows and per != "principal":
+        # A key or a session may be of several tenants, which only the history of all of them knows. It is long, and so not
+        # read for a name that the caller made up.
+        rows = await _answer(_ledger(context).usage(replace(query, where={per: value})))
     spenders = {(row.group["tenant"], row.group["principal"]) for row in rows}
     if spenders == {(own["tenant"], own["principal"])}:
         return "own"

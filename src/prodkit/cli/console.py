@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from typing import TYPE_CHECKING, Final, TextIO
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Console", "RefusedError", "UsageError"]
 
+_COMMANDS: Final = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _STYLES: Final = {"bold": "1", "dim": "2", "red": "31", "yellow": "33"}
 
 
@@ -55,7 +57,9 @@ class Console:
 
     def json(self, value: Mapping[str, object]) -> None:
         """The whole result for a program."""
-        self.write(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+        text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+        # JSON lets these stand as they are, and a terminal may obey them; values are what callers sent.
+        self.write(_COMMANDS.sub(lambda sign: f"\\u{ord(sign.group()):04x}", text))
 
     def error(self, text: str) -> None:
         """A message that is no result; whatever has the shape of a credential is masked."""

@@ -169,7 +169,7 @@ def _instant(name: str, text: str, zone: tzinfo) -> datetime:
     try:
         # A space is what a plus sign becomes in a query that was not encoded.
         moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-        if moment.tzinfo is None and "T" in text:
+        if moment.tzinfo is None and not _is_date(text):
             moment = moment.replace(tzinfo=zone)
         elif moment.tzinfo is None and moment.year >= _FIRST_YEAR:
             moment = _midnight(moment.date(), zone)
@@ -181,3 +181,12 @@ def _instant(name: str, text: str, zone: tzinfo) -> datetime:
         message = "The year is from 1970 to 9998."
         raise PeriodError(message, name=name)
     return moment
+
+
+def _is_date(text: str) -> bool:
+    """Whether *text*, which is a date or a time, has no time: a `T` it need not have, a blank or a `t` is read too."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

@@ -6,6 +6,7 @@ machine of `prodkit.stores.ledger` stands in one place, and no store can have it
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -15,7 +16,7 @@ from prodkit.stores.spending import ATTRIBUTES, BudgetAsk, Hold, Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from prodkit.stores.spending import EntryKind, Reservation
+    from prodkit.stores.spending import Entry, EntryKind, Reservation
 
 __all__ = [
     "Change",
@@ -33,6 +34,7 @@ __all__ = [
     "presume",
     "reached_percents",
     "recognise",
+    "recognise_manual",
     "release",
     "rest",
     "settle",
@@ -284,6 +286,18 @@ def merged_attributes(known_before: Mapping[str, str], new: Mapping[str, str]) -
     """Both together in the order of `ATTRIBUTES`, *new* ones first in rank. An empty value is the same as none."""
     merged = {**known_before, **new}
     return {name: merged[name] for name in ATTRIBUTES if merged.get(name)}
+
+
+def recognise_manual(made: Entry, amount_nano: int, units: Mapping[str, int]) -> Entry:
+    """Return *made*, if it may be the manual entry of that amount and those units.
+
+    Raises:
+        LedgerConflictError: the id was used for another one.
+    """
+    if made.amount_nano != amount_nano or Counter(made.units) != Counter(units):  # a unit of 0 is none
+        message = f"the id {made.hold} was used for another manual entry"
+        raise LedgerConflictError(message)
+    return made
 
 
 def overdrawn(budget: str) -> LedgerConflictError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from prodkit.stores.spending import Entry, UsageRow
@@ -90,8 +91,10 @@ class History:
 
     def select(self, after: int, limit: int, where: Mapping[str, str]) -> list[Entry]:
         """See `LedgerStore.entries`."""
-        found = (entry for entry in self if entry.sequence > after and _matches(entry, where))
-        return [entry for entry, _ in zip(found, range(limit), strict=False)]
+        # They are numbered without gaps, so those before are not looked at: a history is read page by page.
+        first = self._lines[0][0].sequence if self._lines else 1
+        rest = islice(self._lines, max(0, after - first + 1), None)
+        return list(islice((entry for entry, _ in rest if _matches(entry, where)), limit))
 
     def usage(self, query: UsageQuery) -> list[UsageRow]:
         """See `LedgerStore.usage`."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.stores import accounting
 from prodkit.stores.accounting import Change, Charge, known, merged_attributes, overdrawn, postings, rest
-from prodkit.stores.ledger import LedgerConflictError
 from prodkit.stores.ledger_arguments import (
     require_amount,
     require_at_least_one,
@@ -173,10 +172,7 @@ class MemoryLedger:
         """See `LedgerStore.adjust`."""
         require_manual(entry, amount_nano, reason, asks, attributes or {}, units or {})
         if made := self._history.find_by_id("manual", entry):
-            if made.amount_nano != amount_nano:
-                message = f"the id {entry} was used for another manual entry"
-                raise LedgerConflictError(message)
-            return made
+            return accounting.recognise_manual(made, amount_nano, units or {})
         charge = Charge("manual", amount_nano, estimated=False, units=dict(units or {}))
         named = merged_attributes({}, attributes or {})
         added = postings(asks, charge)

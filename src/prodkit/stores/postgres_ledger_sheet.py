@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from prodkit.stores import accounting
 from prodkit.stores.accounting import Change, Charge, known, overdrawn, postings, reached_percents
-from prodkit.stores.ledger import LedgerConflictError
 from prodkit.stores.spending import Entry, Hold, Reaped, Refusal
 
 if TYPE_CHECKING:
@@ -271,10 +270,7 @@ def adjust(
     def decide(sheet: Sheet) -> Entry:
         made = sheet.written.get(("manual", entry))
         if made is not None:
-            if made.amount_nano != charge.amount_nano:
-                message = f"the id {entry} was used for another manual entry"
-                raise LedgerConflictError(message)
-            return made
+            return accounting.recognise_manual(made, charge.amount_nano, charge.units)
         added = sheet.post_manually(asks, charge)
         named = accounting.merged_attributes({}, attributes)
         sheet.written["manual", entry] = written = sheet.write(entry, charge, asks, named, added, reason)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from prodkit.core.exceptions import StoreIncompatibleError
 from prodkit.stores import accounting
 from prodkit.stores.accounting import known, merged_attributes
-from prodkit.stores.ledger import LedgerConflictError
 from prodkit.stores.ledger_arguments import (
     require_amount,
     require_at_least_one,
@@ -235,11 +234,7 @@ class RedisLedger(RedisLedgerQuestions):
             json_text(dict(units or {})),
             "" if are_plain(asks) else "0",
         )
-        made = entry_of(answer)
-        if made.amount_nano != amount_nano:
-            message = f"the id {entry} was used for another manual entry"
-            raise LedgerConflictError(message)
-        return made
+        return accounting.recognise_manual(entry_of(answer), amount_nano, units or {})
 
     async def cached(
         self,

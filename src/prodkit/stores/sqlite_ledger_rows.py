@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from prodkit.stores import accounting
 from prodkit.stores.accounting import Change, Charge, known, overdrawn, postings
-from prodkit.stores.ledger import LedgerConflictError
 from prodkit.stores.spending import ATTRIBUTES, Account, BudgetAsk, Entry, Hold, Reaped, Refusal
 from prodkit.stores.sqlite_alerts import write_alerts
 
@@ -178,10 +177,7 @@ def adjust(  # noqa: PLR0917  one call, from one place
     """See `LedgerStore.adjust`."""
     made = _find_by_id(connection, "manual", entry)
     if made is not None:
-        if made.amount_nano != charge.amount_nano:
-            message = f"the id {entry} was used for another manual entry"
-            raise LedgerConflictError(message)
-        return made
+        return accounting.recognise_manual(made, charge.amount_nano, charge.units)
     added = postings(asks, charge)
     _post(connection, added)
     named = accounting.merged_attributes({}, attributes)

@@ -26,6 +26,18 @@ _ESTIMATED = """
 _BOUGHT = "entry.kind <> 'cached'"
 # The whole second, because SQLite rounds to the nearest millisecond, and so sometimes into tomorrow.
 _DAY = "date(CAST(entry.at AS INTEGER) + :offset, 'unixepoch')"
+# SQLite refuses a sum of more than 64 bits, and entries are never deleted: a thousand of the largest, and no report would be
+# read any more. So the upper and the lower halves are added up apart.
+_HALF = 32
+_LOWER = (1 << _HALF) - 1
+
+
+def _sums(what: str) -> str:
+    return f"coalesce(sum(({what}) >> {_HALF}), 0), coalesce(sum(({what}) & {_LOWER}), 0)"
+
+
+def _whole(upper: int, lower: int) -> int:
+    return (upper << _HALF) + lower
 
 
 def read_usage(connection: sqlite3.Connection, query: UsageQuery) -> list[UsageRow]:
@@ -41,15 +53,17 @@ def read_usage(connection: sqlite3.Connection, query: UsageQuery) -> list[UsageR
     groups = [_DAY if name == "day" else f"entry.{name}" for name in query.group_by]
     width = len(groups)
     group_by = f"GROUP BY {', '.join(groups)}" if groups else ""
-    order_by = ", ".join([f"{width + 1} DESC", *(str(position + 1) for position in range(width))])
+    upper, lower = f"sum(entry.amount_nano >> {_HALF})", f"sum(entry.amount_nano & {_LOWER})"
+    largest = [f"{upper} + ({lower} >> {_HALF}) DESC", f"({lower} & {_LOWER}) DESC"]
+    order_by = ", ".join([*largest, *(str(position + 1) for position in range(width))])
     sums = ", ".join(
         [
-            "coalesce(sum(entry.amount_nano), 0)",
+            _sums("entry.amount_nano"),
             f"count(DISTINCT CASE WHEN {_BOUGHT} THEN coalesce(nullif(entry.operation, ''), entry.hold) END)",
-            f"coalesce(sum(CASE WHEN {_ESTIMATED} THEN entry.amount_nano ELSE 0 END), 0)",
+            _sums(f"CASE WHEN {_ESTIMATED} THEN entry.amount_nano ELSE 0 END"),
             f"count(DISTINCT CASE WHEN {_BOUGHT} THEN entry.hold END)",
             f"count(*) FILTER (WHERE NOT {_BOUGHT})",
-            "coalesce(sum(entry.saved_nano), 0)",
+            _sums("entry.saved_nano"),
         ]
     )
     rows = connection.execute(
@@ -58,24 +72,24 @@ def read_usage(connection: sqlite3.Connection, query: UsageQuery) -> list[UsageR
         values,
     ).fetchall()
     units: dict[tuple[str, ...], dict[str, int]] = {row[:width]: {} for row in rows}
-    for *group, unit, quantity in connection.execute(
-        f"SELECT {', '.join([*groups, 'unit.key', 'sum(unit.value)'])} "  # noqa: S608  checked names
+    for *group, unit, upper_part, lower_part in connection.execute(
+        f"SELECT {', '.join([*groups, 'unit.key', _sums('unit.value')])} "  # noqa: S608  checked names
         f"FROM ledger_entries AS entry, json_each(entry.units) AS unit WHERE {where} AND {_BOUGHT} "
         f"GROUP BY {', '.join([*groups, 'unit.key'])}",
         values,
     ):
         if tuple(group) in units:
-            units[tuple(group)][unit] = quantity
+            units[tuple(group)][unit] = _whole(upper_part, lower_part)
     return [
         UsageRow(
             group=dict(zip(query.group_by, row[:width], strict=True)),
-            amount_nano=row[width],
-            operations=row[width + 1],
-            estimated_nano=row[width + 2],
+            amount_nano=_whole(*row[width : width + 2]),
+            operations=row[width + 2],
+            estimated_nano=_whole(*row[width + 3 : width + 5]),
             units=units[row[:width]],
-            attempts=row[width + 3],
-            cached=row[width + 4],
-            saved_nano=row[width + 5],
+            attempts=row[width + 5],
+            cached=row[width + 6],
+            saved_nano=_whole(*row[width + 7 : width + 9]),
         )
         for row in rows
     ]

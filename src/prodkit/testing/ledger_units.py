@@ -137,6 +137,9 @@ class LedgerUnitsContract(LedgerStoreHarness):
                 await store.adjust("m2", 5, reason="too many", asks=asks, units={"tokens": -10})
             require(await exposed(store, *asks) == [(5, 0), (20, 0)])
             await require_conflict(store.adjust("m3", 0, reason="r", asks=asks, units={"tokens": -21}))
+            # The id of one that counts units alone does not stand for any number of them.
+            for units in ({"tokens": 31}, {"tokens": -30}, {"requests": 30}, {}):
+                await require_conflict(store.adjust("m1", 0, reason="r", asks=asks, units=units))
             require(await exposed(store, *asks) == [(5, 0), (20, 0)])
 
         self.run(scenario)

@@ -205,8 +205,8 @@ class Sender:
                 return self._judge(response.status_code, response.headers)
         except (TimeoutError, httpx.TimeoutException) as error:
             return Answer("timeout", fault=type(error).__name__)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            # Only its type: the text may hold the URL.
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
+            # The last is of a host's name. Only its type: the text may hold the URL.
             return Answer("unreachable", fault=type(error).__name__)
 
     def _judge(self, status: int, headers: Mapping[str, str]) -> Answer:
@@ -236,7 +236,7 @@ def retry_after_of(value: str, now: float) -> float | None:
         return min(float(text[:10]), LONGEST_RETRY_AFTER_SECONDS)
     try:
         then = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for numbers that are no date's at all
         return None
     if then.tzinfo is None:
         then = then.replace(tzinfo=UTC)

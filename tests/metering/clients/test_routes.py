@@ -45,6 +45,17 @@ async def asking(reply: Reply, tariff: Any = None) -> AsyncIterator[tuple[httpx.
         await pool.aclose()
 
 
+@pytest.mark.parametrize("id_", ["%2e%2e", "..%2fjobs", "a%2F..%2f..%2Fcostly", "%2E", "a%5c..%5Cb", ".%2e"])
+def test_a_path_that_climbs_for_who_unescapes_it_has_no_price(id_: str) -> None:
+    """What is free by its segments might be something costly for the server."""
+    url = "https://scans.example"
+    free = RouteTariff(BOOK, url, ROUTES, provider="scans")
+    flat = FlatTariff(f"{url}/v2", price_usd="0.001", provider="scans", captured=date(2026, 11, 22))
+    for tariff in (free, flat):
+        assert tariff.quote(Outgoing("GET", f"{url}/v2/scans/{id_}", None)) is None
+    assert free.quote(Outgoing("GET", f"{url}/v2/scans/org%2Fmodel..1", None)) is FREE
+
+
 async def test_each_thing_in_a_request_is_charged() -> None:
     """By the answer, which may have delivered less than was asked for."""
     async with asking(Reply(body={"pages_read": 2})) as (client, ours, _):

@@ -11,6 +11,7 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Final, Protocol
 
+from prodkit.metering.clients.decoding import Inflater, UndecodableError, encodings_of
 from prodkit.metering.clients.sse import EventReader, EventTooLargeError
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class AnswerBody:
     async def _step(self) -> bytes | None:
         """The next piece, read along; None at the end."""
         if self._source is None:
-            self._source = aiter(self._response.aiter_bytes())
+            self._source = self._decoded()
         try:
             chunk = await anext(self._source, None)
             if chunk is None:
@@ -177,6 +178,29 @@ class AnswerBody:
             self._broken = True
             raise
         return chunk
+
+    async def _decoded(self) -> AsyncIterator[bytes]:
+        """The pieces of the body, none of them larger than what may be held of it."""
+        if self._response.is_stream_consumed:  # a transport that is no network has it in memory already
+            yield await self._response.aread()
+            return
+        encodings = encodings_of(self._response.headers.get("content-encoding", ""))
+        try:
+            inflater = Inflater(encodings) if encodings else None
+            received = 0
+            async for raw in self._response.aiter_raw():
+                received += len(raw)
+                if (
+                    received > self._most_bytes
+                ):  # also of what unpacks to nothing, or follows the end of what was packed
+                    message = "the answer is larger than allowed"
+                    raise self._read_error(message)
+                for piece in (raw,) if inflater is None else inflater.feed(raw):
+                    yield piece
+            if inflater is not None and (piece := inflater.end()):
+                yield piece
+        except UndecodableError as error:
+            raise self._read_error(str(error)) from error
 
     async def _finish(self) -> None:
         account, self._account = self._account, None

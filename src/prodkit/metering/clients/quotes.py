@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 __all__ = [
     "FREE",
@@ -22,6 +23,9 @@ __all__ = [
     "is_busy",
     "refused",
 ]
+
+_SEPARATORS: Final = re.compile(r"[/\\]")
+_CLIMBS: Final = frozenset({".", ".."})
 
 Document: TypeAlias = Mapping[str, Any]  # Any: JSON that somebody else wrote; it is checked where it is read
 
@@ -142,12 +146,12 @@ class Base:
         self._prefix = path.rstrip("/")
 
     def path_of(self, url: str) -> str | None:
-        """The path of *url* below it, beginning with `/`; None if it is somewhere else."""
+        """The path of *url* below it, beginning with `/`; None if it is somewhere else, or may be for who unescapes it."""
         try:
             origin, path = _origin_of(url)
         except ValueError:
             return None
-        if origin != self._origin or not path.startswith(f"{self._prefix}/"):
+        if origin != self._origin or not path.startswith(f"{self._prefix}/") or _climbs(path):
             return None
         return path.removeprefix(self._prefix)
 
@@ -159,6 +163,11 @@ def _origin_of(url: str) -> tuple[tuple[str, str, int], str]:
         message = "not an http or https address"
         raise ValueError(message)
     return (parts.scheme, parts.hostname, parts.port or default), parts.path
+
+
+def _climbs(path: str) -> bool:
+    """Whether a server may take *path* for another one: `/free/%2e%2e/costly` is `/costly` to some."""
+    return not _CLIMBS.isdisjoint(_SEPARATORS.split(unquote(path)))
 
 
 class Tariff(Protocol):
