@@ -17,7 +17,7 @@ from prodkit.stores.memory_ledger import MemoryLedger
 from tests.budgets.test_api import POLICIES
 from tests.metering.metered import Shop
 
-ROOT = "root@acme admin usage:read"
+ROOT = "root@acme admin usage:read budgets:raise"
 
 
 def shop() -> Shop:
@@ -118,6 +118,18 @@ def test_only_an_administrator_may(who):
     made = shop()
     assert adjust(made, "own:ann@acme", who).status_code == 403
     assert spent(made, "own:ann@acme") == "0.000004"
+
+
+def test_an_administrator_may_charge_and_not_give_back():
+    """To count less is to allow more, which is for those whose money it is."""
+    made = shop()
+    boss = "boss@acme admin usage:read"
+    assert adjust(made, "team:acme", boss).status_code == 200
+    refused = adjust(made, "team:acme", boss, amount_usd="-0.000001")
+    assert (refused.status_code, refused.json()["required_scopes"]) == (403, ["budgets:raise"])
+    refused = adjust(made, "calls:acme", boss, amount_usd=None, amount=-1)
+    assert refused.status_code == 403
+    assert spent(made, "team:acme") == "0.000009"
 
 
 def test_nobody_may_where_nobody_is_identified():

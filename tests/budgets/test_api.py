@@ -207,13 +207,16 @@ def test_a_limit_that_is_set_holds_from_the_next_run_on():
 
 
 def test_nobody_raises_its_own_limit_above_the_policy():
-    """403 with the most it may be; an administrator may go beyond."""
+    """403 with the most it may be; not even an administrator goes beyond, but who may raise what the policy says."""
     made = shop()
     ann = made.client(f"ann@acme {WRITE}")
     refused = ann.put("/v1/budgets/own:ann@acme", json={"limit_usd": "0.000010001"})
     assert (refused.status_code, refused.json()["most_usd"]) == (403, "0.00001")
     assert ann.put("/v1/budgets/own:ann@acme", json={"limit_usd": "0.00001"}).status_code == 200
-    boss = made.client("ann@acme admin")
+    for who in ("ann@acme admin", f"ann@acme {WRITE} budgets:raise"):
+        refused = made.client(who).put("/v1/budgets/own:ann@acme", json={"limit_usd": "7"})
+        assert (refused.status_code, refused.json()["required_scopes"]) == (403, ["admin", "budgets:raise"])
+    boss = made.client("ann@acme admin budgets:raise")
     assert boss.put("/v1/budgets/own:ann@acme", json={"limit_usd": "7"}).json()["limit_usd"] == "7"
 
 
@@ -318,7 +321,8 @@ def test_who_changed_what_is_in_the_log(caplog):
     """Whose budget, by whom, from what to what: one line that an auditor finds."""
     made = shop()
     with caplog.at_level(logging.WARNING, "prodkit.budgets"):
-        made.client("ann@acme admin").put("/v1/budgets/own:bob@acme", json={"limit_usd": "2.5"})
+        boss = made.client("ann@acme admin budgets:raise")
+        boss.put("/v1/budgets/own:bob@acme", json={"limit_usd": "2.5"})
     (record,) = [record for record in caplog.records if record.message == "budget_limit_set"]
     told = {name: getattr(record, name) for name in ("budget", "by", "tenant", "old_usd", "new_usd")}
     assert told == {

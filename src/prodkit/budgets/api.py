@@ -43,6 +43,7 @@ _LONGEST_ID: Final = 64 + 1 + 96
 
 WRITE: Final = "budgets:write"
 ADMIN: Final = "admin"
+RAISE: Final = "budgets:raise"
 
 Owns: TypeAlias = Callable[[RequestContext, str, str], Awaitable[bool]]
 """Whether the caller of a request owns something: its context, what it is (`key`, `session`) and its value."""
@@ -141,9 +142,9 @@ def budgets_router(
 ) -> APIRouter:
     """A router with `GET {prefix}/budgets`, `GET` and `PUT {prefix}/budgets/{id}`, and `POST {prefix}/budgets/{id}/adjust`.
 
-    Who has the scope `budgets:write` may set the limit of its own principal, key and session, up to what the policy says;
-    who has `admin`, any limit within its own tenant, and the tenant's, and may adjust what was counted there. Give `admin` to
-    those whom you trust with the money.
+    Who has the scope `budgets:write` may set the limit of its own principal, key and session; who has `admin`, any limit within
+    its own tenant, and the tenant's, and may charge them by hand. Both only up to what the policy says: going beyond it, and giving
+    back what was counted, needs `budgets:raise` besides, which is for those whose money it is.
 
     Args:
         prefix: of the paths.
@@ -210,6 +211,9 @@ def budgets_router(
         context: CurrentContext, budget: BudgetId, adjustment: BudgetAdjustment
     ) -> Budget:
         found, _ = await _find_one(context, budget, owns)
+        if amount_of(adjustment, found.ask.unit) < 0 and RAISE not in context.principal.scopes:
+            # To count less is to allow more.
+            raise Problem(INSUFFICIENT_SCOPE, "Something would be given back.", required_scopes=[RAISE])
         return shown(await _adjusted(context, found, adjustment))
 
     return router
@@ -272,19 +276,18 @@ def _limit_of(limit: BudgetLimit, policy: Policy) -> int | None:
 
 
 def _refuse_beyond(context: RequestContext, found: Counted, standing: Standing, nano: int | None) -> None:
-    """Refuse what only an administrator may do.
+    """Refuse what only an administrator, or an operator, may do.
 
     Raises:
         Problem: 403.
     """
-    if ADMIN in context.principal.scopes:
-        return
-    if standing != "own":
+    scopes = context.principal.scopes
+    if standing != "own" and ADMIN not in scopes:
         raise Problem(INSUFFICIENT_SCOPE, "The budget is not the caller's alone.", required_scopes=[ADMIN])
     most = found.policy.limit_nano
-    if nano is not None and most is not None and nano > most:
+    if nano is not None and most is not None and nano > most and not {ADMIN, RAISE} <= scopes:
         told: dict[str, Any] = _told("most", most, found.policy.unit)  # Any: JSON values
-        raise Problem(403, "That is more than the policy allows.", **told, required_scopes=[ADMIN])
+        raise Problem(403, "That is more than the policy allows.", **told, required_scopes=[ADMIN, RAISE])
 
 
 def _policies(context: RequestContext) -> Policies:
