@@ -7,7 +7,9 @@ from datetime import UTC
 import pytest
 
 from prodkit.budgets import Policies, Policy
+from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.core.problems import Problem
+from prodkit.metering import keeper
 from prodkit.metering.keeper import MAX_UNFINISHED, Unfinished
 from tests.metering.metered import WHO, Bench
 
@@ -142,3 +144,25 @@ async def test_decisions_without_the_ledger_are_counted():
         await call.settle(1)
     samples = {tuple(sample.labels.values()) for sample in one.meter.tally.samples()}
     assert ("soft", "unwritten") in samples
+
+
+async def test_a_run_that_is_under_way_does_not_spend_what_could_not_be_kept(monkeypatch):
+    """Of a long run no call leaves whose cost would have no place to wait in: it would be lost, not only late."""
+    monkeypatch.setattr(keeper, "MAX_UNFINISHED", 10)
+    bench = Bench(on_store_error="allow")
+    bench.ledger.down.add("reserve")
+    envelope = await bench.open(1_000_000)
+
+    async def away(*_, **__):
+        raise StoreUnavailableError("adjust")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.ledger, "adjust", away)
+        while not bench.meter.keeper.is_crowded:
+            await (await envelope.call(10)).settle(10)
+        with pytest.raises(Problem) as caught:
+            await envelope.call(10)
+    assert caught.value.status_code == 503
+    await bench.meter.keeper.beat()
+    assert await bench.charged() == envelope.charged_nano > 0
+    await bench.meter.aclose()

@@ -68,6 +68,11 @@ class Admission:
         self._wall = wall
         self._lease_seconds = lease_seconds
 
+    @property
+    def has_budgets(self) -> bool:
+        """Whether there is anybody to ask which budgets apply."""
+        return self._resolver is not None
+
     async def standings(
         self, attributes: Mapping[str, str | None], context: RequestContext | None
     ) -> list[Standing]:

@@ -259,6 +259,8 @@ class Envelope:
         )
         if self.is_unwritten:
             require_reservation(reservation, drawn=True)
+            if self._keeper.is_crowded:
+                raise unavailable()  # what it costs would have no place to wait in
         self._count_drawn(reservation, 1)  # before the first await: tools of one run work at the same time
         if not self.is_unwritten:
             await self._draw(reservation)
