@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -158,6 +159,48 @@ async def test_an_id_is_no_key_to_the_money_of_others():
     assert envelope.left_nano == 10_000
     await (await envelope.call(10_000)).settle(1)
     await envelope.aclose()
+
+
+async def test_who_names_the_envelope_of_others_does_not_close_it():
+    """Also not by leaving before the answer, when what was asked for is given back."""
+    bench = Bench()
+    envelope = await bench.open()
+    bench.ledger.gates["reserve"] = asyncio.Event()
+    opening = asyncio.create_task(bench.open(tenant="evil"))
+    while bench.ledger.said.count("reserve") < 2:
+        await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.wait([opening])
+    bench.ledger.gates["reserve"].set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await bench.meter.keeper.beat()
+    assert (await bench.ledger.find("run_1")).state == "held"
+    await envelope.aclose()
+    await bench.meter.aclose()
+
+
+@pytest.mark.parametrize("verb", ["reserve", "draw"])
+async def test_a_caller_that_left_hears_of_no_failure_and_the_counts_do(verb, caplog):
+    """Nobody waits for that answer any more: it is counted, and no line of asyncio tells of an exception nobody fetched."""
+    bench = Bench()
+    envelope = await bench.open()
+    bench.ledger.gates[verb] = asyncio.Event()
+    bench.ledger.down.add(verb)
+    told = len(bench.ledger.said)
+    asking = asyncio.create_task(bench.open(name="run_2") if verb == "reserve" else envelope.call(10))
+    while len(bench.ledger.said) == told:
+        await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    bench.ledger.gates[verb].set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await envelope.aclose()
+    await bench.meter.aclose()
+    gc.collect()
+    assert bench.meter.tally._failures[verb] == 1
+    assert "never retrieved" not in caplog.text
 
 
 async def test_an_id_is_of_the_budgets_it_was_reserved_in():

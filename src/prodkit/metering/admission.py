@@ -141,7 +141,7 @@ class Admission:
         try:
             answer = await asyncio.shield(reserving)
         except asyncio.CancelledError:
-            reserving.add_done_callback(lambda _: keeper.later(_undo(reservation)))
+            reserving.add_done_callback(lambda done: keeper.undo("reserve", done, _undo(reservation)))
             raise
         except StoreUnavailableError as error:
             keeper.failed("reserve")

@@ -309,7 +309,8 @@ class Envelope:
             self._keeper.failed("draw")
             raise unavailable() from error
         except asyncio.CancelledError:
-            drawing.add_done_callback(lambda _: self._take_back(reservation))
+            undo = _undo(reservation)
+            drawing.add_done_callback(lambda done: self._keeper.undo("draw", done, undo))
             raise
         except LedgerConflictError as error:
             # Its lease was over before it could be extended, so it is closed; what was left is given back.
@@ -344,7 +345,7 @@ class Envelope:
 
     def _take_back(self, reservation: Reservation) -> None:
         """Nothing left for this call; whether it was written down is not known, so its money stays drawn."""
-        self._keeper.later(Unfinished("settle", reservation.id, certain=False))
+        self._keeper.later(_undo(reservation))
 
     async def aclose(self) -> None:
         """Presume the calls of unknown outcome and give back what was not drawn. Repeatable; cancelling it changes nothing.
@@ -369,3 +370,7 @@ class Envelope:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _undo(reservation: Reservation) -> Unfinished:
+    return Unfinished("settle", reservation.id, certain=False)

@@ -256,6 +256,15 @@ class Keeper:
         self._unfinished.append(unfinished)
         self._awake()
 
+    def undo(self, verb: str, done: asyncio.Task[Any], unfinished: Unfinished) -> None:
+        """Say *unfinished* later, unless *verb*, whose caller has gone, is *done* and has provably made nothing."""
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, LedgerConflictError | ValueError):
+            return  # a hold of that id is somebody else's
+        if isinstance(error, Exception):
+            self._on_failure(verb, None if isinstance(error, StoreUnavailableError) else error)
+        self.later(unfinished)
+
     def _awake(self) -> None:
         """Have a round begin, also when told by a thread that has no event loop; where there is none at all, by the next envelope."""
         try:
