@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC
 
 import pytest
@@ -166,3 +167,25 @@ async def test_a_run_that_is_under_way_does_not_spend_what_could_not_be_kept(mon
     await bench.meter.keeper.beat()
     assert await bench.charged() == envelope.charged_nano > 0
     await bench.meter.aclose()
+
+
+async def test_the_end_writes_down_first_what_nothing_else_knows(monkeypatch):
+    """There are seconds for it, and what is only held is given back by its lease."""
+    one = bench(ALLOW)
+
+    async def away(*_, **__):
+        raise StoreUnavailableError("adjust")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one.ledger, "adjust", away)
+        for number in range(3):
+            async with await one.open(name=f"run_{number}") as envelope:
+                await (await envelope.call(10)).settle(10)
+    one.ledger.gates["release"] = asyncio.Event()
+    one.ledger.down.clear()
+    ending = asyncio.create_task(one.meter.aclose())
+    while "release" not in one.ledger.said:
+        await asyncio.sleep(0)
+    assert await one.charged() == 30
+    one.ledger.gates["release"].set()
+    await ending

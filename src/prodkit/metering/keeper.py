@@ -377,6 +377,8 @@ class Keeper:
         here = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
         if here:
             await asyncio.wait(here, timeout=_CLOSING_SECONDS)
+        # Time may not be enough for all, and for what was spent unseen there is no lease.
+        self._unfinished = deque(sorted(self._unfinished, key=lambda one: one.verb != "adjust"))
         try:
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await self._guarded("retry", self._finish(_CLOSING_SECONDS))
@@ -385,6 +387,8 @@ class Keeper:
             self._on_failure("retry", None)
         if self._unfinished:
             LOGGER.error(
-                "the ledger did not hear %d verbs before the end of this process; their estimates will be charged",
+                "the ledger did not hear %d verbs before the end of this process; their estimates will be charged, "
+                "but nothing of the %d that were spent while it was away",
                 len(self._unfinished),
+                sum(one.verb == "adjust" for one in self._unfinished),
             )
