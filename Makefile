@@ -87,6 +87,7 @@ docs: $(DEV_STAMP)
 bench: $(DEV_STAMP)
 	@$(BIN)/python -m benchmarks $(ARGS)
 	@$(if $(ARGS),true,$(BIN)/python -m benchmarks.limits)
+	@$(if $(ARGS),true,$(BIN)/python -m benchmarks.ledger)
 
 # ---------------------------------------------------------------------------------------------------- locks
 

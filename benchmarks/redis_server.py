@@ -1,4 +1,4 @@
-"""A Valkey of our own for a measurement: on loopback, in memory only, gone when the process that started it ends."""
+"""A Valkey of our own for a measurement: on loopback, in memory only unless told otherwise, gone when the process that started it ends."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["start"]
 _LONGEST_START_SECONDS = 10.0
 
 
-def start(processor: str = "-") -> str:
-    """Start one, on *processor* or `-` for any, and return its URL; ended by `atexit`.
+def start(processor: str = "-", *options: str) -> str:
+    """Start one with *options*, on *processor* or `-` for any, and return its URL; ended by `atexit`.
 
     Raises:
         RuntimeError: it did not begin to answer.
@@ -28,7 +28,7 @@ def start(processor: str = "-") -> str:
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
-    command += ["--save", "", "--appendonly", "no", "--loglevel", "warning"]
+    command += ["--save", "", "--appendonly", "no", "--loglevel", "warning", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     if processor != "-":
         os.sched_setaffinity(process.pid, {int(processor)})

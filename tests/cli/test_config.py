@@ -18,12 +18,14 @@ CANARY = "canary-5f1c9e0b7a"
 
 APP = """
 from fastapi import FastAPI
+from prodkit.budgets import Budgets
 from prodkit.core.features import Layer, Parts
 from prodkit.cors import cross_origin
 from prodkit.hardening import harden
 from prodkit.installation import install
 from prodkit.rate_limiting import RateLimiting
 from prodkit.settings import Settings
+from prodkit.webhooks import WebhookEndpoint, Webhooks
 
 print("noise")
 
@@ -47,6 +49,11 @@ def tenants():
     return app
 def limited(): app = FastAPI(); harden(app, RateLimiting("7/minute")); return app
 def argued(): app = FastAPI(); harden(app, settings=Settings(store="sqlite:///shop.db")); return app
+def spending():
+    app = FastAPI()
+    hook = WebhookEndpoint(url="https://hooks.example/", secrets=["whsec_" + "A" * 44])
+    harden(app, Budgets("5.00/day"), Webhooks([hook]))
+    return app
 def alone(): app = FastAPI(); install(app, Tenants()); return app
 def idle():
     app = standard()
@@ -253,6 +260,16 @@ def test_absent_features_are_warned_of(capsys):
     assert "cors" in absent
     assert "logs" not in absent
     assert "problems" not in absent
+
+
+def test_features_that_no_request_passes_are_not_said_to_be_off(capsys):
+    """Budgets and webhooks are asked by others; given, they are on, though no layer is theirs."""
+    (absent,) = [w for w in report(capsys, "--app", "config_shop:spending")["warnings"] if "hence off" in w]
+    assert "budgets" not in absent
+    assert "webhooks" not in absent
+    (absent,) = [w for w in report(capsys, "--app", "config_shop:standard")["warnings"] if "hence off" in w]
+    assert "budgets" in absent
+    assert "webhooks" in absent
 
 
 def test_application_that_is_not_hardened_is_said_to_be(capsys):

@@ -59,7 +59,7 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_siz
     ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "\uff1d1", "'=1", "a,b", 'say "x"', "a\r\nb", "\u2028"]
 )
 units_of_parallel = st.dictionaries(
-    st.sampled_from([*SKUS, "search.additional_result", "sku_search", "unknown"]),
+    st.sampled_from([*SKUS, "search.additional_result", "sku_search", "requests", "unknown"]),
     st.integers(-5, 50),
     max_size=3,
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from prodkit.metering import Price, PriceBook
 from prodkit.metering.repricing import reprice
-from prodkit.metering.shares import Sold
+from prodkit.metering.shares import Sold, shares_of
 from tests.metering.booked import BOOK, SKUS, fresh, spend
 
 
@@ -97,6 +97,33 @@ async def test_searches_of_before_are_known_by_another_name():
     found = await reprice(ledger, BOOK)
     assert found.priced.repriced_nano == 8_000_000
     assert {sku for _, sku in found.by_sku} == {"search.advanced", "search.fast", "search.additional_result"}
+
+
+async def test_the_count_of_requests_is_no_part_of_what_a_client_bought():
+    """What metered clients write, `requests` beside an SKU, is priced by the SKU and compared under its name."""
+    ledger, _ = fresh()
+    await spend(ledger, "a", 5_000_000, {"requests": 1, "search.advanced": 1}, processor="advanced")
+    found = await reprice(ledger, BOOK)
+    assert found.is_complete
+    assert (found.priced.charged_nano, found.priced.repriced_nano) == (5_000_000, 5_000_000)
+    assert {sku: one.quantity for (_, sku), one in found.by_sku.items()} == {"search.advanced": 1}
+    [entry] = await ledger.entries()
+    [share] = shares_of(entry, BOOK)
+    assert (share.sku, share.quantity, share.amount_nano) == ("search.advanced", 1, 5_000_000)
+    assert share.price is not None
+
+
+async def test_requests_that_have_a_price_or_stand_alone_are_sold():
+    """Where the book sells requests they cost; where nothing else was delivered they are what has no price."""
+    ledger, _ = fresh()
+    await spend(ledger, "a", 7_000_000, {"requests": 2, "search.fast": 1})
+    sells = book(Price("parallel", "requests", "request", "0.003"), *BOOK)
+    assert (await reprice(ledger, sells)).priced.repriced_nano == 7_000_000
+    alone, _ = fresh()
+    await spend(alone, "b", 9, {"requests": 1})
+    assert {key: one.charged_nano for key, one in (await reprice(alone, BOOK)).unpriced.items()} == {
+        ("parallel", "requests"): 9
+    }
 
 
 async def test_a_correction_takes_back_by_the_new_prices():

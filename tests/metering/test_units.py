@@ -106,3 +106,26 @@ async def test_a_call_of_unknown_outcome_costs_the_units_it_held():
     await call.settle(3, units={"output_tokens": 10})
     assert await standing(one) == (10, 0)
     assert await one.ledger.rebuild() == 0
+
+
+async def test_how_far_named_policies_are_used():
+    """Of all that apply the fullest counts, of named ones the fullest of those, and of none that applies 0."""
+    house = Policy("house", "application", "day", "0.0000001", hard=False)
+    one = bench(TOKENS, house)
+    async with await one.meter.open("run", amount_nano=90, attributes=WHO, units={"output_tokens": 200}):
+        assert await one.meter.used_percent(WHO) == 90
+        assert await one.meter.used_percent(WHO, policies={"tokens"}) == 20
+        assert await one.meter.used_percent(WHO, policies={"tokens", "house"}) == 90
+        assert await one.meter.used_percent(WHO, policies={"nobody"}) == 0
+        assert await one.meter.used_percent(WHO, policies=()) == 0
+
+
+async def test_nobody_knows_how_far_while_the_ledger_is_away():
+    """A 503, and counted as the failure of the ledger that it is."""
+    one = bench()
+    one.ledger.down.add("accounts")
+    with pytest.raises(Problem) as refused:
+        await one.meter.used_percent(WHO)
+    assert refused.value.status_code == 503
+    samples = [found for found in one.meter.tally.samples() if found.name == "prodkit_ledger_errors_total"]
+    assert [(sample.labels, sample.value) for sample in samples] == [({"verb": "accounts"}, 1)]

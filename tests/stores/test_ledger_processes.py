@@ -19,9 +19,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals and forks of POSI
 LIMITED = BudgetAsk("limited", 0, None, 1000)
 
 IMPORTS = """
-import json, random, shutil, sqlite3
-from prodkit.core.clock import FakeClock
-from prodkit.stores import sqlite_connection
+import random
 from prodkit.stores.ledger import BudgetAsk, Hold, Reservation
 from prodkit.stores.sqlite_ledger import SqliteLedger
 limited = BudgetAsk("limited", 0, None, 1000)
@@ -149,107 +147,3 @@ def test_a_killed_process_loses_nothing_that_it_was_told(path):
     asyncio.run(look())
     assert len(cost) > 10
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
-
-
-@posix
-def test_a_process_may_be_killed_between_any_two_statements(path):
-    """Whichever statement is the last: what follows is either the end of the lease or the same verbs again, and both are true.
-
-    After the lease nothing is held, and each call that was told it may leave is charged. Said again, the verbs end as if
-    nothing had happened: they are recognised by their ids, and charged once.
-    """
-    source = """
-        class Deadly(sqlite3.Connection):
-            left = None
-            def _count(self):
-                if Deadly.left is not None:
-                    Deadly.left -= 1
-                    if Deadly.left < 0:
-                        os.kill(os.getpid(), signal.SIGKILL)
-            def execute(self, *arguments):
-                self._count()
-                return super().execute(*arguments)
-            def executemany(self, *arguments):
-                self._count()
-                return super().executemany(*arguments)
-        connect = sqlite3.connect
-        sqlite_connection.sqlite3.connect = lambda *names, **options: connect(*names, factory=Deadly, **options)
-
-        def asked(name, nano, **options):
-            return Reservation(id=name, amount_nano=nano, lease_seconds=60.0, **options)
-
-        async def verbs(ledger, tell):
-            await ledger.reserve(asked("run", 100, asks=(limited, counted), envelope=True))
-            await ledger.draw("run", asked("a", 40, dispatched=True))
-            tell("left a")
-            await ledger.draw("run", asked("b", 30, dispatched=True))
-            tell("left b")
-            await ledger.settle("a", 25, units={"sku": 1})
-            tell("cost a")
-            await ledger.presume("b")
-            await ledger.settle("b", 10)
-            tell("cost b")
-            await ledger.draw("run", asked("c", 5))
-            await ledger.release("c")
-            await ledger.release("run")
-            await ledger.adjust("m", -3, reason="credit", asks=(limited,))
-
-        async def child(path, left, writing):
-            ledger = SqliteLedger(path, timeout_seconds=30.0)
-            await ledger.check()
-            Deadly.left = left
-            await verbs(ledger, lambda text: os.write(writing, f"{text};".encode()))
-            Deadly.left = None
-            await ledger.aclose()
-
-        async def state(path, *, again):
-            clock = FakeClock()
-            clock.set_wall(time.time() + 3600)
-            ledger = SqliteLedger(path, clock=clock, timeout_seconds=30.0)
-            if again:
-                await verbs(ledger, lambda text: None)
-            await ledger.reap()
-            assert await ledger.open_holds() == []
-            accounts = [(a.settled_nano, a.held_nano) for a in await ledger.accounts([limited, counted])]
-            holds = {name: await ledger.find(name) for name in "abc"}
-            entries = [(e.hold, e.kind, e.amount_nano) for e in await ledger.entries()]
-            assert await ledger.rebuild() == 0
-            await ledger.aclose()
-            return accounts, holds, entries
-
-        died = 0
-        for number in range(1000):
-            path, copy = f"{sys.argv[1]}.{number}", f"{sys.argv[1]}.{number}.copy"
-            reading, writing = os.pipe()
-            pid = os.fork()
-            if pid == 0:
-                asyncio.run(child(path, number, writing))
-                os._exit(0)
-            os.close(writing)
-            told = b"".join(iter(lambda: os.read(reading, 1000), b"")).decode().split(";")
-            os.close(reading)
-            killed = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-            for ending in ("", "-wal"):
-                if os.path.exists(path + ending):
-                    shutil.copy(path + ending, copy + ending)
-            accounts, holds, entries = asyncio.run(state(path, again=False))
-            charged = sum(hold.charged_nano for hold in holds.values() if hold)
-            credit = sum(nano for _, kind, nano in entries if kind == "manual")
-            assert accounts == [(charged + credit, 0), (charged, 0)], (number, accounts, entries)
-            for name, estimate, cost in (("a", 40, 25), ("b", 30, 10)):
-                if f"cost {name}" in told:
-                    assert (holds[name].state, holds[name].charged_nano) == ("settled", cost), (number, holds)
-                elif f"left {name}" in told:
-                    assert holds[name].charged_nano in (estimate, cost), (number, holds)
-            accounts, holds, entries = asyncio.run(state(copy, again=True))
-            assert accounts == [(32, 0), (35, 0)], (number, accounts, entries)
-            assert entries == [("a", "settled", 25), ("b", "presumed", 30), ("b", "adjusted", -20), ("m", "manual", -3)]
-            for name in (path, copy):
-                os.unlink(name)
-            if not killed:
-                break
-            died += 1
-        print(died)
-    """
-    (died,) = finish(script(source, path, imports=IMPORTS), timeout_seconds=120)
-    assert int(died) > 60

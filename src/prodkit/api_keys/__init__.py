@@ -25,14 +25,13 @@ from prodkit.api_keys.terms import IssuedKey, KeyStateError, KeyTerms, KeyTermsE
 from prodkit.core.exceptions import SettingsError, SettingsFault
 from prodkit.core.features import FeatureSettings, HealthCheck, Parts
 from prodkit.stores import KeyStore
+from prodkit.stores.durable_urls import check_durable_url, open_keys
 from prodkit.stores.memory import MemoryKeyStore
-from prodkit.stores.urls import check_url, open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from prodkit.core.features import Kit
-    from prodkit.stores.urls import Stores
 
 __all__ = [
     "APIKeys",
@@ -93,7 +92,11 @@ class APIKeysSettings(FeatureSettings):
     ] = "live"
     store: Annotated[
         str | None,
-        Field(description="Where keys are kept, a URL like PRODKIT_STORE, whose store is the default."),
+        Field(
+            description="Where keys are kept, a URL like PRODKIT_STORE, whose store is the default; or "
+            "`postgresql+asyncpg://user:password@host:5432/database`.",
+            repr=False,
+        ),
     ] = None
     default_lifetime_days: Annotated[
         int,
@@ -143,7 +146,7 @@ class APIKeysSettings(FeatureSettings):
     def _is_a_store(cls, url: str | None) -> str | None:
         if url is not None:
             try:
-                check_url(url)
+                check_durable_url(url, setting="PRODKIT_API_KEYS__STORE")
             except SettingsError as error:
                 (fault,) = error.faults
                 message = f"{fault.message} | {fault.cure}"
@@ -224,8 +227,8 @@ class APIKeys:
         """The store and its health, and an end for what is written in the background."""
         own = None
         if self.settings.store is not None:
-            own = open_store(self.settings.store, setting="PRODKIT_API_KEYS__STORE", clock=kit.clock)
-        store = own.keys if own is not None else _store_of(kit)
+            own = open_keys(self.settings.store, setting="PRODKIT_API_KEYS__STORE", clock=kit.clock)
+        store = own if own is not None else _store_of(kit)
         self.registry.bind(store, kit.clock)
         self.authenticator.bind(kit.clock)
         if isinstance(store, MemoryKeyStore):
@@ -245,7 +248,7 @@ class APIKeys:
         # Not critical: keys in use are accepted without it, for a while.
         return Parts(lifespan=lifespan, health_checks=() if own is None else checks)
 
-    async def _close(self, own: Stores | None) -> None:
+    async def _close(self, own: KeyStore | None) -> None:
         try:
             await self.authenticator.background.aclose()
         finally:

@@ -97,9 +97,13 @@ def absent_features(kit: Kit) -> list[str]:
 
 
 def _is_idle(kit: Kit, name: str, section: object) -> bool:
-    """Whether a feature that can be off is installed and does nothing, as authentication without an authenticator."""
+    """Whether a feature that can be off is installed and does nothing, as authentication without an authenticator.
+
+    Budgets and webhooks do nothing on the way of a request: others ask them for what they provide.
+    """
     parts = kit.parts[name]
-    return hasattr(section, "is_on") and not (parts.guards or parts.observers or parts.middleware)
+    is_asked = name != "authentication" and bool(kit.features[name].provides)
+    return hasattr(section, "is_on") and not (parts.guards or parts.observers or parts.middleware or is_asked)
 
 
 def process_facts(settings: Settings, kit: Kit) -> dict[str, str]:

@@ -26,8 +26,8 @@ from prodkit.cli.console import RefusedError, UsageError
 from prodkit.cli.target import kit_or_none, load
 from prodkit.core.exceptions import StoreError
 from prodkit.settings import Settings
+from prodkit.stores.durable_urls import open_keys
 from prodkit.stores.memory import MemoryKeyStore
-from prodkit.stores.urls import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -151,7 +151,7 @@ def _registry_of_settings() -> KeyRegistry:
         message = "API keys are off: set PRODKIT_API_KEYS__PEPPERS, as the application has it (or name it with --app)"
         raise RefusedError(message)
     feature = APIKeys.from_settings(settings.api_keys)
-    feature.registry.bind(open_store(settings.api_keys.store or settings.store).keys)
+    feature.registry.bind(open_keys(settings.api_keys.store or settings.store))
     return feature.registry
 
 

@@ -15,9 +15,9 @@ from prodkit.core.clock import SYSTEM_CLOCK
 from prodkit.metering import Meter, PriceBook
 from prodkit.metering.periods import PeriodError, period, zone_named
 from prodkit.settings import Settings
+from prodkit.stores.durable_urls import open_ledger
 from prodkit.stores.ledger import ATTRIBUTES, LONGEST_ATTRIBUTE
 from prodkit.stores.memory_ledger import MemoryLedger
-from prodkit.stores.urls import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -161,7 +161,7 @@ def _books_of_settings(store: str | None) -> Books:
     if settings.metering.price_book is not None:
         prices = prices.merged(PriceBook.read(settings.metering.price_book))
     policies = Budgets.from_settings(settings.budgets).policies
-    return Books(open_store(_patient(url), setting=setting, clock=SYSTEM_CLOCK).ledger, prices, policies)
+    return Books(open_ledger(_patient(url), setting=setting, clock=SYSTEM_CLOCK), prices, policies)
 
 
 def _patient(url: str) -> str:

@@ -47,9 +47,9 @@ from prodkit.metering.token_prices import (
     TokenUse,
 )
 from prodkit.metering.usage import IsKnown, usage_router
+from prodkit.stores.durable_urls import open_ledger
 from prodkit.stores.ledger import BudgetResolver, LedgerStore
 from prodkit.stores.memory_ledger import MemoryLedger
-from prodkit.stores.urls import Stores, open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -104,8 +104,8 @@ class MeteringSettings(FeatureSettings):
     store: Annotated[
         str | None,
         Field(
-            description="Where the ledger is, when not in PRODKIT_STORE: `memory://`, `sqlite:///path/to/file.db` or "
-            "`redis://host:6379/0`. Budgets are counted there too.",
+            description="Where the ledger is, when not in PRODKIT_STORE: `memory://`, `sqlite:///path/to/file.db`, "
+            "`redis://host:6379/0` or `postgresql+asyncpg://user:password@host:5432/database`. Budgets are counted there too.",
             repr=False,
         ),
     ] = None
@@ -206,7 +206,7 @@ class Metering:
         """
         own = None
         if self.settings.store is not None:
-            own = open_store(self.settings.store, setting="PRODKIT_METERING__STORE", clock=kit.clock)
+            own = open_ledger(self.settings.store, setting="PRODKIT_METERING__STORE", clock=kit.clock)
         ledger = _ledger_of(kit, own)
         resolver = kit.one(BudgetResolver)  # type: ignore[type-abstract] # looked for by protocol
         shared = not isinstance(ledger, MemoryLedger)
@@ -220,7 +220,7 @@ class Metering:
         async def lifespan() -> AsyncIterator[None]:
             try:
                 if own is not None:
-                    await _look_at(own.ledger)
+                    await _look_at(own)
                 if resolver is not None and shared:
                     self.meter.keeper.start()
                 if alerts is not None:
@@ -264,9 +264,9 @@ async def _look_at(ledger: LedgerStore) -> None:
         LOGGER.warning("the ledger is not available at start-up: %s", error)
 
 
-def _ledger_of(kit: Kit, own: Stores | None) -> LedgerStore:
+def _ledger_of(kit: Kit, own: LedgerStore | None) -> LedgerStore:
     if own is not None:
-        return own.ledger
+        return own
     found = kit.one(LedgerStore)  # type: ignore[type-abstract] # looked for by protocol
     if found is not None:
         return found

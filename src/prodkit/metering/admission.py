@@ -16,7 +16,7 @@ from prodkit.metering.standing import CostHeaders, Standing, standings
 from prodkit.stores.ledger import Refusal, Reservation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from prodkit.core.context import RequestContext
     from prodkit.metering.envelope import Envelope
@@ -74,17 +74,23 @@ class Admission:
         return self._resolver is not None
 
     async def standings(
-        self, attributes: Mapping[str, str | None], context: RequestContext | None
+        self,
+        attributes: Mapping[str, str | None],
+        context: RequestContext | None,
+        policies: Collection[str] | None = None,
     ) -> list[Standing]:
-        """Every limited budget that would apply, as it is now.
+        """Every limited budget that would apply, as it is now; of *policies* only, where they are named.
 
         Raises:
             Problem: 503 when the ledger does not answer.
         """
         asks = self.asks(self.known(attributes, context))
+        if policies is not None:
+            asks = tuple(ask for ask in asks if _policy_of(ask.budget) in policies)
         try:
             accounts = await self._ledger.accounts(asks) if asks else ()
         except StoreUnavailableError as error:
+            self._keeper.failed("accounts")
             raise unavailable() from error
         return standings(asks, accounts)
 

@@ -20,7 +20,7 @@ from prodkit.metering.tally import Tally
 from prodkit.stores.ledger import LedgerConflictError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from prodkit.core.clock import Clock
     from prodkit.core.context import RequestContext
@@ -263,16 +263,25 @@ class Meter:
         return Operation(begin, envelope, draw)
 
     async def used_percent(
-        self, attributes: Mapping[str, str | None], *, context: RequestContext | None = None
+        self,
+        attributes: Mapping[str, str | None],
+        *,
+        context: RequestContext | None = None,
+        policies: Collection[str] | None = None,
     ) -> int:
         """How far the fullest of the budgets that would apply is spent and held, in hundredths of its limit; 0 without any.
 
         For taking something cheaper above a threshold: see `degrade`. It holds nothing, so it may be older when it is used.
 
+        Args:
+            attributes: as for `open`.
+            context: likewise.
+            policies: names of those that are looked at; by default all, also those that refuse nothing and quotas.
+
         Raises:
             Problem: 503 when the ledger does not answer.
         """
-        found = await self._admission.standings(attributes, context)
+        found = await self._admission.standings(attributes, context, policies)
         return max((standing.used_percent for standing in found), default=0)
 
     @property

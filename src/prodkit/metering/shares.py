@@ -105,7 +105,10 @@ class UnitPricer(Protocol):
 def by_sku(
     units: Mapping[str, int], attributes: Mapping[str, str], prices: PriceBook
 ) -> Sequence[Sold] | None:
-    """The pricer of units that are named as the book names them; always has an answer."""
+    """The pricer of units that are named as the book names them; always has an answer.
+
+    `requests` beside others are counted, and sold only where the book has a price for them.
+    """
     provider = attributes.get("provider", "")
     sold = []
     for unit, quantity in units.items():
@@ -113,6 +116,8 @@ def by_sku(
         if price is None and unit in _OTHER_NAMES:
             other = _OTHER_NAMES[unit].format(processor=attributes.get("processor", ""))
             price = _price(prices, provider, other)
+        if price is None and unit == "requests" and len(units) > 1:
+            continue
         sold.append(Sold(provider, unit, unit if price is None else price.sku, quantity, price))
     return sold
 

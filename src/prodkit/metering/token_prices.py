@@ -6,8 +6,10 @@ part of the output tokens. So each token is in one line of the bill, and none in
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal, InvalidOperation, localcontext
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from prodkit.core.money import NANO_PER_USD
@@ -84,10 +86,10 @@ class Rate:
         tiers: rising `(start, price)`: with more than `start` input tokens, *all* tokens of the call cost `price`.
     """
 
-    base: Decimal
-    tiers: tuple[tuple[int, Decimal], ...] = ()
+    base: Decimal | Fraction
+    tiers: tuple[tuple[int, Decimal | Fraction], ...] = ()
 
-    def at(self, input_tokens: int) -> Decimal:
+    def at(self, input_tokens: int) -> Decimal | Fraction:
         """The price for a call with so many input tokens."""
         price = self.base
         for start, above in self.tiers:
@@ -95,7 +97,7 @@ class Rate:
                 price = above
         return price
 
-    def most(self, input_tokens: int) -> Decimal:
+    def most(self, input_tokens: int) -> Decimal | Fraction:
         """The highest price of a call with so many input tokens or fewer: a tier may be cheaper than the one below."""
         return max([self.base, *(price for start, price in self.tiers if input_tokens > start)])
 
@@ -189,7 +191,8 @@ class BookTokenPrices:
                 price = book.price(provider, f"{model}.{kind}")
             except UnpricedError:
                 return None
-            return Rate(Decimal(price.price_usd) * _PER / price.per)
+            # A fraction: divided before it is multiplied, a third of a cent would be none in any number of digits.
+            return Rate(Fraction(price.price_usd) * _PER / price.per)
 
         given = rate("input")
         if given is None:
@@ -246,10 +249,8 @@ class ChainedTokenPrices:
         raise UnpricedError(provider, model)
 
 
-def _nano(usd_for_a_million: Decimal, count: int) -> int:
-    with localcontext(prec=60):
-        exact = usd_for_a_million * count * NANO_PER_USD / _PER
-        return int(exact.to_integral_value(ROUND_CEILING))
+def _nano(usd_for_a_million: Decimal | Fraction, count: int) -> int:
+    return math.ceil(Fraction(usd_for_a_million) * count * NANO_PER_USD / _PER)
 
 
 def _decimal(text: str) -> Decimal:

@@ -61,7 +61,7 @@ def require_manual(  # noqa: PLR0917  the arguments of `LedgerStore.adjust`
     """Raise `ValueError` unless a manual entry can be written with these."""
     require_text("the id of an entry", entry)
     require_text("a reason", reason)
-    require_amount("the amount of a manual entry", abs(amount_nano))
+    require_amount("the amount of a manual entry", amount_nano, least=-MOST_NANO)
     require_asks(asks)
     require_attributes(attributes)
     require_units(units, least=-MOST_NANO)

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from prodkit.stores.sessions import SessionStore
 
 __all__ = [
+    "DURABLE_SECONDS",
     "LIMITS_PREFIX",
     "Stores",
+    "bounded",
     "check_limits_url",
     "check_url",
     "is_shared",
@@ -59,8 +61,9 @@ _EXPORT: Final = "ledger_export"
 _BOUND_SECONDS: Final = 0.1
 _SHORTEST_SECONDS: Final = 0.005
 _LONGEST_SECONDS: Final = 30.0
-# What waits for a disk, or reads pages of a history, may take longer than what a request waits for.
-_DURABLE_SECONDS: Final = 5.0
+DURABLE_SECONDS: Final = 5.0
+"""What waits for a disk may take longer than what a request waits for."""
+# So may what reads pages of a history.
 _PAGE_SECONDS: Final = 1.0
 
 
@@ -142,7 +145,7 @@ def open_store(url: str, *, setting: str = "PRODKIT_STORE", clock: Clock = SYSTE
     parts = _checked(url, setting)
     if parts.scheme == "memory":
         return _open_memory(clock)
-    url, seconds = _bounded(url, setting)
+    url, seconds = bounded(url, setting)
     if parts.scheme in _REDIS:
         return _open_redis(url, setting, clock, seconds)
     return _open_sqlite(_path(parts), clock, seconds)
@@ -216,11 +219,23 @@ def _checked(url: str, setting: str) -> SplitResult:
         require("redis", extra="redis", purpose=f"The store of {setting}")
         from prodkit.stores.redis_urls import parse  # noqa: PLC0415  on demand
 
-        parse(_exported(_bounded(url, setting)[0], setting)[0], setting=setting)
+        parse(_exported(bounded(url, setting)[0], setting)[0], setting=setting)
     elif parts.scheme == "sqlite":
-        _check_local(urlsplit(_bounded(url, setting)[0]), setting)
+        _check_local(urlsplit(bounded(url, setting)[0]), setting)
     elif parts.scheme == "memory":
         _check_local(parts, setting)
+    elif parts.scheme in {"postgresql", "postgresql+asyncpg"}:
+        message = "PostgreSQL holds the ledger and API keys; limits and sessions are not kept there."
+        cure = (
+            f"Set it in PRODKIT_METERING__STORE and PRODKIT_API_KEYS__STORE, and this to one of {_SUPPORTED}."
+        )
+        raise _fault(setting, message, cure)
+    elif parts.scheme.startswith("postgres"):
+        raise _fault(
+            setting,
+            "PostgreSQL is asked in another way.",
+            "Begin the URL with postgresql+asyncpg://, in PRODKIT_METERING__STORE or PRODKIT_API_KEYS__STORE.",
+        )
     elif parts.scheme.startswith(LIMITS_PREFIX):
         message = "a storage of the limits package holds limits and nothing else."
         raise _fault(
@@ -232,8 +247,12 @@ def _checked(url: str, setting: str) -> SplitResult:
     return parts
 
 
-def _bounded(url: str, setting: str) -> tuple[str, float]:
-    """*url* without the option that bounds every answer, and that bound in seconds."""
+def bounded(url: str, setting: str) -> tuple[str, float]:
+    """*url* without the option that bounds every answer, and that bound in seconds.
+
+    Raises:
+        SettingsError: it is no time.
+    """
     place, given = _taken(url, _BOUND)
     if not given:
         return url, _BOUND_SECONDS
@@ -313,7 +332,7 @@ def _open_sqlite(path: str, clock: Clock, seconds: float) -> Stores:
     from prodkit.stores.sqlite_ledger import SqliteLedger  # noqa: PLC0415  on demand
     from prodkit.stores.sqlite_sessions import SqliteSessionStore  # noqa: PLC0415  on demand
 
-    durable = max(_DURABLE_SECONDS, seconds)
+    durable = max(DURABLE_SECONDS, seconds)
     return Stores(
         f"sqlite:///{path}",
         shared=True,

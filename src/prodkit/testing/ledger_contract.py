@@ -174,6 +174,7 @@ class LedgerStoreContract(
             await require_mistake(store.settle("h", 1, attributes={"password": "x"}))
             await require_mistake(store.extend(["h"], 0.0))
             await require_mistake(store.adjust("m", 10**16, reason="too much"))
+            await require_mistake(store.adjust("m", True, reason="no number"))
             await require_mistake(store.adjust("m", 1, reason=""))
             for limit in (0, -1):
                 await require_mistake(store.reap(limit=limit))

@@ -174,3 +174,10 @@ def test_no_proxy_leads_around_the_meter(monkeypatch: pytest.MonkeyPatch) -> Non
     beside = open_pool("http://provider.example", trust_env=False)
     assert type(through._pool).__name__ == "AsyncHTTPProxy"
     assert type(beside._pool).__name__ == "AsyncConnectionPool"
+
+
+def test_certificates_are_read_once() -> None:
+    """A client that opens its own connections does not keep the loop busy for as long as that takes, each time."""
+    open_pool("https://provider.example")
+    pools = [open_pool("https://provider.example") for _ in range(2)]
+    assert pools[0]._pool._ssl_context is pools[1]._pool._ssl_context is not None

@@ -375,3 +375,18 @@ async def test_a_run_of_mixed_fates_adds_up() -> None:
         entries = await ledger.closed()
         assert sum(entry[1] for entry in entries) == 40 * FAST
         assert ledger.envelope.presumed_nano == 30 * FAST
+
+
+async def test_each_request_carries_the_id_of_its_hold() -> None:
+    """So that a provider's log can be compared with the ledger line by line; what is not billed carries none."""
+    usage = [{"name": "sku_search", "count": 1}]
+    async with (
+        provider(Reply(body={**FOUND, "usage": usage})) as other,
+        books() as ledger,
+        client_of(ledger, other.url) as client,
+    ):
+        for _ in range(2):
+            await client.post(f"{other.url}/v1/search", json=SEARCH)
+        await client.get(f"{other.url}/v1/tasks/runs/trun_1")
+        sent = [seen.headers.get("x-client-request-id") for seen in other.seen]
+        assert sent == [*(entry.hold for entry in await ledger.entries()), None]

@@ -35,6 +35,8 @@ __all__ = ["CallLike", "EnvelopeLike", "MeteredTransport", "OnAbandon"]
 MOST_BODY_BYTES: Final = 16 * 1024 * 1024
 DRAIN_SECONDS: Final = 30.0
 DRAIN_BYTES: Final = 2 * 1024 * 1024
+CLIENT_REQUEST_ID: Final = "x-client-request-id"
+"""The header that tells the provider what the ledger calls a request. OpenAI writes it into its logs; others ignore it."""
 _OTHER: Final = "_OTHER"
 
 OnAbandon: TypeAlias = Literal["abort", "drain"]
@@ -45,7 +47,8 @@ class MeteredTransport(AsyncBaseTransport):
     """A transport for one run. Closing it leaves *inner* open, and presumes tasks whose end was never seen.
 
     A request that no tariff knows, or that has no price, is refused with `UnpricedError` before anything is sent; so is
-    one that does not fit, with what `envelope.call` raises.
+    one that does not fit, with what `envelope.call` raises. Each billable request carries the id of its hold in the header
+    `X-Client-Request-Id`, and a task of Parallel in its metadata, so that an invoice can be held against the ledger.
 
     Args:
         inner: really sends; shared by all runs.
@@ -284,6 +287,8 @@ def _prepared(request: httpx.Request, content: bytes, sending: _Sending | None =
     extensions = dict(request.extensions)
     if sending is not None:
         extensions["trace"] = sending
+        # What the ledger calls it: a provider that logs it can be compared with the ledger line by line.
+        headers[CLIENT_REQUEST_ID] = sending.call.id
     return httpx.Request(
         request.method, request.url, headers=headers, stream=httpx.ByteStream(content), extensions=extensions
     )
