@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC
 
 import pytest
 
 from prodkit.budgets import Policies, Policy
+from prodkit.core.exceptions import StoreUnavailableError
 from prodkit.core.problems import Problem
+from prodkit.metering import keeper
 from prodkit.metering.keeper import MAX_UNFINISHED, Unfinished
 from tests.metering.metered import WHO, Bench
 
@@ -142,3 +145,47 @@ async def test_decisions_without_the_ledger_are_counted():
         await call.settle(1)
     samples = {tuple(sample.labels.values()) for sample in one.meter.tally.samples()}
     assert ("soft", "unwritten") in samples
+
+
+async def test_a_run_that_is_under_way_does_not_spend_what_could_not_be_kept(monkeypatch):
+    """Of a long run no call leaves whose cost would have no place to wait in: it would be lost, not only late."""
+    monkeypatch.setattr(keeper, "MAX_UNFINISHED", 10)
+    bench = Bench(on_store_error="allow")
+    bench.ledger.down.add("reserve")
+    envelope = await bench.open(1_000_000)
+
+    async def away(*_, **__):
+        raise StoreUnavailableError("adjust")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.ledger, "adjust", away)
+        while not bench.meter.keeper.is_crowded:
+            await (await envelope.call(10)).settle(10)
+        with pytest.raises(Problem) as caught:
+            await envelope.call(10)
+    assert caught.value.status_code == 503
+    await bench.meter.keeper.beat()
+    assert await bench.charged() == envelope.charged_nano > 0
+    await bench.meter.aclose()
+
+
+async def test_the_end_writes_down_first_what_nothing_else_knows(monkeypatch):
+    """There are seconds for it, and what is only held is given back by its lease."""
+    one = bench(ALLOW)
+
+    async def away(*_, **__):
+        raise StoreUnavailableError("adjust")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one.ledger, "adjust", away)
+        for number in range(3):
+            async with await one.open(name=f"run_{number}") as envelope:
+                await (await envelope.call(10)).settle(10)
+    one.ledger.gates["release"] = asyncio.Event()
+    one.ledger.down.clear()
+    ending = asyncio.create_task(one.meter.aclose())
+    while "release" not in one.ledger.said:
+        await asyncio.sleep(0)
+    assert await one.charged() == 30
+    one.ledger.gates["release"].set()
+    await ending

@@ -350,3 +350,20 @@ async def test_long_and_empty_attributes_are_taken():
     (entry,) = await bench.ledger.entries()
     assert len(entry.attributes["model"]) == 128
     assert not {"session", "tag", "sku"} & set(entry.attributes)
+
+
+async def test_what_calls_cost_above_their_estimate_is_not_left_for_others():
+    """A provider that keeps to no estimate can pass what the run was given once, and not call by call."""
+    bench = Bench()
+    async with await bench.open(1000) as envelope:
+        call = await envelope.call(100)
+        await call.settle(700)
+        assert envelope.left_nano == 300
+        late = await envelope.call(300)
+        await late.presume()
+        await late.settle(350)
+        assert envelope.left_nano == 0
+        with pytest.raises(EnvelopeExhaustedError):
+            await envelope.call(1)
+    assert await bench.charged() == 1050
+    assert await bench.is_at_rest()

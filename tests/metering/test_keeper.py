@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 
 import pytest
 
@@ -266,3 +267,122 @@ async def test_each_lost_verb_is_said_in_full(verb):
     states = {"settle": "settled", "presume": "presumed", "release": "released"}
     assert (await bench.ledger.find(hold)).state == states[verb]
     await bench.meter.aclose()
+
+
+async def test_a_verb_that_always_fails_keeps_no_other_back(monkeypatch):
+    """One hold that the ledger cannot work on is reported and tried again; what waits behind it is charged meanwhile."""
+    bench = Bench()
+    envelope = await bench.open()
+    broken, sound = await envelope.call(100), await envelope.call(100)
+    settle = bench.ledger.settle
+
+    async def settled(hold, *arguments, **options):
+        if hold == broken.id:
+            raise StoreIncompatibleError(hold)
+        return await settle(hold, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.ledger, "settle", settled)
+        bench.meter.keeper.later(Unfinished("settle", broken.id, 1))
+        bench.meter.keeper.later(Unfinished("settle", sound.id, 2))
+        await bench.meter.keeper.beat()
+    assert (await bench.charged(), bench.meter.keeper.unfinished) == (2, 1)
+    assert [type(error) for _, error in bench.failures] == [StoreIncompatibleError]
+    await bench.meter.keeper.beat()
+    assert await bench.charged() == 3
+    await envelope.aclose()
+    await bench.meter.aclose()
+
+
+async def test_what_waits_takes_no_lease_from_what_lives(monkeypatch):
+    """After a long outage the ledger is told for minutes what it did not hear; runs under way stay theirs meanwhile."""
+    bench = Bench(lease_seconds=60, reap_interval_seconds=5)
+    envelope = await bench.open()
+    release = bench.ledger.release
+
+    async def slowly(hold):
+        bench.clock.advance(0.1)
+        await bench.ledger.reap()  # another process looks for the dead
+        return await release(hold)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.ledger, "release", slowly)
+        for number in range(2000):
+            bench.meter.keeper.later(Unfinished("release", f"run_lost_{number}", certain=False))
+        while bench.meter.keeper.unfinished:
+            await bench.meter.keeper.beat()
+    assert (await bench.ledger.find("run_1")).state == "held"
+    await envelope.aclose()
+    await bench.meter.aclose()
+
+
+async def test_what_was_spent_unseen_is_dropped_last(monkeypatch):
+    """A lease charges what of other verbs is lost; of what was spent without the ledger nothing else knows."""
+    monkeypatch.setattr(module, "MAX_UNFINISHED", 3)
+    bench = Bench()
+    for verb in ("adjust", "settle", "adjust", "release", "adjust"):
+        bench.meter.keeper.later(
+            Unfinished(verb, f"hold_{verb}_{bench.meter.keeper.unfinished}", 5, certain=False)
+        )
+    await bench.meter.keeper.beat()
+    assert await bench.charged() == 15
+    await bench.meter.aclose()
+
+
+def test_event_loops_at_the_same_time_share_one_task():
+    """Threads with a loop of each their own take turns, and each turn must not leave a task behind."""
+    bench = Bench()
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    threads = [threading.Thread(target=loop.run_forever) for loop in loops]
+    for thread in threads:
+        thread.start()
+
+    async def spend(name):
+        async with await bench.open(name=name) as envelope:
+            await (await envelope.call(100)).settle(1)
+
+    async def keepers():
+        return [task for task in asyncio.all_tasks() if task.get_name() == "prodkit ledger keeper"]
+
+    try:
+        for number in range(20):
+            asyncio.run_coroutine_threadsafe(spend(f"run_{number}"), loops[number % 2]).result(5)
+        found = [asyncio.run_coroutine_threadsafe(keepers(), loop).result(5) for loop in loops]
+        # Told by one loop, done by the other.
+        bench.meter.keeper.later(Unfinished("settle", "nobody_knows_it", certain=False))
+        asyncio.run_coroutine_threadsafe(bench.meter.aclose(), loops[1]).result(10)
+        left = [asyncio.run_coroutine_threadsafe(keepers(), loop).result(5) for loop in loops]
+    finally:
+        for loop, thread in zip(loops, threads, strict=True):
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(5)
+            loop.close()
+    assert [len(tasks) for tasks in found] == [1, 0]
+    assert left == [[], []]
+
+
+async def test_what_was_saved_may_be_noted_by_a_thread():
+    """Endpoints that are no coroutines run in threads without an event loop, and `save` waits for nothing."""
+    bench = Bench(reap_interval_seconds=0.1)
+    envelope = await bench.open()
+    await asyncio.to_thread(envelope.save, 5)
+    assert envelope.saved_nano == 5
+    async with asyncio.timeout(5):
+        while not await bench.ledger.entries():
+            await asyncio.sleep(0.01)
+    await envelope.aclose()
+    await bench.meter.aclose()
+
+
+def test_a_thread_may_note_before_any_loop_runs():
+    """It is said with the first envelope."""
+    bench = Bench()
+    bench.meter.save(5)
+
+    async def run():
+        async with await bench.open():
+            await bench.meter.keeper.beat()
+        await bench.meter.aclose()
+        return await bench.ledger.entries()
+
+    assert [entry.saved_nano for entry in asyncio.run(run())] == [5]

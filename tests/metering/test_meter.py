@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
+from prodkit.core.context import RequestContext
 from prodkit.core.exceptions import InstallationError
 from prodkit.core.money import MOST_NANO
 from prodkit.core.problems import Problem
@@ -145,6 +147,86 @@ async def test_an_id_is_used_once():
     await envelope.aclose()
     with pytest.raises(LedgerConflictError, match="closed before"):
         await bench.open()
+
+
+async def test_an_id_is_no_key_to_the_money_of_others():
+    """Who names the envelope of somebody else does not spend from it, also where both reserve the same."""
+    bench = Bench()
+    envelope = await bench.open()
+    for whose in ({"tenant": "evil"}, {"principal": "eve"}, {"key": "key_2"}):
+        with pytest.raises(LedgerConflictError):
+            await bench.open(**whose)
+    assert envelope.left_nano == 10_000
+    await (await envelope.call(10_000)).settle(1)
+    await envelope.aclose()
+
+
+async def test_who_names_the_envelope_of_others_does_not_close_it():
+    """Also not by leaving before the answer, when what was asked for is given back."""
+    bench = Bench()
+    envelope = await bench.open()
+    bench.ledger.gates["reserve"] = asyncio.Event()
+    opening = asyncio.create_task(bench.open(tenant="evil"))
+    while bench.ledger.said.count("reserve") < 2:
+        await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.wait([opening])
+    bench.ledger.gates["reserve"].set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await bench.meter.keeper.beat()
+    assert (await bench.ledger.find("run_1")).state == "held"
+    await envelope.aclose()
+    await bench.meter.aclose()
+
+
+@pytest.mark.parametrize("verb", ["reserve", "draw"])
+async def test_a_caller_that_left_hears_of_no_failure_and_the_counts_do(verb, caplog):
+    """Nobody waits for that answer any more: it is counted, and no line of asyncio tells of an exception nobody fetched."""
+    bench = Bench()
+    envelope = await bench.open()
+    bench.ledger.gates[verb] = asyncio.Event()
+    bench.ledger.down.add(verb)
+    told = len(bench.ledger.said)
+    asking = asyncio.create_task(bench.open(name="run_2") if verb == "reserve" else envelope.call(10))
+    while len(bench.ledger.said) == told:
+        await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    bench.ledger.gates[verb].set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await envelope.aclose()
+    await bench.meter.aclose()
+    gc.collect()
+    assert bench.meter.tally._failures[verb] == 1
+    assert "never retrieved" not in caplog.text
+
+
+async def test_an_id_is_of_the_budgets_it_was_reserved_in():
+    """The same reservation in other budgets is another one: it would not count in them."""
+    bench = Bench(Resolver())
+    other = Bench(ledger=bench.ledger)
+    envelope = await bench.open()
+    with pytest.raises(LedgerConflictError):
+        await other.open()
+    await envelope.aclose()
+
+
+async def test_an_envelope_that_nobody_was_given_is_closed():
+    """A caller that leaves while its headers are put together leaves nothing held behind."""
+    bench = Bench(Telling())
+    context = RequestContext(bench, {"type": "http", "headers": []}, 0.0)  # type: ignore[arg-type] # only its clock is asked
+    bench.ledger.gates["accounts"] = asyncio.Event()
+    opening = asyncio.create_task(bench.meter.open("run_1", amount_nano=100, attributes={}, context=context))
+    while "accounts" not in bench.ledger.said:
+        await asyncio.sleep(0)
+    assert not await bench.is_at_rest()
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert await bench.is_at_rest()
+    await bench.meter.aclose()
 
 
 async def test_sixty_four_at_once_get_exactly_what_there_is():

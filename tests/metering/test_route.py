@@ -261,3 +261,80 @@ def test_what_a_handler_lets_pass_is_a_problem():
     assert (answer.status_code, answer.json()["type"].rpartition("/")[2]) == (422, "cost-unknown")
     assert "what-nobody-sells" not in answer.text
     assert made.exposed() == (1000, 0)
+
+
+def test_what_is_left_does_not_count_what_a_call_cost_above_its_estimate():
+    """Nor what is over the limit already: a header that promises more than there is makes a caller run into a 402."""
+    made = Shop()
+
+    @made.app.get("/over", dependencies=[metered("0.000004")])
+    async def over(envelope: CurrentEnvelope) -> None:
+        await (await envelope.call(1000)).settle(5000)
+
+    answer = made.client().get("/over")
+    assert answer.headers["X-Budget-Remaining-USD"] == "0.000005"
+    assert made.exposed() == (5000, 0)
+
+
+def mounted(outer_features, inner_features):
+    """A hardened application with a metered route, inside another one."""
+    inner, outer = FastAPI(), FastAPI()
+
+    @inner.get("/spend", dependencies=[metered("0.000004")])
+    async def spend(envelope: CurrentEnvelope) -> None:
+        await (await envelope.call(4000)).settle(4000)
+
+    install(inner, Correlation(), *inner_features)
+    install(outer, Correlation(), *outer_features)
+    outer.mount("/inner", inner)
+    return TestClient(outer)
+
+
+def everything(limit):
+    """One budget for all."""
+    return Budgets(policies=[Policy("all", "application", "day", limit)])
+
+
+@pytest.mark.parametrize("outer", [[], [Metering()]])
+def test_the_budgets_of_a_mounted_application_hold(outer):
+    """They are hard inside another hardened application too, which by default counts and limits nothing."""
+    client = mounted(outer, [Metering(), everything("0.000004")])
+    assert [client.get("/inner/spend").status_code for _ in range(3)] == [200, 402, 402]
+
+
+def test_the_budgets_around_a_mounted_application_hold():
+    """One that is mounted and has none of its own is within those of the outer one."""
+    client = mounted([Metering(), everything("0.000004")], [Metering()])
+    assert [client.get("/inner/spend").status_code for _ in range(3)] == [200, 402, 402]
+
+
+async def test_a_request_that_ends_while_the_ledger_is_asked_holds_nothing():
+    """Its question goes on by itself; the answer finds nobody, and must not stay reserved."""
+    made = Shop()
+    made.ledger.gates["reserve"] = asyncio.Event()
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "method": "GET",
+        "path": "/look",
+        "query_string": b"",
+        "headers": [],
+        "client": ("192.0.2.1", 1),
+        "server": ("testserver", 80),
+    }
+    never = asyncio.Event()
+
+    async def sent(message):
+        del message
+
+    serving = asyncio.create_task(made.app(scope, never.wait, sent))
+    while "reserve" not in made.ledger.said:
+        await asyncio.sleep(0)
+    serving.cancel()
+    await asyncio.wait([serving])
+    made.ledger.gates["reserve"].set()
+    async with asyncio.timeout(5):
+        while "release" not in made.ledger.said:
+            await asyncio.sleep(0)
+    assert not await made.ledger.open_holds()
+    await made.kit.one(Meter).aclose()

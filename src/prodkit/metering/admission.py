@@ -68,6 +68,11 @@ class Admission:
         self._wall = wall
         self._lease_seconds = lease_seconds
 
+    @property
+    def has_budgets(self) -> bool:
+        """Whether there is anybody to ask which budgets apply."""
+        return self._resolver is not None
+
     async def standings(
         self,
         attributes: Mapping[str, str | None],
@@ -142,7 +147,7 @@ class Admission:
         try:
             answer = await asyncio.shield(reserving)
         except asyncio.CancelledError:
-            reserving.add_done_callback(lambda _: keeper.later(_undo(reservation)))
+            reserving.add_done_callback(lambda done: keeper.undo("reserve", done, _undo(reservation)))
             raise
         except StoreUnavailableError as error:
             keeper.failed("reserve")

@@ -164,6 +164,7 @@ class Envelope:
         self._asks = hold.asks
         self._limited_units = hold.units
         self._drawn_nano = hold.drawn_nano
+        self._overrun_nano = 0
         self._drawn_units: Counter[str] = Counter(hold.drawn_units)
         self._ledger = ledger
         self._lease_seconds = lease_seconds
@@ -200,8 +201,8 @@ class Envelope:
 
     @property
     def left_nano(self) -> int:
-        """What no call was drawn from yet, in nano-USD; 0 once it is closed."""
-        return 0 if self.is_closed else self.amount_nano - self._drawn_nano
+        """What no call was drawn from yet, in nano-USD, less what calls cost above their estimates; 0 once it is closed."""
+        return 0 if self.is_closed else max(0, self.amount_nano - self._drawn_nano - self._overrun_nano)
 
     @property
     def open_ids(self) -> list[str]:
@@ -259,6 +260,8 @@ class Envelope:
         )
         if self.is_unwritten:
             require_reservation(reservation, drawn=True)
+            if self._keeper.is_crowded:
+                raise unavailable()  # what it costs would have no place to wait in
         self._count_drawn(reservation, 1)  # before the first await: tools of one run work at the same time
         if not self.is_unwritten:
             await self._draw(reservation)
@@ -307,7 +310,8 @@ class Envelope:
             self._keeper.failed("draw")
             raise unavailable() from error
         except asyncio.CancelledError:
-            drawing.add_done_callback(lambda _: self._take_back(reservation))
+            undo = _undo(reservation)
+            drawing.add_done_callback(lambda done: self._keeper.undo("draw", done, undo))
             raise
         except LedgerConflictError as error:
             # Its lease was over before it could be extended, so it is closed; what was left is given back.
@@ -338,11 +342,13 @@ class Envelope:
         estimated: bool,  # noqa: FBT001  as `Account` has it
     ) -> None:
         self._open_calls.pop(call.id, None)
+        # A provider that keeps to no estimate would otherwise be paid as much as it likes, call by call.
+        self._overrun_nano += max(0, charged_nano - max(call.estimate_nano, call.charged_nano))
         self.spending.account(call, kind, charged_nano, units, estimated)
 
     def _take_back(self, reservation: Reservation) -> None:
         """Nothing left for this call; whether it was written down is not known, so its money stays drawn."""
-        self._keeper.later(Unfinished("settle", reservation.id, certain=False))
+        self._keeper.later(_undo(reservation))
 
     async def aclose(self) -> None:
         """Presume the calls of unknown outcome and give back what was not drawn. Repeatable; cancelling it changes nothing.
@@ -367,3 +373,7 @@ class Envelope:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _undo(reservation: Reservation) -> Unfinished:
+    return Unfinished("settle", reservation.id, certain=False)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from weakref import WeakSet
 
@@ -141,6 +143,8 @@ class Keeper:
         self._on_failure = on_failure
         # Weak: an envelope that nobody can close any more loses its lease, as if its process had died.
         self._watched: WeakSet[Watched] = WeakSet()
+        # An event loop in another thread may open envelopes while this one goes through them.
+        self._watching = Lock()
         self._unfinished: deque[Unfinished] = deque()
         self._notes: Notes[Unfinished] = Notes(on_failure)
         self._open_holds: dict[str, int] = {}
@@ -163,9 +167,13 @@ class Keeper:
 
     def _count_open(self) -> None:
         count = Counter({"held": 0, "dispatched": 0})
-        for watched in list(self._watched):
+        for watched in self._all_watched():
             count.update(watched.open_states())
         self._open_holds = dict(count)
+
+    def _all_watched(self) -> list[Watched]:
+        with self._watching:
+            return list(self._watched)
 
     @property
     def is_crowded(self) -> bool:
@@ -174,10 +182,10 @@ class Keeper:
 
     @property
     def is_running(self) -> bool:
-        """Whether its task is at work on the present event loop."""
+        """Whether its task is at work; one event loop of a process is enough, where there are several."""
         loop = self._loop
         # Each test client brings an event loop of its own, and its end takes the task along.
-        return loop is not None and not loop.done() and loop.get_loop() is asyncio.get_running_loop()
+        return loop is not None and not loop.done() and loop.get_loop().is_running()
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run *coroutine* apart from its caller, held until it is done."""
@@ -194,12 +202,14 @@ class Keeper:
 
     def watch(self, watched: Watched) -> None:
         """Extend the leases of *watched* until it is forgotten or collected."""
-        self._watched.add(watched)
+        with self._watching:
+            self._watched.add(watched)
         self.start()
 
     def forget(self, watched: Watched) -> None:
         """Leave the leases of *watched* to their end."""
-        self._watched.discard(watched)
+        with self._watching:
+            self._watched.discard(watched)
 
     def failed(self, verb: str, error: Exception | None = None) -> None:
         """Count that *verb* was not answered."""
@@ -236,7 +246,9 @@ class Keeper:
             self._awake()
             return
         if len(self._unfinished) >= MAX_UNFINISHED:
-            dropped = self._unfinished.popleft()
+            # Not what was spent unseen, if there is anything else: no lease charges that.
+            dropped = next((one for one in self._unfinished if one.verb != "adjust"), self._unfinished[0])
+            self._unfinished.remove(dropped)
             self._on_failure("dropped", None)
             LOGGER.error(
                 "too many verbs wait for the ledger; %s of %s is dropped", dropped.verb, dropped.hold
@@ -244,10 +256,31 @@ class Keeper:
         self._unfinished.append(unfinished)
         self._awake()
 
+    def undo(self, verb: str, done: asyncio.Task[Any], unfinished: Unfinished) -> None:
+        """Say *unfinished* later, unless *verb*, whose caller has gone, is *done* and has provably made nothing."""
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, LedgerConflictError | ValueError):
+            return  # a hold of that id is somebody else's
+        if isinstance(error, Exception):
+            self._on_failure(verb, None if isinstance(error, StoreUnavailableError) else error)
+        self.later(unfinished)
+
     def _awake(self) -> None:
-        self.start()
-        if self._wake is not None:
-            self._wake.set()
+        """Have a round begin, also when told by a thread that has no event loop; where there is none at all, by the next envelope."""
+        try:
+            present = asyncio.get_running_loop()
+        except RuntimeError:
+            present = None
+        if present is not None:
+            self.start()
+        loop, wake = self._loop, self._wake
+        if loop is None or wake is None:
+            return
+        if loop.get_loop() is present:
+            wake.set()
+        elif self.is_running:
+            with suppress(RuntimeError):  # it was closed just now
+                loop.get_loop().call_soon_threadsafe(wake.set)
 
     # ------------------------------------------------------------------------------------------- the task
 
@@ -268,10 +301,10 @@ class Keeper:
 
     async def beat(self) -> None:
         """One round: say what was lost, extend, reap; each as far as the ledger answers."""
-        now = self._monotonic()
         self._count_open()
-        await self._guarded("retry", self._finish())
+        await self._guarded("retry", self._finish(self._lease_seconds / 6))
         await self._guarded("cached", self._notes.say(self._ledger))
+        now = self._monotonic()
         if now - self._extended_at >= self._lease_seconds / 3:
             await self._guarded("extend", self._extend(now))
         if now - self._reaped_at >= self._reap_interval:
@@ -286,8 +319,13 @@ class Keeper:
         except Exception as error:  # noqa: BLE001  a round that fails must not end the rounds: it is reported
             self._on_failure(verb, error)
 
-    async def _finish(self) -> None:
-        while self._unfinished:
+    async def _finish(self, seconds: float) -> None:
+        """Say what waits, for so long: leases have to be extended in between."""
+        fault = None
+        until = self._monotonic() + seconds
+        for _ in range(len(self._unfinished)):
+            if not self._unfinished or self._monotonic() >= until:
+                break
             unfinished = self._unfinished[0]
             try:
                 await unfinished.say(self._ledger)
@@ -295,18 +333,26 @@ class Keeper:
                 # Saying it again would not help.
                 if unfinished.certain:
                     self._on_failure(unfinished.verb, error)
-            except Exception:
+            except StoreUnavailableError:
                 self._retry_seconds = min(2 * self._retry_seconds, self._reap_interval)
                 raise
+            except Exception as error:  # noqa: BLE001  raised below: of one hold, it must not keep back the others
+                fault = error
+                if self._unfinished and self._unfinished[0] is unfinished:
+                    self._unfinished.rotate(-1)
+                continue
             if self._unfinished and self._unfinished[0] is unfinished:  # else it was dropped meanwhile
                 self._unfinished.popleft()
             self._retry_seconds = _FIRST_RETRY_SECONDS
-        if self._is_behind:
+        if fault is not None:
+            self._retry_seconds = min(2 * self._retry_seconds, self._reap_interval)
+            raise fault
+        if self._is_behind and not self._unfinished:
             self._is_behind = False
             LOGGER.info("the ledger has heard everything again")
 
     async def _extend(self, now: float) -> None:
-        ids = [hold for watched in list(self._watched) for hold in watched.open_ids]
+        ids = [hold for watched in self._all_watched() for hold in watched.open_ids]
         for start in range(0, len(ids), _BATCH):
             await self._ledger.extend(ids[start : start + _BATCH], self._lease_seconds)
         self._extended_at = now  # not after a failure: the next round tries again
@@ -322,20 +368,27 @@ class Keeper:
     async def aclose(self) -> None:
         """Stop; wait for verbs under way and say the lost ones once more, at most some seconds long."""
         if self._loop is not None and self.is_running:
-            self._loop.cancel()
-            await asyncio.wait([self._loop])
+            if self._loop.get_loop() is asyncio.get_running_loop():
+                self._loop.cancel()
+                await asyncio.wait([self._loop])
+            else:
+                self._loop.get_loop().call_soon_threadsafe(self._loop.cancel)
         self._loop = None
         here = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
         if here:
             await asyncio.wait(here, timeout=_CLOSING_SECONDS)
+        # Time may not be enough for all, and for what was spent unseen there is no lease.
+        self._unfinished = deque(sorted(self._unfinished, key=lambda one: one.verb != "adjust"))
         try:
             async with asyncio.timeout(_CLOSING_SECONDS):
-                await self._guarded("retry", self._finish())
+                await self._guarded("retry", self._finish(_CLOSING_SECONDS))
                 await self._guarded("cached", self._notes.say(self._ledger, everything=True))
         except TimeoutError:
             self._on_failure("retry", None)
         if self._unfinished:
             LOGGER.error(
-                "the ledger did not hear %d verbs before the end of this process; their estimates will be charged",
+                "the ledger did not hear %d verbs before the end of this process; their estimates will be charged, "
+                "but nothing of the %d that were spent while it was away",
                 len(self._unfinished),
+                sum(one.verb == "adjust" for one in self._unfinished),
             )

@@ -132,6 +132,11 @@ class Meter:
         return self._keeper
 
     @property
+    def has_budgets(self) -> bool:
+        """Whether anything limits what is spent through it."""
+        return self._bound_admission is not None and self._bound_admission.has_budgets
+
+    @property
     def prices(self) -> PriceBook:
         """What calls cost."""
         if self._prices is None:
@@ -185,7 +190,11 @@ class Meter:
         )
         self.keeper.watch(opened)
         if context is not None and self._response_headers:
-            await self._admission.show_costs(opened, hold.asks, context)
+            try:
+                await self._admission.show_costs(opened, hold.asks, context)
+            except BaseException:
+                await opened.aclose()  # nobody else knows of it
+                raise
         return opened
 
     def save(

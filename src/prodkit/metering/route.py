@@ -52,10 +52,7 @@ class MeteredRule:
         Raises:
             Problem: see `Meter.open`.
         """
-        meter = context.kit.one(Meter)
-        if meter is None:
-            message = "metered(...) needs metering: add Metering() to install(app, ...)"
-            raise InstallationError(message)
+        meter = _meter_of(context)
         # A correlation id may be the caller's own choice, and sent twice.
         envelope = await meter.open(
             None,
@@ -64,12 +61,24 @@ class MeteredRule:
             units=self._units,
             context=context,
         )
+        if context.scope is None:
+            await envelope.aclose()  # the request ended while the ledger was asked, and nobody else would
+            return
         context.put(envelope)
         context.on_end(envelope.aclose)
 
     async def __call__(self, connection: HTTPConnection) -> None:
         """Enforce it where no body was read, e.g. for GET and for WebSockets."""
         await context_of(connection).enforce(self)
+
+
+def _meter_of(context: RequestContext) -> Meter:
+    """Of applications inside one another: of the innermost that has budgets, else of the outermost."""
+    meters = context.provided(Meter)
+    if not meters:
+        message = "metered(...) needs metering: add Metering() to install(app, ...)"
+        raise InstallationError(message)
+    return next((meter for meter in reversed(meters) if meter.has_budgets), meters[0])
 
 
 def metered(

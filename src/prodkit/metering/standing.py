@@ -101,8 +101,9 @@ class CostHeaders:
         standing = self._standing
         if standing is None:
             return
-        # What the envelope still holds comes back, unless it is spent.
-        remaining = standing.remaining + envelope.left_nano
+        # What the envelope still holds comes back, unless it is spent; what calls cost above their estimates does not.
+        back = min(envelope.left_nano, envelope.amount_nano - envelope.charged_nano)
+        remaining = max(0, standing.limit - standing.settled - standing.held + back)
         context.set_response_header("X-Budget-Scope", standing.ask.budget.partition(":")[0])
         context.set_response_header("X-Budget-Limit-USD", format_usd(standing.limit))
         context.set_response_header("X-Budget-Remaining-USD", format_usd(remaining))

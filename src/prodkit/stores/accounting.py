@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 
+_WHO = ("organisation", "tenant", "principal", "key")
+
+
 @dataclass(frozen=True, slots=True)
 class Charge:
     """An entry to be written, its sequence and time still to come; see `prodkit.stores.spending.Entry`."""
@@ -171,10 +174,17 @@ def recognise(hold: Hold, reservation: Reservation, parent: str | None) -> Hold:
         reservation.envelope,
         parent,
     ) and all(reservation.units.get(unit) == quantity for unit, quantity in hold.units.items())
+    # What is drawn has them from its envelope.
+    same = same and (parent is not None or _payers(hold) == _payers(reservation))
     if not same or (reservation.dispatched and hold.state in {"held", "released"}):
         message = f"the id {hold.id} was used for another reservation"
         raise LedgerConflictError(message)
     return hold
+
+
+def _payers(one: Hold | Reservation) -> tuple[object, ...]:
+    """Whose money it is: nobody spends that of others by naming their hold. Windows may have changed between two attempts."""
+    return ({ask.budget for ask in one.asks}, *(one.attributes.get(name) or "" for name in _WHO))
 
 
 def draw(envelope: Hold, reservation: Reservation) -> Hold | Refusal:

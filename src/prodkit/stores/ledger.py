@@ -90,7 +90,8 @@ class LedgerStore(Store, Protocol):
             the hold, or which budget refused; a refusal changes nothing. A repeat returns the hold in its present state.
 
         Raises:
-            LedgerConflictError: the id was used with another amount, or for an envelope and a call.
+            LedgerConflictError: the id was used with another amount, in other budgets or for somebody else, or for an envelope
+                and a call.
             ValueError: an attribute's name is unknown or its value too long; an amount is negative or above `MOST_NANO`.
         """
 

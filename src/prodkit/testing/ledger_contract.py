@@ -305,6 +305,7 @@ class LedgerStoreContract(
             await require_conflict(store.settle("settled", 8), "another amount")
             await require_conflict(store.reserve(reservation("held", 11, T)), "another amount")
             await require_conflict(store.reserve(reservation("held", 10, T, envelope=True)), "an envelope")
+            await require_conflict(store.reserve(reservation("held", 10, budget("other"))), "other budgets")
             after = [
                 await store.find(state) for state in ("held", "dispatched", "settled", "presumed", "released")
             ]

@@ -72,6 +72,21 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
         ("/responses", {"model": "m", "input": "q", "conversation": "c"}),
         ("/responses", {"model": "m", "prompt": {"id": "p"}}),
         ("/responses", {"model": "m", "input": [{"type": "item_reference", "id": "i"}]}),
+        ("/responses", {"model": "m", "input": [{"type": "image_generation_call", "id": "i"}]}),
+        (
+            "/responses",
+            {
+                "model": "m",
+                "input": [
+                    {
+                        "type": "function_call_output",
+                        "call_id": "c",
+                        "output": [{"type": "input_image", "image_url": "https://example.com/i.png"}],
+                    }
+                ],
+            },
+        ),
+        ("/chat/completions", {"model": "m", "messages": [{"role": "assistant", "audio": {"id": "a"}}]}),
     ],
 )
 def test_what_is_not_in_the_request_needs_a_bound(path: str, body: Any) -> None:

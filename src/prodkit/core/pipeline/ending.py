@@ -90,9 +90,13 @@ def _outcome(context: RequestContext) -> Outcome:
 
 async def run_callbacks(context: RequestContext) -> None:
     """Call what `context.on_end` registered, last first; survives the cancellation of the request."""
-    callbacks, context.rare.callbacks = context.rare.callbacks, []
-    run = asyncio.ensure_future(_run(context, callbacks))
-    await asyncio.shield(run)
+    for _ in range(
+        2
+    ):  # the second time what was registered meanwhile, by something that outlives the request
+        callbacks, context.rare.callbacks = context.rare.callbacks, []
+        if callbacks:
+            run = asyncio.ensure_future(_run(context, callbacks))
+            await asyncio.shield(run)
 
 
 async def _run(context: RequestContext, callbacks: list[Callable[[], Any]]) -> None:

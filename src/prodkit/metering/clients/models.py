@@ -37,6 +37,18 @@ _TEXT_PARTS: Final = frozenset(
     {"text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text"}
 )
 
+# Items of an input that are all in their bytes; others name what stands on the other side, or show it.
+_TEXT_ITEMS: Final = frozenset(
+    {
+        "message",
+        "function_call",
+        "function_call_output",
+        "custom_tool_call",
+        "custom_tool_call_output",
+        "reasoning",
+    }
+)
+
 
 class ModelTariff:
     """Chat completions, responses and embeddings under *base_url*; listing models is free; everything else is not sent.
@@ -257,10 +269,14 @@ def _parts_elsewhere(body: Document) -> Iterator[str]:
         for message in messages if isinstance(messages, list) else ():
             if not isinstance(message, dict):
                 continue
-            if message.get("type") == "item_reference":
-                yield "item_reference"
-            content = message.get("content")
-            for part in content if isinstance(content, list) else ():
-                kind = part.get("type") if isinstance(part, dict) else None
-                if not isinstance(kind, str) or kind not in _TEXT_PARTS:
-                    yield f"a part of the type {str(kind)[:24]}"
+            item = message.get("type", "message")
+            if not isinstance(item, str) or item not in _TEXT_ITEMS:
+                yield str(item)[:24]
+            if message.get("audio"):
+                yield "audio"
+            # What a tool returned may be pictures, too.
+            for parts in (message.get("content"), message.get("output")):
+                for part in parts if isinstance(parts, list) else ():
+                    kind = part.get("type") if isinstance(part, dict) else None
+                    if not isinstance(kind, str) or kind not in _TEXT_PARTS:
+                        yield f"a part of the type {str(kind)[:24]}"
