@@ -66,7 +66,7 @@ async def test_what_the_release_before_wrote_is_read_and_goes_on(server, ledger)
     await ledger.settle("drawn", 20)
     await ledger.settle("old", 40)
     await ledger.release("run")
-    assert (await ledger.adjust("m", 5, reason="by hand", asks=[T])) == second
+    assert (await ledger.adjust("m", 5, reason="by hand", asks=[T], units={"pages": 3})) == second
     (account,) = await ledger.accounts([T])
     assert (account.settled_nano, account.held_nano) == (125, 0)
     assert await ledger.rebuild() == 0
