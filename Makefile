@@ -22,7 +22,8 @@ UV := $(VENV)/tools/bin/uv
 DEV := $(VENV)/dev
 DEMO := $(VENV)/demo
 BIN := $(DEV)/bin
-PYTEST_WORKERS ?= 2
+# One for each processor: more would make tests late that measure time, and each takes up to a gigabyte.
+PYTEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); if [ "$$n" -lt 2 ]; then echo 2; elif [ "$$n" -gt 6 ]; then echo 6; else echo "$$n"; fi)
 
 export UV_NO_PROGRESS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
