@@ -45,6 +45,8 @@ async def test_a_revocation_reaches_every_worker(tmp_path):
 
         def both_know_it():
             status, body, _ = server.get("/me", bearer(issued.secret))
+            if status == 503:
+                return False  # a busy machine: the file did not answer within a tenth of a second
             assert status == 200, body
             pids.add(body)
             return len(pids) == 2
