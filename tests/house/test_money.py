@@ -210,3 +210,16 @@ def test_columns_of_money_hold_whole_numbers() -> None:
     assert len(columns) > 6
     assert [(name, kind) for name, kind in columns if kind not in {"INTEGER", "TEXT"}] == []
     assert {kind for _, kind in columns} == {"INTEGER"}
+
+
+def test_what_proves_the_promise_is_there():
+    """Each test that the page on the guarantee names exists, as a file or as a function."""
+    named = set(
+        re.findall(r"`(?:tests/\w+/)?(test_\w+)(?:\.py)?`", (ROOT / "docs/explanation/money.md").read_text())
+    )
+    known = set()
+    for path in python_files("tests", "src"):
+        known.add(path.stem)
+        known.update(re.findall(r"def (test_\w+)", path.read_text()))
+    assert len(named) >= 9
+    assert named <= known
